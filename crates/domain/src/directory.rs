@@ -1,0 +1,547 @@
+//! The decisions of the one door for writes.
+//!
+//! The store gathers what a batch of commands [`needs`](Command::needs), loads it, and hands it over as a
+//! [`Directory`]. Each command is decided in turn against the state the ones before it left, so a batch means what its
+//! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
+//! set-based. A refused command leaves no trace, so one bad item spoils none.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Code, Refusal, Timestamp,
+    consent::{self, Decision},
+    history::{self, Change},
+    id::{IdSource, ProfileId, RecordId},
+    identity::{self, IdentityKey, IdentityKind, NewIdentity},
+    label,
+    profile::Profile,
+    property::{self, Definition, Definitions, Match, Standard},
+    refusal::{Conflict, Issues},
+    workspace::Workspace,
+};
+
+/// Who asked, when, and through what: stands beside every change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub at: Timestamp,
+    /// `key:<id>` of the API key, or `system:<part>`.
+    pub actor: String,
+    /// `api`, `import`, `rule`, …; becomes the source of identities learnt.
+    pub source: &'static str,
+    pub request_id: String,
+    /// Why, in the caller's words.
+    pub reason: Option<String>,
+}
+
+/// What a request says about a person, checked in shape and normalised, not yet held against anyone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draft {
+    /// Top-level `email`, `phone`, `external_id`.
+    pub primaries: Vec<NewIdentity>,
+    /// Further keys, with their place in the request.
+    pub identities: Vec<NewIdentity>,
+    /// `None` clears.
+    pub standard: Vec<(Standard, Option<String>)>,
+    /// `null` clears a key.
+    pub attributes: Map<String, Value>,
+    pub labels: Vec<String>,
+    pub decisions: Vec<Decision>,
+}
+
+/// A correction of one person.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Patch {
+    /// `Some` replaces the primary of the kind, `None` removes it.
+    pub primaries: Vec<(IdentityKind, Option<NewIdentity>)>,
+    pub standard: Vec<(Standard, Option<String>)>,
+    pub attributes: Map<String, Value>,
+}
+
+/// What to do when the keys of an upsert belong to different people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    #[default]
+    Reject,
+    /// external_id > email > phone > other takes it; the rest is reported.
+    Strongest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    Create(Draft),
+    Upsert(Draft, OnConflict),
+    Update { id: ProfileId, patch: Patch, if_match: Option<u64> },
+    AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<u64> },
+    RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<u64> },
+    Erase { id: ProfileId, if_match: Option<u64> },
+}
+
+/// What must be loaded before commands can be decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Every spelling of every key mentioned, for their owners.
+    pub keys: BTreeSet<IdentityKey>,
+    pub profiles: BTreeSet<ProfileId>,
+}
+
+impl Command {
+    /// Adds what this command needs.
+    pub fn needs(&self, needs: &mut Needs) {
+        let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
+        match self {
+            Self::Create(draft) | Self::Upsert(draft, _) => draft.primaries.iter().chain(&draft.identities).for_each(keys),
+            Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
+            Self::AddIdentity { identity, .. } => keys(identity),
+            Self::RemoveIdentity { .. } | Self::Erase { .. } => {}
+        }
+        if let Self::Update { id, .. } | Self::AddIdentity { id, .. } | Self::RemoveIdentity { id, .. } | Self::Erase { id, .. } = self {
+            needs.profiles.insert(*id);
+        }
+    }
+}
+
+/// Where an id stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    Live(Arc<Profile>),
+    Erased,
+}
+
+/// What happened to a profile, as history and the change feed name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Created,
+    Updated,
+    Upserted,
+    IdentityAdded,
+    IdentityRemoved,
+    Erased,
+}
+
+impl Action {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Upserted => "upserted",
+            Self::IdentityAdded => "identity_added",
+            Self::IdentityRemoved => "identity_removed",
+            Self::Erased => "erased",
+        }
+    }
+}
+
+/// One change of one profile, to be saved.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    pub profile_id: ProfileId,
+    pub before: Option<Arc<Profile>>,
+    /// `None`: erased.
+    pub after: Option<Arc<Profile>>,
+    pub action: Action,
+    pub changes: Vec<Change>,
+    /// Consent decisions for the ledger, also those that changed nothing.
+    pub decisions: Vec<Decision>,
+    pub cause: Arc<Cause>,
+    /// When it counts as done: never before the profile's last change, whatever the order requests came in.
+    pub at: Timestamp,
+    /// Id of the history entry, or of the erasure; sorts by `at`.
+    pub record_id: RecordId,
+}
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Created(Arc<Profile>),
+    /// Also when nothing changed.
+    Updated(Arc<Profile>),
+    Upserted { profile: Arc<Profile>, created: bool, duplicates: Vec<Conflict> },
+    /// The key was already on the profile: the profile as it is.
+    Held(Arc<Profile>),
+    Erased { profile_id: ProfileId, erasure_id: RecordId, at: Timestamp },
+}
+
+impl Outcome {
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        match self {
+            Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => Some(profile),
+            Self::Erased { .. } => None,
+        }
+    }
+
+    pub fn profile_id(&self) -> ProfileId {
+        match self {
+            Self::Erased { profile_id, .. } => *profile_id,
+            Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => profile.id,
+        }
+    }
+}
+
+/// The part of a workspace's directory that a batch of commands is decided on.
+#[derive(Debug)]
+pub struct Directory {
+    pub workspace: Workspace,
+    pub definitions: Definitions,
+    people: HashMap<ProfileId, Standing>,
+    owners: HashMap<IdentityKey, ProfileId>,
+    effects: Vec<Effect>,
+    inferred: Vec<Definition>,
+}
+
+impl Directory {
+    pub fn new(workspace: Workspace, definitions: Definitions, people: HashMap<ProfileId, Standing>, owners: HashMap<IdentityKey, ProfileId>) -> Self {
+        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new() }
+    }
+
+    /// What was decided so far: the changes in order, and the definitions first values gave rise to.
+    pub fn into_parts(self) -> (Vec<Effect>, Vec<Definition>, Definitions) {
+        (self.effects, self.inferred, self.definitions)
+    }
+
+    /// Decides one command and remembers its effect.
+    pub fn decide(&mut self, command: &Command, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        match command {
+            Command::Create(draft) => self.create(draft, cause, ids).map(Outcome::Created),
+            Command::Upsert(draft, on_conflict) => self.upsert(draft, *on_conflict, cause, ids),
+            Command::Update { id, patch, if_match } => self.update(*id, patch, *if_match, cause, ids).map(Outcome::Updated),
+            Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, *if_match, cause, ids),
+            Command::RemoveIdentity { id, key, if_match } => self.remove_identity(*id, key, *if_match, cause, ids).map(Outcome::Updated),
+            Command::Erase { id, if_match } => self.erase(*id, *if_match, cause, ids),
+        }
+    }
+
+    fn live(&self, id: ProfileId, if_match: Option<u64>) -> Result<Arc<Profile>, Refusal> {
+        let profile = match self.people.get(&id) {
+            Some(Standing::Live(profile)) => Arc::clone(profile),
+            Some(Standing::Erased) => return Err(Refusal::new(Code::ProfileErased, "This person was erased; nothing of them is kept.")),
+            None => return Err(Refusal::new(Code::NotFound, "There is no profile with this id.")),
+        };
+        match if_match {
+            Some(version) if version != profile.version => Err(Refusal::new(
+                Code::VersionMismatch,
+                format!("The profile is at version {}, not {version}; read it again and repeat the change on what it says now.", profile.version),
+            )),
+            _ => Ok(profile),
+        }
+    }
+
+    /// Who holds a key, under any of its spellings.
+    fn owner(&self, key: &IdentityKey) -> Option<ProfileId> {
+        key.variants().iter().find_map(|variant| self.owners.get(variant).copied())
+    }
+
+    fn taken<'a>(&self, keys: impl Iterator<Item = &'a NewIdentity>, by_others_than: Option<ProfileId>) -> Vec<Conflict> {
+        let mut out: Vec<Conflict> = keys
+            .filter_map(|new| {
+                let profile_id = self.owner(&new.key).filter(|owner| Some(*owner) != by_others_than)?;
+                Some(Conflict { key: new.key.clone(), profile_id })
+            })
+            .collect();
+        out.dedup();
+        out
+    }
+
+    fn create(&mut self, draft: &Draft, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+        let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
+        if !conflicts.is_empty() {
+            return Err(Refusal::conflicts(
+                Code::IdentityTaken,
+                "Another profile already has this identity; update it, or use POST /v1/profiles/upsert.",
+                conflicts,
+            ));
+        }
+        let mut profile = Profile::empty(ProfileId(ids.next(cause.at)), cause.at);
+        let inferred = self.fill(&mut profile, draft, cause)?;
+        self.save(None, profile, Action::Created, inferred, draft.decisions.clone(), cause, ids)
+    }
+
+    fn upsert(&mut self, draft: &Draft, on_conflict: OnConflict, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        let mut owners: Vec<(u8, ProfileId)> = draft
+            .primaries
+            .iter()
+            .chain(&draft.identities)
+            .filter_map(|new| self.owner(&new.key).map(|owner| (new.key.kind.rank(), owner)))
+            .collect();
+        // The strongest key decides; among equals the older person, so that the order of keys does not matter.
+        owners.sort();
+        let Some((_, chosen)) = owners.first().copied() else {
+            let profile = self.create(draft, cause, ids)?;
+            return Ok(Outcome::Upserted { profile, created: true, duplicates: Vec::new() });
+        };
+        let duplicates = self.taken(draft.primaries.iter().chain(&draft.identities), Some(chosen));
+        if !duplicates.is_empty() && on_conflict == OnConflict::Reject {
+            let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
+            return Err(Refusal::conflicts(
+                Code::IdentityConflict,
+                "These identities belong to different profiles; merge them, or repeat with \"on_conflict\": \"strongest\".",
+                conflicts,
+            ));
+        }
+        let refused: Vec<&IdentityKey> = duplicates.iter().map(|c| &c.key).collect();
+        let mut own = draft.clone();
+        own.primaries.retain(|new| !refused.contains(&&new.key));
+        own.identities.retain(|new| !refused.contains(&&new.key));
+        let before = self.live(chosen, None)?;
+        let mut profile = (*before).clone();
+        let inferred = self.fill(&mut profile, &own, cause)?;
+        let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
+        Ok(Outcome::Upserted { profile, created: false, duplicates })
+    }
+
+    fn update(&mut self, id: ProfileId, patch: &Patch, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+        let before = self.live(id, if_match)?;
+        let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
+        if !conflicts.is_empty() {
+            return Err(Refusal::conflicts(Code::IdentityTaken, "Another profile already has this identity; merge the two, or correct the other one first.", conflicts));
+        }
+        let mut profile = (*before).clone();
+        for (kind, new) in &patch.primaries {
+            let primary = profile.primary(kind).map(identity::Identity::key);
+            match (new, primary) {
+                (Some(new), Some(primary)) if new.key == primary => {}
+                (Some(new), primary) => {
+                    // A correction: what was wrong is not collected.
+                    if let Some(primary) = primary {
+                        profile.forget(&primary);
+                    }
+                    profile.learn(new, cause.source, cause.at);
+                    profile.promote(&new.key);
+                }
+                (None, Some(primary)) => profile.forget(&primary),
+                (None, None) => {}
+            }
+        }
+        for (property, value) in &patch.standard {
+            profile.set_standard(*property, value.clone());
+        }
+        let inferred = self.set_attributes(&mut profile, &patch.attributes, cause)?;
+        self.save(Some(before), profile, Action::Updated, inferred, Vec::new(), cause, ids)
+    }
+
+    fn add_identity(&mut self, id: ProfileId, new: &NewIdentity, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        let before = self.live(id, if_match)?;
+        let conflicts = self.taken(std::iter::once(new), Some(id));
+        if !conflicts.is_empty() {
+            return Err(Refusal::conflicts(Code::IdentityTaken, "Another profile already has this identity; merge the two instead.", conflicts));
+        }
+        if before.answers_to(&new.key) {
+            return Ok(Outcome::Held(before));
+        }
+        let mut profile = (*before).clone();
+        profile.learn(new, cause.source, cause.at);
+        self.save(Some(before), profile, Action::IdentityAdded, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
+    }
+
+    fn remove_identity(&mut self, id: ProfileId, key: &IdentityKey, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+        let before = self.live(id, if_match)?;
+        if !before.holds(key) {
+            return Err(Refusal::new(Code::NotFound, "The profile has no such identity."));
+        }
+        let mut profile = (*before).clone();
+        profile.forget(key);
+        self.save(Some(before), profile, Action::IdentityRemoved, Vec::new(), Vec::new(), cause, ids)
+    }
+
+    fn erase(&mut self, id: ProfileId, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        let before = self.live(id, if_match)?;
+        for identity in &before.identities {
+            self.owners.remove(&identity.key());
+        }
+        let erasure_id = RecordId(ids.next(cause.at));
+        self.people.insert(id, Standing::Erased);
+        self.effects.push(Effect {
+            profile_id: id,
+            before: Some(before),
+            after: None,
+            action: Action::Erased,
+            changes: Vec::new(),
+            decisions: Vec::new(),
+            cause: Arc::clone(cause),
+            at: cause.at,
+            record_id: erasure_id,
+        });
+        Ok(Outcome::Erased { profile_id: id, erasure_id, at: cause.at })
+    }
+
+    /// Lays a draft over a profile. Top-level keys become primary; the former ones stay.
+    fn fill(&self, profile: &mut Profile, draft: &Draft, cause: &Cause) -> Result<Vec<Definition>, Refusal> {
+        for new in &draft.primaries {
+            // Another spelling of a line the person already has is that line.
+            let held = new.key.variants().into_iter().find(|variant| profile.holds(variant));
+            if held.is_none() {
+                profile.learn(new, cause.source, cause.at);
+            }
+            profile.promote(&held.unwrap_or_else(|| new.key.clone()));
+        }
+        for new in &draft.identities {
+            if !profile.answers_to(&new.key) {
+                profile.learn(new, cause.source, cause.at);
+                if profile.primary(&new.key.kind).is_none() {
+                    profile.promote(&new.key);
+                }
+            }
+        }
+        for (property, value) in &draft.standard {
+            profile.set_standard(*property, value.clone());
+        }
+        profile.labels.extend(draft.labels.iter().cloned());
+        for decision in &draft.decisions {
+            let current = profile.consents.iter().position(|c| c.channel == decision.channel);
+            let next = consent::apply(current.map(|i| &profile.consents[i]), decision);
+            match current {
+                Some(i) => profile.consents[i] = next,
+                None => profile.consents.push(next),
+            }
+        }
+        self.set_attributes(profile, &draft.attributes, cause)
+    }
+
+    /// Types and lays attributes over a profile; returns the definitions that first values give rise to.
+    fn set_attributes(&self, profile: &mut Profile, attributes: &Map<String, Value>, cause: &Cause) -> Result<Vec<Definition>, Refusal> {
+        let mut issues = Issues::default();
+        let mut inferred: BTreeMap<&str, Definition> = BTreeMap::new();
+        for (key, value) in attributes {
+            let definition = match self.definitions.get(key) {
+                Some(definition) => definition,
+                None if value.is_null() => {
+                    profile.attributes.remove(key);
+                    continue;
+                }
+                None => match self.infer(key, value, cause) {
+                    Ok(definition) => inferred.entry(key).or_insert(definition),
+                    Err(issue) => {
+                        issues.add(issue.under(&property::pointer(key)));
+                        continue;
+                    }
+                },
+            };
+            match property::check(definition, value) {
+                Ok(Some(value)) => {
+                    profile.attributes.insert(key.clone(), value);
+                }
+                Ok(None) => {
+                    profile.attributes.remove(key);
+                }
+                Err(issue) => issues.add(issue.under(&property::pointer(key))),
+            }
+        }
+        if self.definitions.len() + inferred.len() > property::MAX_DEFINITIONS {
+            issues.push("/attributes", "limit_exceeded", format!("a workspace defines at most {} attributes", property::MAX_DEFINITIONS));
+        }
+        issues.into_result()?;
+        Ok(inferred.into_values().collect())
+    }
+
+    fn infer(&self, key: &str, value: &Value, cause: &Cause) -> Result<Definition, crate::Issue> {
+        if !property::is_key(key) {
+            return Err(crate::Issue::new("", "invalid_attribute_name", property::KEY_RULE));
+        }
+        if self.workspace.strict_attributes {
+            return Err(crate::Issue::new("", "unknown_attribute", "this workspace accepts defined attributes only; define it with POST /v1/properties"));
+        }
+        let kind = property::infer(value).ok_or_else(|| {
+            crate::Issue::new("", "wrong_type", format!("expected text, a number, a boolean or a list of texts, got {}", property::kind_of(value)))
+        })?;
+        Ok(Definition {
+            key: key.to_owned(),
+            kind,
+            label: None,
+            description: None,
+            options: Vec::new(),
+            searchable: false,
+            pii: false,
+            matching: Match::None,
+            created_at: cause.at,
+            updated_at: cause.at,
+        })
+    }
+
+    /// Settles and checks the new state, and takes it over. Nothing is remembered of a state that is refused.
+    #[expect(clippy::too_many_arguments, reason = "one place where a decision becomes an effect")]
+    fn save(
+        &mut self,
+        before: Option<Arc<Profile>>,
+        mut profile: Profile,
+        action: Action,
+        inferred: Vec<Definition>,
+        decisions: Vec<Decision>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Arc<Profile>, Refusal> {
+        profile.settle(before.as_deref());
+        check_limits(&profile)?;
+        let changes = history::diff(before.as_deref(), &profile);
+        if let Some(before) = &before
+            && changes.is_empty()
+            && decisions.is_empty()
+            && before.identities == profile.identities
+            && before.consents == profile.consents
+        {
+            return Ok(Arc::clone(before));
+        }
+        profile.version += 1;
+        profile.updated_at = cause.at.max(profile.updated_at);
+        let profile = Arc::new(profile);
+        if let Some(before) = &before {
+            for identity in &before.identities {
+                self.owners.remove(&identity.key());
+            }
+        }
+        for identity in &profile.identities {
+            self.owners.insert(identity.key(), profile.id);
+        }
+        self.people.insert(profile.id, Standing::Live(Arc::clone(&profile)));
+        for definition in inferred {
+            self.definitions.insert(definition.key.clone(), definition.clone());
+            self.inferred.push(definition);
+        }
+        let at = profile.updated_at;
+        self.effects.push(Effect {
+            profile_id: profile.id,
+            before,
+            after: Some(Arc::clone(&profile)),
+            action,
+            changes,
+            decisions,
+            cause: Arc::clone(cause),
+            at,
+            record_id: RecordId(ids.next(at)),
+        });
+        Ok(profile)
+    }
+}
+
+fn check_limits(profile: &Profile) -> Result<(), Refusal> {
+    if profile.identities.is_empty() {
+        return Err(Refusal::new(
+            Code::IdentityRequired,
+            "A profile keeps at least one identity: an email, a phone, an external_id or a channel handle.",
+        ));
+    }
+    let mut issues = Issues::default();
+    if profile.identities.len() > identity::MAX_PER_PROFILE {
+        issues.push("/identities", "limit_exceeded", format!("a profile holds at most {} identities", identity::MAX_PER_PROFILE));
+    }
+    if profile.labels.len() > label::MAX_PER_PROFILE {
+        issues.push("/labels", "limit_exceeded", format!("a profile carries at most {} labels", label::MAX_PER_PROFILE));
+    }
+    if profile.consents.len() > 50 {
+        issues.push("/consents", "limit_exceeded", "a profile has consents on at most 50 channels");
+    }
+    if profile.attributes.len() > property::MAX_ATTRIBUTES {
+        issues.push("/attributes", "limit_exceeded", format!("a profile has at most {} custom attributes", property::MAX_ATTRIBUTES));
+    }
+    let bytes: usize = profile.attributes.iter().map(|(key, value)| key.len() + value.to_string().len() + 4).sum();
+    if bytes > property::MAX_ATTRIBUTE_BYTES {
+        issues.push("/attributes", "limit_exceeded", format!("custom attributes take at most {} bytes of JSON, these take {bytes}", property::MAX_ATTRIBUTE_BYTES));
+    }
+    issues.into_result()
+}
+
+#[cfg(test)]
+mod tests;

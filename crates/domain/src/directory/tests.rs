@@ -1,0 +1,168 @@
+//! The rules of writing, told without a database.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::{Map, Value, json};
+
+use super::{Cause, Command, Directory, Draft, OnConflict, Outcome, Patch};
+use crate::{
+    Code, Timestamp,
+    id::{IdSource, ProfileId, WorkspaceId},
+    identity::{IdentityKey, IdentityKind, NewIdentity},
+    property::Standard,
+    workspace::Workspace,
+};
+
+struct Counter(u32);
+
+impl IdSource for Counter {
+    fn count(&mut self) -> u32 {
+        self.0 += 1;
+        self.0
+    }
+    fn random(&mut self) -> [u8; 4] {
+        [0; 4]
+    }
+}
+
+struct Desk {
+    directory: Directory,
+    ids: Counter,
+    clock: i64,
+}
+
+impl Desk {
+    fn open() -> Self {
+        let workspace = Workspace {
+            id: WorkspaceId(uuid::Uuid::nil()),
+            name: "desk".into(),
+            default_country: Some("GB".into()),
+            strict_attributes: false,
+            session_gap_seconds: 1800,
+            time_zone: "UTC".into(),
+        };
+        Self { directory: Directory::new(workspace, HashMap::new().into_iter().collect(), HashMap::new(), HashMap::new()), ids: Counter(0), clock: 0 }
+    }
+
+    fn tell(&mut self, command: &Command) -> Result<Outcome, Code> {
+        self.clock += 1;
+        let cause = Cause {
+            at: Timestamp::from_micros(self.clock * 1_000_000).unwrap_or(Timestamp::MIN),
+            actor: "test".into(),
+            source: "api",
+            request_id: "r".into(),
+            reason: None,
+        };
+        self.directory.decide(command, &Arc::new(cause), &mut self.ids).map_err(|r| r.code)
+    }
+}
+
+fn key(kind: &str, raw: &str) -> NewIdentity {
+    let kind = IdentityKind::parse(kind).expect("a kind");
+    NewIdentity { key: IdentityKey::parse(&kind, raw, Some("GB")).expect("a key"), raw: raw.to_owned() }
+}
+
+fn draft(primaries: &[(&str, &str)]) -> Draft {
+    Draft { primaries: primaries.iter().map(|(kind, raw)| key(kind, raw)).collect(), ..Draft::default() }
+}
+
+fn attributes(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_taken_identity_is_refused_and_free_again_after_erasure() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    assert_eq!(desk.tell(&Command::Create(draft(&[("email", " ADA@x.org")]))), Err(Code::IdentityTaken));
+    assert!(desk.tell(&Command::Erase { id: ada, if_match: None }).is_ok());
+    assert_eq!(desk.tell(&Command::Update { id: ada, patch: Patch::default(), if_match: None }), Err(Code::ProfileErased));
+    assert!(desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).is_ok());
+}
+
+#[test]
+fn a_patched_email_is_corrected_and_an_upserted_one_is_collected() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("external_id", "crm-1"), ("email", "typo@x.org")]))).expect("created").profile_id();
+    let patch = Patch { primaries: vec![(IdentityKind::email(), Some(key("email", "ada@x.org")))], ..Patch::default() };
+    let patched = desk.tell(&Command::Update { id: ada, patch, if_match: Some(1) }).expect("patched");
+    let emails = |o: &Outcome| o.profile().map(|p| p.identities.iter().filter(|i| i.kind.as_str() == "email").map(|i| i.value.clone()).collect::<Vec<_>>());
+    assert_eq!(emails(&patched), Some(vec!["ada@x.org".to_owned()]));
+    let upserted = desk.tell(&Command::Upsert(draft(&[("external_id", "crm-1"), ("email", "new@x.org")]), OnConflict::Reject)).expect("upserted");
+    assert_eq!(emails(&upserted), Some(vec!["new@x.org".to_owned(), "ada@x.org".to_owned()]));
+    assert_eq!(upserted.profile().and_then(|p| p.email.clone()).as_deref(), Some("new@x.org"));
+}
+
+#[test]
+fn keys_of_two_people_conflict_or_go_to_the_strongest() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("external_id", "crm-1")]))).expect("created").profile_id();
+    let grace = desk.tell(&Command::Create(draft(&[("email", "grace@x.org")]))).expect("created").profile_id();
+    let both = draft(&[("email", "grace@x.org"), ("external_id", "crm-1")]);
+    assert_eq!(desk.tell(&Command::Upsert(both.clone(), OnConflict::Reject)), Err(Code::IdentityConflict));
+    match desk.tell(&Command::Upsert(both, OnConflict::Strongest)) {
+        Ok(Outcome::Upserted { profile, created: false, duplicates }) => {
+            assert_eq!(profile.id, ada);
+            assert_eq!(duplicates.iter().map(|d| d.profile_id).collect::<Vec<_>>(), vec![grace]);
+            assert_eq!(profile.email, None);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stale_version_is_refused_and_an_empty_change_is_none() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let company = |name: &str| Patch { standard: vec![(Standard::Company, Some(name.to_owned()))], ..Patch::default() };
+    assert!(desk.tell(&Command::Update { id, patch: company("A"), if_match: Some(1) }).is_ok());
+    assert_eq!(desk.tell(&Command::Update { id, patch: company("B"), if_match: Some(1) }), Err(Code::VersionMismatch));
+    let same = desk.tell(&Command::Update { id, patch: company("A"), if_match: None }).expect("same");
+    assert_eq!(same.profile().map(|p| p.version), Some(2));
+    assert_eq!(desk.directory.into_parts().0.len(), 2);
+}
+
+#[test]
+fn the_last_identity_stays() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("phone", "020 7946 0000")]))).expect("created").profile_id();
+    let phone = key("phone", "+442079460000").key;
+    assert_eq!(desk.tell(&Command::RemoveIdentity { id, key: phone, if_match: None }), Err(Code::IdentityRequired));
+    let cleared = Patch { primaries: vec![(IdentityKind::phone(), None)], ..Patch::default() };
+    assert_eq!(desk.tell(&Command::Update { id, patch: cleared, if_match: None }), Err(Code::IdentityRequired));
+    assert_eq!(desk.tell(&Command::Create(Draft::default())), Err(Code::IdentityRequired));
+}
+
+#[test]
+fn a_first_value_defines_an_attribute_and_a_refused_command_defines_none() {
+    let mut desk = Desk::open();
+    let mut ada = draft(&[("email", "ada@x.org")]);
+    ada.attributes = attributes(json!({"seats": 12, "bad": {"x": 1}}));
+    assert_eq!(desk.tell(&Command::Create(ada.clone())), Err(Code::ValidationFailed));
+    assert!(desk.directory.definitions.is_empty());
+    ada.attributes = attributes(json!({"seats": 12}));
+    assert!(desk.tell(&Command::Create(ada)).is_ok());
+    let mut grace = draft(&[("email", "grace@x.org")]);
+    grace.attributes = attributes(json!({"seats": "twelve"}));
+    assert_eq!(desk.tell(&Command::Create(grace)), Err(Code::ValidationFailed));
+}
+
+#[test]
+fn a_composed_name_follows_its_parts_and_a_given_one_does_not() {
+    let mut desk = Desk::open();
+    let mut ada = draft(&[("email", "ada@x.org")]);
+    ada.standard = vec![(Standard::FirstName, Some("Ada".into())), (Standard::LastName, Some("Byron".into()))];
+    let id = desk.tell(&Command::Create(ada)).expect("created").profile_id();
+    let set = |property, text: &str| Patch { standard: vec![(property, Some(text.to_owned()))], ..Patch::default() };
+    let name = |o: Result<Outcome, Code>| o.ok().and_then(|o| o.profile().and_then(|p| p.name.clone()));
+    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "Lovelace"), if_match: None })).as_deref(), Some("Ada Lovelace"));
+    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::Name, "Countess"), if_match: None })).as_deref(), Some("Countess"));
+    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "King"), if_match: None })).as_deref(), Some("Countess"));
+}
+
+#[test]
+fn an_unknown_id_is_not_found() {
+    let mut desk = Desk::open();
+    let id = ProfileId(uuid::Uuid::nil());
+    assert_eq!(desk.tell(&Command::Erase { id, if_match: None }), Err(Code::NotFound));
+}

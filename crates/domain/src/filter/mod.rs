@@ -1,0 +1,188 @@
+//! Filters: one typed language for search, count, segments, label rules, bulk changes and export.
+//!
+//! [`parse`] turns JSON into this tree and refuses what has no meaning; [`eval`] answers it for one person in memory;
+//! the store compiles it to SQL. A property test holds the two answers together. Every condition is true or false,
+//! never unknown: a missing value matches `ne`, `not_in` and `has_none` and nothing else.
+
+mod eval;
+mod parse;
+
+pub use eval::{Facts, matches};
+pub use parse::parse;
+
+use crate::{
+    Timestamp,
+    clock::Span,
+    id::{ProfileId, SegmentId},
+    property::{PropertyType, Standard},
+};
+
+/// Deepest nesting of `all`, `any` and `not`.
+pub const MAX_DEPTH: usize = 8;
+/// Most conditions in one filter, those inside events included.
+pub const MAX_CONDITIONS: usize = 50;
+/// Most values in one list.
+pub const MAX_VALUES: usize = 1_000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Everyone when empty.
+    All(Vec<Self>),
+    /// No one when empty.
+    Any(Vec<Self>),
+    Not(Box<Self>),
+    Is(Field, Test),
+    Event(EventTest),
+}
+
+impl Filter {
+    pub const EVERYONE: Self = Self::All(Vec::new());
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    Id,
+    /// The primary identity of the kind.
+    Email,
+    Phone,
+    ExternalId,
+    Standard(Standard),
+    LastChannel,
+    CreatedAt,
+    UpdatedAt,
+    LastSeenAt,
+    Labels,
+    Segments,
+    Channels,
+    /// The status on one channel.
+    Consent(String),
+    Attribute(String, PropertyType),
+}
+
+/// What sort of values a field has, which decides the operators it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Text,
+    /// Text from a fixed list: no partial matches.
+    Choice,
+    Number,
+    Boolean,
+    Time,
+    Set,
+}
+
+impl Field {
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Email | Self::Phone | Self::ExternalId | Self::Standard(_) | Self::LastChannel => Shape::Text,
+            Self::Id | Self::Consent(_) => Shape::Choice,
+            Self::CreatedAt | Self::UpdatedAt | Self::LastSeenAt => Shape::Time,
+            Self::Labels | Self::Segments | Self::Channels => Shape::Set,
+            Self::Attribute(_, kind) => match kind {
+                PropertyType::Text => Shape::Text,
+                PropertyType::Enum => Shape::Choice,
+                PropertyType::Number => Shape::Number,
+                PropertyType::Boolean => Shape::Boolean,
+                PropertyType::Date | PropertyType::Datetime => Shape::Time,
+                PropertyType::TextList => Shape::Set,
+            },
+        }
+    }
+}
+
+/// A value a condition compares with, in the form the field stores.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+    Time(Timestamp),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    Exists,
+    Missing,
+    /// `eq` is a list of one.
+    In(Vec<Scalar>),
+    /// `ne` is a list of one. Matches missing values.
+    NotIn(Vec<Scalar>),
+    /// Folded needles.
+    Contains(String),
+    StartsWith(String),
+    EndsWith(String),
+    Compare(Order, Scalar),
+    /// Both ends belong.
+    Between(Scalar, Scalar),
+    /// From `now − span` to `now`, both ends included.
+    WithinLast(Span),
+    /// Has a value outside of it.
+    NotWithinLast(Span),
+    HasAny(Vec<String>),
+    HasAll(Vec<String>),
+    /// Matches empty sets.
+    HasNone(Vec<String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Gt,
+    Gte,
+    Lt,
+    Lte,
+}
+
+impl Order {
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Gt => ">",
+            Self::Gte => ">=",
+            Self::Lt => "<",
+            Self::Lte => "<=",
+        }
+    }
+
+    pub fn holds<T: PartialOrd>(self, a: &T, b: &T) -> bool {
+        match self {
+            Self::Gt => a > b,
+            Self::Gte => a >= b,
+            Self::Lt => a < b,
+            Self::Lte => a <= b,
+        }
+    }
+}
+
+/// How often something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventTest {
+    /// The event's type, exactly.
+    pub kind: String,
+    /// All must hold for an event to count.
+    pub conditions: Vec<(EventField, Test)>,
+    /// All must hold for the number of such events; none means at least one.
+    pub count: Vec<(CountOrder, i64)>,
+    /// Only events from `now − within` to `now`.
+    pub within: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountOrder {
+    Eq,
+    Order(Order),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventField {
+    Channel,
+    OccurredAt,
+    /// A top-level property of the event. Compared by the type of the value given: a number only matches numbers.
+    Property(String),
+}
+
+/// A segment or profile id inside a filter, for dependency checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    Segment(SegmentId),
+    Profile(ProfileId),
+}

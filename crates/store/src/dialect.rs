@@ -1,0 +1,45 @@
+//! Every spelling that differs between the engines, both side by side.
+//!
+//! A template says `{for_update}`; [`spell`] writes what the engine understands. Nothing else in the store asks which
+//! engine it talks to, but for `engine.rs`, the bulk source in `rows.rs` and the two search plans.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// `(token, SQLite, PostgreSQL)`.
+const SPELLINGS: &[(&str, &str, &str)] = &[
+    // SQLite has one writer; PostgreSQL locks the rows a decision is made on.
+    ("{for_update}", "", "FOR UPDATE"),
+    ("{for_key_share}", "", "FOR KEY SHARE"),
+    // Position of a text in another, 0 when it is not there: any character is a letter.
+    ("{position}", "instr", "strpos"),
+    // jsonb comes back as text.
+    ("{as_text}", "", "::text"),
+    // An aggregated count is bigint in both; SQLite needs no cast.
+    ("{as_bigint}", "", "::bigint"),
+    ("{empty_list}", "'[]'", "'[]'::jsonb"),
+    // PostgreSQL keeps the values conditions compare in the profile's row, SQLite in profile_attributes.
+    ("{comparables_column}", "", ", comparables"),
+    ("{comparables_value}", "", ", r.comparables"),
+    ("{comparables_update}", "", ", comparables = EXCLUDED.comparables"),
+];
+
+/// Replaces every token of a template. A token nobody knows is a fault that the first test meets.
+pub(crate) fn spell(template: &str, engine: Engine) -> String {
+    let mut text = template.to_owned();
+    for (token, sqlite, postgres) in SPELLINGS {
+        if text.contains(token) {
+            text = text.replace(
+                token,
+                match engine {
+                    Engine::Sqlite => sqlite,
+                    Engine::Postgres => postgres,
+                },
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,467 @@
+//! The one door for writes.
+//!
+//! Handlers put [`Job`]s in a queue; a worker takes what is waiting for one workspace and carries it out as one group:
+//! load what all commands need, decide each in turn in `domain`, save set-based, commit once, answer all. On SQLite that
+//! is group commit (one worker, one writer); on PostgreSQL a few workers run side by side and row locks keep them
+//! apart. The number of statements does not depend on how many commands a group holds.
+
+mod save;
+
+pub(crate) use save::micros;
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use people_domain::{
+    Code, Refusal, Timestamp,
+    clock::Span,
+    directory::{Cause, Command, Directory, Needs, Outcome, Standing},
+    id::{ProfileId, RecordId, WorkspaceId},
+    identity::IdentityKey,
+    property::Definitions,
+};
+use sqlx::FromRow;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::{
+    Store, StoreError, Tx,
+    dialect::Engine,
+    engine::{Pools, pause},
+    erasures::Receipt,
+    ids::SystemIds,
+    profiles, properties,
+    rows::{Kind, Rows},
+    statement::sql,
+    workspaces,
+};
+
+/// How long an answer can be replayed.
+const REPLAY: i64 = 24 * 3_600;
+/// Commands that share a commit, at most. A single larger job still goes through whole.
+const GROUP: usize = 512;
+const QUEUE: usize = 4_096;
+const ATTEMPTS: u32 = 8;
+
+/// The key of a request that may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: String,
+    /// SHA-256 of method, path and body, hex.
+    pub fingerprint: String,
+}
+
+/// An answer as it was given, to be given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    pub status: u16,
+    /// Names and values of the headers to repeat.
+    pub headers: Vec<(String, String)>,
+    /// `None` once a person in it was erased.
+    pub body: Option<String>,
+}
+
+/// What the answer of a job is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// One for each command, in order.
+    pub outcomes: Vec<Result<Outcome, Refusal>>,
+    /// Of the people erased.
+    pub receipts: HashMap<RecordId, Receipt>,
+}
+
+type Render = Arc<dyn Fn(&Group) -> Option<StoredAnswer> + Send + Sync>;
+
+/// Commands of one request.
+#[derive(Clone)]
+pub struct Job {
+    pub workspace: WorkspaceId,
+    pub cause: Arc<Cause>,
+    pub commands: Vec<Command>,
+    /// With the key, the function that writes the answer to be stored; it returns `None` for answers not worth
+    /// replaying (nothing took effect).
+    pub idempotency: Option<(Idempotency, Render)>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({} commands)", self.commands.len())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Done(Group),
+    /// The request had been carried out before.
+    Replayed(StoredAnswer),
+}
+
+struct Waiting {
+    job: Job,
+    reply: oneshot::Sender<Result<Reply, StoreError>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Door {
+    queue: mpsc::Sender<Waiting>,
+    closing: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// Definitions as of a version, so that a group reads them only when they changed.
+type Known = HashMap<WorkspaceId, (i64, Definitions)>;
+
+impl Door {
+    pub(crate) fn open(pools: Pools) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (closing, mut closed) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let workers = match pools.engine() {
+            Engine::Sqlite => 1,
+            Engine::Postgres => 4,
+        };
+        let waiting = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new() }));
+        for _ in 0..workers {
+            let worker = Worker { pools: pools.clone(), intake: Arc::clone(&waiting), known: Known::new() };
+            tokio::spawn(worker.run());
+        }
+        tokio::spawn(async move {
+            if let Some(done) = closed.recv().await {
+                // The workers take turns at the intake; once it is empty and held here, nothing is under way in it.
+                let mut intake = waiting.lock().await;
+                intake.queue.close();
+                drop(intake);
+                let _ = done.send(());
+            }
+        });
+        Self { queue, closing }
+    }
+
+    async fn send(&self, job: Job) -> Result<Reply, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // A full queue pushes back: the caller is told to come again rather than kept waiting without end.
+        self.queue.send_timeout(Waiting { job, reply }, Duration::from_secs(5)).await.map_err(|_| StoreError::Unavailable)?;
+        answer.await.map_err(|_| StoreError::Unavailable)?
+    }
+
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.closing.send(done).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+impl Store {
+    /// Carries out the commands of one request. It happens even when the caller goes away meanwhile.
+    pub async fn carry_out(&self, job: Job) -> Result<Reply, StoreError> {
+        self.door.send(job).await
+    }
+}
+
+struct Intake {
+    queue: mpsc::Receiver<Waiting>,
+    /// Taken from the queue, but not for the group that was being gathered.
+    held_back: VecDeque<Waiting>,
+}
+
+impl Intake {
+    /// The next group: what waits for one workspace, no idempotency key twice.
+    async fn next(&mut self) -> Option<Vec<Waiting>> {
+        let first = match self.held_back.pop_front() {
+            Some(first) => first,
+            None => self.queue.recv().await?,
+        };
+        let workspace = first.job.workspace;
+        let mut size = first.job.commands.len();
+        let mut keys: BTreeSet<String> = first.job.idempotency.iter().map(|(i, _)| i.key.clone()).collect();
+        let mut group = vec![first];
+        let mut others = VecDeque::new();
+        let mut held_back = std::mem::take(&mut self.held_back);
+        while size < GROUP {
+            let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            let fits = next.job.workspace == workspace && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
+            if fits {
+                size += next.job.commands.len();
+                group.push(next);
+            } else {
+                others.push_back(next);
+                // Do not let one busy workspace drain the queue past everybody else.
+                if others.len() >= GROUP {
+                    break;
+                }
+            }
+        }
+        others.append(&mut held_back);
+        self.held_back = others;
+        Some(group)
+    }
+}
+
+struct Worker {
+    pools: Pools,
+    intake: Arc<Mutex<Intake>>,
+    known: Known,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            let group = self.intake.lock().await.next().await;
+            let Some(group) = group else { return };
+            self.answer(group).await;
+        }
+    }
+
+    async fn answer(&mut self, group: Vec<Waiting>) {
+        let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
+        match self.carry_out(&jobs).await {
+            Ok(answers) => {
+                for (reply, answer) in replies.into_iter().zip(answers) {
+                    // A caller who has gone away does not want the answer; the effect stays.
+                    let _ = reply.send(Ok(answer));
+                }
+            }
+            // One job may be what the database refuses: the others must not suffer for it.
+            Err(_) if jobs.len() > 1 => {
+                for (reply, job) in replies.into_iter().zip(jobs) {
+                    let answer = self.carry_out(std::slice::from_ref(&job)).await.and_then(|mut a| a.pop().ok_or(StoreError::Raced));
+                    let _ = reply.send(answer);
+                }
+            }
+            Err(error) => {
+                if let Some(reply) = replies.into_iter().next() {
+                    let _ = reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, jobs: &[Job]) -> Result<Vec<Reply>, StoreError> {
+        for attempt in 0..ATTEMPTS {
+            let mut tx = self.pools.begin_write().await?;
+            let done = match in_transaction(&mut tx, jobs, &mut self.known).await {
+                Ok(replies) => tx.commit().await.map(|()| replies),
+                Err(error) => {
+                    tx.roll_back().await;
+                    Err(error)
+                }
+            };
+            match done {
+                Err(StoreError::Raced) => {
+                    self.known.clear();
+                    pause(attempt).await;
+                }
+                done => return done,
+            }
+        }
+        Err(StoreError::Raced)
+    }
+}
+
+async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<Vec<Reply>, StoreError> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let workspace_id = first.workspace;
+    let stored = stored_answers(tx, workspace_id, jobs).await?;
+    let mut replies: Vec<Option<Reply>> = jobs.iter().map(|job| replay(job, &stored)).collect();
+    let open: Vec<usize> = (0..jobs.len()).filter(|i| replies[*i].is_none()).collect();
+    if !open.is_empty() {
+        let mut needs = Needs::default();
+        for command in open.iter().flat_map(|i| &jobs[*i].commands) {
+            command.needs(&mut needs);
+        }
+        let mut directory = load(tx, workspace_id, &needs, known).await?;
+        let mut ids = SystemIds;
+        let mut groups: Vec<Group> = Vec::with_capacity(open.len());
+        for job in open.iter().map(|i| &jobs[*i]) {
+            let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
+            groups.push(Group { outcomes, receipts: HashMap::new() });
+        }
+        let receipts = save::save(tx, workspace_id, directory).await?;
+        let mut answers = Vec::new();
+        for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
+            group.receipts = group
+                .outcomes
+                .iter()
+                .filter_map(|outcome| match outcome {
+                    Ok(Outcome::Erased { erasure_id, .. }) => receipts.get(erasure_id).map(|r| (*erasure_id, r.clone())),
+                    _ => None,
+                })
+                .collect();
+            if let Some((idempotency, render)) = &job.idempotency
+                && let Some(answer) = render(group)
+            {
+                let people: BTreeSet<ProfileId> = group.outcomes.iter().filter_map(|o| o.as_ref().ok()).map(Outcome::profile_id).collect();
+                answers.push((idempotency.clone(), answer, people, job.cause.at));
+            }
+        }
+        store_answers(tx, workspace_id, &answers).await?;
+        for (group, i) in groups.into_iter().zip(open) {
+            replies[i] = Some(Reply::Done(group));
+        }
+    }
+    replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
+}
+
+/// Loads what the commands will be decided on. Documents are locked in id order; owners are checked against them, so a
+/// key that moved in between is noticed.
+async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut Known) -> Result<Directory, StoreError> {
+    let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
+    let definitions = match known.get(&workspace_id) {
+        Some((version, definitions)) if *version == workspace.definitions_version => definitions.clone(),
+        _ => {
+            let definitions = properties::load(tx, workspace_id).await?;
+            known.insert(workspace_id, (workspace.definitions_version, definitions.clone()));
+            definitions
+        }
+    };
+    let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
+    let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
+    let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
+    for row in profiles::documents(tx, workspace_id, ids.iter().copied(), true).await? {
+        let profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
+        people.insert(ProfileId(row.profile_id), Standing::Live(Arc::new(profile)));
+    }
+    let missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
+    if !missing.is_empty() {
+        let erased: Vec<(Uuid,)> = tx
+            .all(
+                sql("SELECT profile_id FROM erasures WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+                    .bind(workspace_id)
+                    .rows(crate::rows::ids(missing)),
+            )
+            .await?;
+        people.extend(erased.into_iter().map(|(id,)| (ProfileId(id), Standing::Erased)));
+    }
+    let mut held: HashMap<IdentityKey, ProfileId> = HashMap::with_capacity(owners.len());
+    for (key, owner) in owners {
+        match people.get(&owner) {
+            Some(Standing::Live(profile)) if profile.holds(&key) => held.insert(key, owner),
+            _ => return Err(StoreError::Raced),
+        };
+    }
+    Ok(Directory::new(workspace.workspace, definitions, people, held))
+}
+
+#[derive(FromRow)]
+struct Answered {
+    key: String,
+    fingerprint: String,
+    status: i64,
+    headers: String,
+    body: Option<String>,
+}
+
+async fn stored_answers(tx: &mut Tx, workspace: WorkspaceId, jobs: &[Job]) -> Result<HashMap<String, Answered>, StoreError> {
+    let mut rows = Rows::new(&[("key", Kind::Text)]);
+    let mut oldest = Timestamp::MAX;
+    for job in jobs {
+        if let Some((idempotency, _)) = &job.idempotency {
+            rows.push([idempotency.key.as_str().into()]);
+            oldest = oldest.min(job.cause.at);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let expired = oldest.minus(Span::from_seconds(REPLAY));
+    tx.run(
+        sql("DELETE FROM idempotency_profiles
+             WHERE workspace_id = $1 AND key IN (
+                 SELECT a.key FROM {rows} AS r JOIN idempotency_answers AS a ON a.workspace_id = $1 AND a.key = r.key WHERE a.created_at < $2
+             )")
+        .bind(workspace)
+        .bind(expired)
+        .rows(rows.clone()),
+    )
+    .await?;
+    tx.run(
+        sql("DELETE FROM idempotency_answers WHERE workspace_id = $1 AND created_at < $2 AND key IN (SELECT key FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(expired)
+            .rows(rows.clone()),
+    )
+    .await?;
+    let found: Vec<Answered> = tx
+        .all(
+            sql("SELECT a.key, a.fingerprint, a.status, a.headers{as_text} AS headers, a.body
+                 FROM {rows} AS r JOIN idempotency_answers AS a ON a.workspace_id = $1 AND a.key = r.key")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    Ok(found.into_iter().map(|row| (row.key.clone(), row)).collect())
+}
+
+fn replay(job: &Job, stored: &HashMap<String, Answered>) -> Option<Reply> {
+    let (idempotency, _) = job.idempotency.as_ref()?;
+    let row = stored.get(&idempotency.key)?;
+    if row.fingerprint != idempotency.fingerprint {
+        let refusal = Refusal::new(Code::IdempotencyMismatch, "This Idempotency-Key was used for a different request; use a new key.");
+        let outcomes = job.commands.iter().map(|_| Err(refusal.clone())).collect();
+        return Some(Reply::Done(Group { outcomes, receipts: HashMap::new() }));
+    }
+    Some(Reply::Replayed(StoredAnswer {
+        status: u16::try_from(row.status).unwrap_or(200),
+        headers: serde_json::from_str(&row.headers).unwrap_or_default(),
+        body: row.body.clone(),
+    }))
+}
+
+async fn store_answers(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    answers: &[(Idempotency, StoredAnswer, BTreeSet<ProfileId>, Timestamp)],
+) -> Result<(), StoreError> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[
+        ("key", Kind::Text),
+        ("fingerprint", Kind::Text),
+        ("status", Kind::Int),
+        ("headers", Kind::Json),
+        ("body", Kind::Text),
+        ("created_at", Kind::Time),
+    ]);
+    let mut people = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Text)]);
+    for (idempotency, answer, profiles, at) in answers {
+        rows.push([
+            idempotency.key.as_str().into(),
+            idempotency.fingerprint.as_str().into(),
+            i64::from(answer.status).into(),
+            serde_json::to_string(&answer.headers).unwrap_or_default().into(),
+            answer.body.clone().into(),
+            (*at).into(),
+        ]);
+        for profile in profiles {
+            people.push([(*profile).into(), idempotency.key.as_str().into()]);
+        }
+    }
+    let wanted = rows.len();
+    let added = tx
+        .run(
+            sql("INSERT INTO idempotency_answers (workspace_id, key, fingerprint, status, headers, body, created_at)
+                 SELECT $1, r.key, r.fingerprint, r.status, r.headers, r.body, r.created_at FROM {rows} AS r WHERE true
+                 ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    // The same key came in through another instance and was first.
+    if usize::try_from(added) != Ok(wanted) {
+        return Err(StoreError::Raced);
+    }
+    if !people.is_empty() {
+        tx.run(
+            sql("INSERT INTO idempotency_profiles (workspace_id, profile_id, key)
+                 SELECT $1, r.profile_id, r.key FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .rows(people),
+        )
+        .await?;
+    }
+    Ok(())
+}

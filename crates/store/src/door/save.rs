@@ -1,0 +1,685 @@
+//! Saving what was decided: rows, search text, labels, consents, history and change feed, in one transaction.
+//!
+//! Each table gets one statement for the whole group. Rows that follow from a profile's state are compared before and
+//! after the group, so only what differs is written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use people_domain::{
+    Timestamp,
+    directory::{Action, Directory, Effect},
+    id::{ProfileId, RecordId, WorkspaceId},
+    page::{name_key, seen_key},
+    profile::Profile,
+    property::{Definition, Definitions, PropertyType, Standard},
+    search,
+    text::fold,
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    StoreError, Tx,
+    dialect::Engine,
+    erasures::Receipt,
+    properties, registry,
+    rows::{Cell, Kind, Rows, ids},
+    statement::sql,
+};
+
+/// The first state before the group and the last one after it.
+struct Span<'a> {
+    before: Option<&'a Profile>,
+    after: Option<&'a Profile>,
+}
+
+/// Writes everything; answers the receipts of the erased.
+pub(super) async fn save(tx: &mut Tx, workspace: WorkspaceId, directory: Directory) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+    let (effects, inferred, definitions) = directory.into_parts();
+    if effects.is_empty() {
+        return Ok(HashMap::new());
+    }
+    if !inferred.is_empty() {
+        properties::insert(tx, workspace, &sorted(inferred)).await?;
+    }
+    let mut spans: BTreeMap<ProfileId, Span<'_>> = BTreeMap::new();
+    for effect in &effects {
+        let after = effect.after.as_deref();
+        spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_deref(), after });
+    }
+    // Keys are given back before they are taken, within the group too.
+    identities_removed(tx, workspace, &spans).await?;
+    profiles(tx, workspace, &spans, &definitions).await?;
+    identities_added(tx, workspace, &spans).await?;
+    documents(tx, workspace, &spans).await?;
+    if tx.engine() == Engine::Sqlite {
+        attributes(tx, workspace, &spans, &definitions).await?;
+    }
+    labels(tx, workspace, &spans, &effects).await?;
+    consents(tx, workspace, &spans, &effects).await?;
+    history(tx, workspace, &spans, &effects).await?;
+    let receipts = erase(tx, workspace, &spans, &effects).await?;
+    changes(tx, workspace, &effects).await?;
+    Ok(receipts)
+}
+
+fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
+    // Two groups that infer the same attributes lock them in the same order.
+    definitions.sort_by(|a, b| a.key.cmp(&b.key));
+    definitions
+}
+
+/// People who are there after the group.
+fn living<'s>(spans: &'s BTreeMap<ProfileId, Span<'s>>) -> impl Iterator<Item = (Option<&'s Profile>, &'s Profile)> {
+    spans.values().filter_map(|span| span.after.map(|after| (span.before, after)))
+}
+
+async fn identities_removed(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text)]);
+    for (before, after) in living(spans) {
+        for identity in before.iter().flat_map(|b| &b.identities).filter(|i| !after.holds(&i.key())) {
+            rows.push([identity.kind.as_str().into(), identity.value.as_str().into()]);
+        }
+    }
+    // An erased person's keys may be taken by another within the same group.
+    for span in spans.values().filter(|span| span.after.is_none()) {
+        for identity in span.before.iter().flat_map(|b| &b.identities) {
+            rows.push([identity.kind.as_str().into(), identity.value.as_str().into()]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("DELETE FROM profile_identities WHERE workspace_id = $1 AND (kind, value) IN (SELECT kind, value FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
+    let mut new: BTreeMap<_, (ProfileId, Timestamp)> = BTreeMap::new();
+    for (before, after) in living(spans) {
+        for identity in after.identities.iter().filter(|i| before.is_none_or(|b| !b.holds(&i.key()))) {
+            new.insert(identity.key(), (after.id, identity.created_at));
+        }
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text), ("profile_id", Kind::Uuid), ("created_at", Kind::Time)]);
+    for (key, (profile_id, created_at)) in &new {
+        rows.push([key.kind.as_str().into(), key.value.as_str().into(), (*profile_id).into(), (*created_at).into()]);
+    }
+    let added = tx
+        .run(
+            sql("INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
+                 SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r WHERE true
+                 ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    // Fewer than sent: somebody else took a key first. Decide again on what is true now.
+    if usize::try_from(added) == Ok(new.len()) { Ok(()) } else { Err(StoreError::Raced) }
+}
+
+async fn profiles(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, definitions: &Definitions) -> Result<(), StoreError> {
+    const COLUMNS: &[(&str, Kind)] = &[
+        ("id", Kind::Uuid),
+        ("version", Kind::Int),
+        ("last_seen_at", Kind::Time),
+        ("created_at", Kind::Time),
+        ("updated_at", Kind::Time),
+        ("name_key", Kind::Text),
+        ("search_text", Kind::Text),
+        ("email", Kind::Text),
+        ("phone", Kind::Text),
+        ("external_id", Kind::Text),
+        ("name", Kind::Text),
+        ("first_name", Kind::Text),
+        ("last_name", Kind::Text),
+        ("company", Kind::Text),
+        ("job_title", Kind::Text),
+        ("country", Kind::Text),
+        ("city", Kind::Text),
+        ("language", Kind::Text),
+        ("timezone", Kind::Text),
+        ("avatar_url", Kind::Text),
+        ("last_channel", Kind::Text),
+        ("folded", Kind::Json),
+        ("comparables", Kind::Json),
+    ];
+    let mut rows = Rows::new(COLUMNS);
+    let mut found_by: Vec<Uuid> = Vec::new();
+    for (before, after) in living(spans) {
+        let search_text = search::text_of(after, definitions);
+        if before.is_none_or(|b| search::text_of(b, definitions) != search_text) {
+            found_by.push(after.id.0);
+        }
+        rows.push([
+            after.id.into(),
+            version(after),
+            seen_key(after).into(),
+            after.created_at.into(),
+            after.updated_at.into(),
+            name_key(after).into(),
+            search_text.into(),
+            after.email.clone().into(),
+            after.phone.clone().into(),
+            after.external_id.clone().into(),
+            after.name.clone().into(),
+            after.first_name.clone().into(),
+            after.last_name.clone().into(),
+            after.company.clone().into(),
+            after.job_title.clone().into(),
+            after.country.clone().into(),
+            after.city.clone().into(),
+            after.language.clone().into(),
+            after.timezone.clone().into(),
+            after.avatar_url.clone().into(),
+            after.last_channel.clone().into(),
+            folded(after, definitions).to_string().into(),
+            comparables(after, definitions).to_string().into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO profiles (
+                 workspace_id, id, version, last_seen_at, created_at, updated_at, name_key, search_text,
+                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
+                 language, timezone, avatar_url, last_channel, folded {comparables_column}
+             )
+             SELECT $1, r.id, r.version, r.last_seen_at, r.created_at, r.updated_at, r.name_key, r.search_text,
+                    r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
+                    r.language, r.timezone, r.avatar_url, r.last_channel, r.folded {comparables_value}
+             FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, id) DO UPDATE SET
+                 version = EXCLUDED.version,
+                 last_seen_at = EXCLUDED.last_seen_at,
+                 created_at = EXCLUDED.created_at,
+                 updated_at = EXCLUDED.updated_at,
+                 name_key = EXCLUDED.name_key,
+                 search_text = EXCLUDED.search_text,
+                 email = EXCLUDED.email,
+                 phone = EXCLUDED.phone,
+                 external_id = EXCLUDED.external_id,
+                 name = EXCLUDED.name,
+                 first_name = EXCLUDED.first_name,
+                 last_name = EXCLUDED.last_name,
+                 company = EXCLUDED.company,
+                 job_title = EXCLUDED.job_title,
+                 country = EXCLUDED.country,
+                 city = EXCLUDED.city,
+                 language = EXCLUDED.language,
+                 timezone = EXCLUDED.timezone,
+                 avatar_url = EXCLUDED.avatar_url,
+                 last_channel = EXCLUDED.last_channel,
+                 folded = EXCLUDED.folded {comparables_update}")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await?;
+    if tx.engine() == Engine::Sqlite && !found_by.is_empty() {
+        tx.run(
+            sql("INSERT OR REPLACE INTO profile_search (rowid, text)
+                 SELECT p.rank, p.search_text FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id")
+            .bind(workspace)
+            .rows(ids(found_by)),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn version(profile: &Profile) -> Cell {
+    i64::try_from(profile.version).unwrap_or(i64::MAX).into()
+}
+
+/// Folded texts by the name a filter calls them.
+fn folded(profile: &Profile, definitions: &Definitions) -> Value {
+    let mut out = Map::new();
+    let mut put = |field: &str, text: Option<&str>| {
+        if let Some(text) = text {
+            out.insert(field.to_owned(), fold(text).into());
+        }
+    };
+    put("email", profile.email.as_deref());
+    put("phone", profile.phone.as_deref());
+    put("external_id", profile.external_id.as_deref());
+    put("last_channel", profile.last_channel.as_deref());
+    for property in Standard::ALL {
+        put(property.as_str(), profile.standard(*property));
+    }
+    for (key, value) in &profile.attributes {
+        if definitions.get(key).is_some_and(|d| d.kind == PropertyType::Text) {
+            put(&format!("attributes.{key}"), value.as_str());
+        }
+    }
+    Value::Object(out)
+}
+
+/// One attribute in the form conditions compare: texts, a number (dates and times in microseconds, booleans as 0 and
+/// 1), or the texts of a list.
+pub(crate) enum Comparable<'a> {
+    Text(&'a str),
+    Number(f64),
+    Boolean(bool),
+    List(Vec<&'a str>),
+}
+
+pub(crate) fn comparable(value: &Value, kind: PropertyType) -> Option<Comparable<'_>> {
+    match (kind, value) {
+        (PropertyType::Text | PropertyType::Enum, Value::String(text)) => Some(Comparable::Text(text)),
+        (PropertyType::Number, Value::Number(number)) => number.as_f64().map(Comparable::Number),
+        (PropertyType::Boolean, Value::Bool(flag)) => Some(Comparable::Boolean(*flag)),
+        (PropertyType::Date, Value::String(text)) => Timestamp::parse_date(text).map(|at| Comparable::Number(micros(at))),
+        (PropertyType::Datetime, Value::String(text)) => Timestamp::parse(text).map(|at| Comparable::Number(micros(at))),
+        (PropertyType::TextList, Value::Array(items)) => Some(Comparable::List(items.iter().filter_map(Value::as_str).collect())),
+        _ => None,
+    }
+}
+
+/// Microseconds as a float: exact up to the year 2255, within 32 µs in the year 9999. Bounds go through the same
+/// rounding, so order and equality hold.
+#[expect(clippy::cast_precision_loss, reason = "both sides of every comparison lose the same bits")]
+pub(crate) fn micros(at: Timestamp) -> f64 {
+    at.micros() as f64
+}
+
+fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
+    let mut out = Map::new();
+    for (key, value) in &profile.attributes {
+        let Some(comparable) = definitions.get(key).and_then(|d| comparable(value, d.kind)) else { continue };
+        let value = match comparable {
+            Comparable::Text(text) => Value::from(text),
+            Comparable::Number(number) => Value::from(number),
+            Comparable::Boolean(flag) => Value::from(flag),
+            Comparable::List(items) => Value::from(items),
+        };
+        out.insert(key.clone(), value);
+    }
+    Value::Object(out)
+}
+
+async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("version", Kind::Int), ("document", Kind::Text)]);
+    for (_, after) in living(spans) {
+        let document = serde_json::to_string(after).map_err(|_| StoreError::Unreadable("a profile that cannot be written"))?;
+        rows.push([after.id.into(), version(after), document.into()]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, document)
+             SELECT $1, r.profile_id, r.version, r.document FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET version = EXCLUDED.version, document = EXCLUDED.document")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// SQLite's typed rows of custom attributes.
+async fn attributes(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, definitions: &Definitions) -> Result<(), StoreError> {
+    let mut stale: Vec<Uuid> = Vec::new();
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Text), ("item", Kind::Int), ("text", Kind::Text), ("number", Kind::Float)]);
+    for (before, after) in living(spans) {
+        match before {
+            Some(before) if before.attributes == after.attributes => continue,
+            Some(_) => stale.push(after.id.0),
+            None => {}
+        }
+        for (key, value) in &after.attributes {
+            let Some(comparable) = definitions.get(key).and_then(|d| comparable(value, d.kind)) else { continue };
+            let mut put = |item: usize, text: Option<&str>, number: Option<f64>| {
+                rows.push([after.id.into(), key.as_str().into(), i64::try_from(item).unwrap_or(0).into(), text.into(), number.into()]);
+            };
+            match comparable {
+                Comparable::Text(text) => put(0, Some(text), None),
+                Comparable::Number(number) => put(0, None, Some(number)),
+                Comparable::Boolean(flag) => put(0, None, Some(f64::from(u8::from(flag)))),
+                Comparable::List(items) => items.iter().enumerate().for_each(|(i, text)| put(i, Some(text), None)),
+            }
+        }
+    }
+    if !stale.is_empty() {
+        tx.run(
+            sql("DELETE FROM profile_attributes WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+                .bind(workspace)
+                .rows(ids(stale)),
+        )
+        .await?;
+    }
+    if !rows.is_empty() {
+        tx.run(
+            sql("INSERT INTO profile_attributes (workspace_id, profile_id, key, item, text, number)
+                 SELECT $1, r.profile_id, r.key, r.item, r.text, r.number FROM {rows} AS r")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+    let mut put_by: BTreeMap<(ProfileId, &str), &Effect> = BTreeMap::new();
+    for effect in effects {
+        let before: &[String] = effect.before.as_ref().map_or(&[], |p| &p.labels);
+        for label in effect.after.iter().flat_map(|p| &p.labels).filter(|label| !before.contains(label)) {
+            put_by.insert((effect.profile_id, label), effect);
+        }
+    }
+    let mut gone = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text)]);
+    let mut added = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text), ("actor", Kind::Text), ("created_at", Kind::Time)]);
+    let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for (before, after) in living(spans) {
+        let old: &[String] = before.map_or(&[], |b| &b.labels);
+        for label in old.iter().filter(|label| !after.labels.contains(label)) {
+            gone.push([after.id.into(), label.as_str().into()]);
+        }
+        for label in after.labels.iter().filter(|label| !old.contains(label)) {
+            if let Some(effect) = put_by.get(&(after.id, label.as_str())) {
+                added.push([after.id.into(), label.as_str().into(), effect.cause.actor.as_str().into(), effect.cause.at.into()]);
+                names.entry(label).or_insert(effect.cause.at);
+            }
+        }
+    }
+    if !gone.is_empty() {
+        tx.run(
+            sql("DELETE FROM profile_labels WHERE workspace_id = $1 AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)")
+                .bind(workspace)
+                .rows(gone),
+        )
+        .await?;
+    }
+    if !added.is_empty() {
+        let mut catalogue = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
+        for (name, at) in names {
+            catalogue.push([name.into(), at.into()]);
+        }
+        tx.run(
+            sql("INSERT INTO labels (workspace_id, name, created_at) SELECT $1, r.name, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+                .bind(workspace)
+                .rows(catalogue),
+        )
+        .await?;
+        tx.run(
+            sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, actor, created_at)
+                 SELECT $1, r.profile_id, r.label, 'manual', r.actor, r.created_at FROM {rows} AS r")
+            .bind(workspace)
+            .rows(added),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn consents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+    let mut current = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)]);
+    for (before, after) in living(spans) {
+        for consent in &after.consents {
+            let was = before.and_then(|b| b.consents.iter().find(|c| c.channel == consent.channel)).map(|c| c.status);
+            if was != Some(consent.status) {
+                current.push([after.id.into(), consent.channel.as_str().into(), consent.status.as_str().into()]);
+            }
+        }
+    }
+    if !current.is_empty() {
+        tx.run(
+            sql("INSERT INTO profile_consents (workspace_id, profile_id, channel, status)
+                 SELECT $1, r.profile_id, r.channel, r.status FROM {rows} AS r WHERE true
+                 ON CONFLICT (workspace_id, profile_id, channel) DO UPDATE SET status = EXCLUDED.status")
+            .bind(workspace)
+            .rows(current),
+        )
+        .await?;
+    }
+    let mut ledger = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("id", Kind::Uuid),
+        ("channel", Kind::Text),
+        ("status", Kind::Text),
+        ("occurred_at", Kind::Time),
+        ("recorded_at", Kind::Time),
+        ("source", Kind::Text),
+        ("evidence", Kind::Text),
+        ("actor", Kind::Text),
+        ("request_id", Kind::Text),
+    ]);
+    for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
+        for decision in &effect.decisions {
+            ledger.push([
+                effect.profile_id.into(),
+                crate::ids::new_id(effect.cause.at).into(),
+                decision.channel.as_str().into(),
+                decision.status.as_str().into(),
+                decision.occurred_at.into(),
+                effect.cause.at.into(),
+                decision.source.clone().into(),
+                decision.evidence.clone().into(),
+                effect.cause.actor.as_str().into(),
+                effect.cause.request_id.as_str().into(),
+            ]);
+        }
+    }
+    if ledger.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO consent_ledger (
+                 workspace_id, profile_id, id, channel, status, occurred_at, recorded_at, source, evidence, actor, request_id, origin_profile_id
+             )
+             SELECT $1, r.profile_id, r.id, r.channel, r.status, r.occurred_at, r.recorded_at, r.source, r.evidence, r.actor, r.request_id, r.profile_id
+             FROM {rows} AS r")
+        .bind(workspace)
+        .rows(ledger),
+    )
+    .await
+    .map(|_| ())
+}
+
+async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("id", Kind::Uuid),
+        ("at", Kind::Time),
+        ("action", Kind::Text),
+        ("source", Kind::Text),
+        ("actor", Kind::Text),
+        ("request_id", Kind::Text),
+        ("reason", Kind::Text),
+        ("version", Kind::Int),
+        ("fields", Kind::Text),
+        ("changes", Kind::Json),
+    ]);
+    // What happened to somebody who is erased at the end of the group leaves no history.
+    for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
+        let Some(after) = &effect.after else { continue };
+        let mut fields = String::from("\n");
+        for change in &effect.changes {
+            fields.push_str(&change.field);
+            fields.push('\n');
+        }
+        rows.push([
+            effect.profile_id.into(),
+            effect.record_id.into(),
+            effect.at.into(),
+            effect.action.as_str().into(),
+            effect.cause.source.into(),
+            effect.cause.actor.as_str().into(),
+            effect.cause.request_id.as_str().into(),
+            effect.cause.reason.clone().into(),
+            version(after),
+            fields.into(),
+            serde_json::to_string(&effect.changes).unwrap_or_else(|_| "[]".to_owned()).into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO profile_history (
+                 workspace_id, profile_id, id, at, action, source, actor, request_id, reason, version, fields, changes
+             )
+             SELECT $1, r.profile_id, r.id, r.at, r.action, r.source, r.actor, r.request_id, r.reason, r.version, r.fields, r.changes
+             FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Removes the erased from every table of the registry and writes their receipts.
+async fn erase(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    effects: &[Effect],
+) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+    let gone: BTreeSet<Uuid> = spans.iter().filter(|(_, s)| s.after.is_none()).map(|(id, _)| id.0).collect();
+    if gone.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut counts: HashMap<Uuid, BTreeMap<String, i64>> = HashMap::new();
+    // Keys went first (identities_removed), so they are counted from the last state.
+    for effect in effects.iter().filter(|e| e.action == Action::Erased) {
+        let keys = effect.before.as_ref().map_or(0, |b| b.identities.len());
+        counts.entry(effect.profile_id.0).or_default().insert("identities".to_owned(), i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+    // Stored answers that speak of them keep their key, so that a retry does not bring the person back, and lose the rest.
+    tx.run(
+        sql("UPDATE idempotency_answers SET body = NULL, headers = {empty_list}
+             WHERE workspace_id = $1 AND key IN (
+                 SELECT key FROM idempotency_profiles WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+             )")
+        .bind(workspace)
+        .rows(ids(gone.iter().copied())),
+    )
+    .await?;
+    let sqlite: &[registry::Table] = if tx.engine() == Engine::Sqlite { registry::SQLITE_ONLY } else { &[] };
+    for table in registry::TABLES.iter().chain(sqlite) {
+        let removed: Vec<(Uuid,)> = tx.all(sql(table.erase).bind(workspace).rows(ids(gone.iter().copied()))).await?;
+        if let Some(kind) = table.counted_as.filter(|kind| *kind != "identities") {
+            for id in &gone {
+                counts.entry(*id).or_default().entry(kind.to_owned()).or_insert(0);
+            }
+            for (id,) in removed {
+                *counts.entry(id).or_default().entry(kind.to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    if tx.engine() == Engine::Sqlite {
+        tx.run(
+            sql("DELETE FROM profile_search WHERE rowid IN (
+                     SELECT p.rank FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id
+                 )")
+            .bind(workspace)
+            .rows(ids(gone.iter().copied())),
+        )
+        .await?;
+    }
+    tx.run(
+        sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(gone)),
+    )
+    .await?;
+    receipts(tx, workspace, effects, counts).await
+}
+
+async fn receipts(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    effects: &[Effect],
+    mut counts: HashMap<Uuid, BTreeMap<String, i64>>,
+) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+    let mut out = HashMap::new();
+    let mut rows = Rows::new(&[
+        ("id", Kind::Uuid),
+        ("profile_id", Kind::Uuid),
+        ("erased_at", Kind::Time),
+        ("actor", Kind::Text),
+        ("request_id", Kind::Text),
+        ("reason", Kind::Text),
+        ("counts", Kind::Json),
+    ]);
+    for effect in effects.iter().filter(|e| e.action == Action::Erased) {
+        let counts = counts.remove(&effect.profile_id.0).unwrap_or_default();
+        rows.push([
+            effect.record_id.into(),
+            effect.profile_id.into(),
+            effect.cause.at.into(),
+            effect.cause.actor.as_str().into(),
+            effect.cause.request_id.as_str().into(),
+            effect.cause.reason.clone().into(),
+            serde_json::to_string(&counts).unwrap_or_else(|_| "{}".to_owned()).into(),
+        ]);
+        out.insert(
+            effect.record_id,
+            Receipt { id: effect.record_id, profile_id: effect.profile_id, erased_at: effect.cause.at, counts, scrubbed_at: None },
+        );
+    }
+    tx.run(
+        sql("INSERT INTO erasures (workspace_id, id, profile_id, erased_at, actor, request_id, reason, counts)
+             SELECT $1, r.id, r.profile_id, r.erased_at, r.actor, r.request_id, r.reason, r.counts FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await?;
+    Ok(out)
+}
+
+/// The feed, last of all: the head's row is locked from here to the commit, so numbers follow the order of commits.
+async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
+    let count = i64::try_from(effects.len()).unwrap_or(i64::MAX);
+    let head: Option<(i64,)> = tx
+        .optional(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq").bind(workspace).bind(count))
+        .await?;
+    let (head,) = head.ok_or(StoreError::Unreadable("the head of a change feed"))?;
+    let mut rows = Rows::new(&[
+        ("seq", Kind::Int),
+        ("profile_id", Kind::Uuid),
+        ("kind", Kind::Text),
+        ("version", Kind::Int),
+        ("fields", Kind::Json),
+        ("at", Kind::Time),
+        ("actor", Kind::Text),
+        ("request_id", Kind::Text),
+        ("record_id", Kind::Uuid),
+    ]);
+    for (seq, effect) in (head - count + 1..).zip(effects) {
+        let kind = match effect.action {
+            Action::Created => "profile.created",
+            Action::Erased => "profile.erased",
+            _ => "profile.updated",
+        };
+        let fields: Vec<&str> = effect.changes.iter().map(|c| c.field.as_str()).collect();
+        let last = effect.after.as_ref().or(effect.before.as_ref());
+        rows.push([
+            seq.into(),
+            effect.profile_id.into(),
+            kind.into(),
+            last.map_or_else(|| 0_i64.into(), |p| version(p)),
+            Value::from(fields).to_string().into(),
+            effect.at.into(),
+            effect.cause.actor.as_str().into(),
+            effect.cause.request_id.as_str().into(),
+            effect.record_id.into(),
+        ]);
+    }
+    tx.run(
+        sql("INSERT INTO changes (workspace_id, seq, profile_id, kind, version, fields, at, actor, request_id, record_id)
+             SELECT $1, r.seq, r.profile_id, r.kind, r.version, r.fields, r.at, r.actor, r.request_id, r.record_id FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}

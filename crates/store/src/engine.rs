@@ -1,0 +1,310 @@
+//! The two engines: pools, pragmas, transactions. The only place that chooses between them.
+//!
+//! SQLite has one writing connection (a pool of one, whose queue is the order of writes) and several reading ones;
+//! PostgreSQL has one pool. Every transaction runs in a task of its own: a handler that is dropped when its client goes
+//! away never leaves a connection with an open transaction behind (sqlx 0.9.0 would hand it to the next borrower).
+
+use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+
+use people_domain::Timestamp;
+use sqlx::{
+    Executor, Postgres, Sqlite, Transaction,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{StoreError, dialect::Engine, door::Door};
+
+/// Where time comes from; tests bring their own.
+pub trait Clock: Send + Sync + fmt::Debug {
+    fn now(&self) -> Timestamp;
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_offset(time::OffsetDateTime::now_utc()).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// A transaction on either engine.
+pub enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite(_) => "Tx::Sqlite",
+            Self::Postgres(_) => "Tx::Postgres",
+        })
+    }
+}
+
+impl Tx {
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn roll_back(self) {
+        // A transaction the database has already ended cannot be rolled back again; either way it is over.
+        let _ = match self {
+            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Postgres(tx) => tx.rollback().await,
+        };
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum Pools {
+    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Postgres { pool: PgPool },
+}
+
+impl Pools {
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite { .. } => Engine::Sqlite,
+            Self::Postgres { .. } => Engine::Postgres,
+        }
+    }
+
+    /// Opens a transaction that may write. Only inside a spawned task.
+    pub(crate) async fn begin_write(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            // A plain BEGIN that reads and then writes fails at once when another process wrote in between.
+            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres { pool } => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Opens a snapshot: everything read in it was true at one instant. Only inside a spawned task.
+    pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+            Self::Postgres { pool } => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
+        })
+    }
+}
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite://path` or `postgres://…`.
+    pub url: String,
+    /// Connections of the pool (PostgreSQL), or reading connections (SQLite).
+    pub connections: u32,
+    /// Longest wait for a connection before the answer is 503.
+    pub acquire_timeout: Duration,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections: 10, acquire_timeout: Duration::from_secs(2), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// The directory's memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) pools: Pools,
+    pub(crate) door: Door,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({:?})", self.pools.engine())
+    }
+}
+
+pub(crate) type Job<'t, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 't>>;
+
+const ATTEMPTS: u32 = 8;
+
+impl Store {
+    /// Opens the database, creating an SQLite file that is not there. Does not migrate.
+    pub async fn open(options: Options) -> Result<Self, StoreError> {
+        let pools = if options.url.starts_with("sqlite:") { open_sqlite(&options).await? } else { open_postgres(&options).await? };
+        let door = Door::open(pools.clone());
+        Ok(Self { pools, door, clock: options.clock })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.pools.engine() == Engine::Sqlite
+    }
+
+    /// Answers whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.pools.one::<(i64,)>(crate::statement::sql("SELECT 1{as_bigint} AS one")).await.map(|_| ())
+    }
+
+    /// Runs a write, whole, until it is not raced. The closure may run several times.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> Job<'t, T> + Send + Sync + 'static,
+    {
+        let pools = self.pools.clone();
+        spawn(async move {
+            for attempt in 0..ATTEMPTS {
+                let mut tx = pools.begin_write().await?;
+                let done = match work(&mut tx).await {
+                    Ok(value) => tx.commit().await.map(|()| value),
+                    Err(error) => {
+                        tx.roll_back().await;
+                        Err(error)
+                    }
+                };
+                match done {
+                    Err(StoreError::Raced) => pause(attempt).await,
+                    done => return done,
+                }
+            }
+            Err(StoreError::Raced)
+        })
+        .await
+    }
+
+    /// Reads in one snapshot.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Job<'t, T> + Send + 'static,
+    {
+        let pools = self.pools.clone();
+        spawn(async move {
+            let mut tx = pools.begin_read().await?;
+            let done = work(&mut tx).await;
+            tx.roll_back().await;
+            done
+        })
+        .await
+    }
+
+    /// Lets what is queued finish, then closes every connection.
+    pub async fn close(&self) {
+        self.door.close().await;
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                // Leaves one file behind instead of three.
+                let _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+                writer.close().await;
+            }
+            Pools::Postgres { pool } => pool.close().await,
+        }
+    }
+}
+
+/// Runs database work to its end even when nobody waits for it any more.
+pub(crate) async fn spawn<T: Send + 'static>(work: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(_) => Err(StoreError::Unreadable("a task of the store stopped")),
+    }
+}
+
+/// Waits a little longer after each attempt, never in step with others.
+pub(crate) async fn pause(attempt: u32) {
+    let jitter = u64::from(uuid::Uuid::new_v4().as_bytes()[0] % 16);
+    tokio::time::sleep(Duration::from_millis(jitter + u64::from(1 + attempt * attempt))).await;
+}
+
+async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
+    let base = SqliteConnectOptions::from_str(&options.url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged write survives power loss.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // Erased bytes are overwritten; a setting of each connection.
+        .pragma("secure_delete", "ON")
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", "MEMORY")
+        // A checkpoint inside a commit stalls every writer behind it; maintenance.rs does them beside the writes.
+        .pragma("wal_autocheckpoint", "0")
+        .statement_cache_capacity(256);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(30))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(base.clone())
+        .await?;
+    check_sqlite(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-16384"))
+        .await?;
+    Ok(Pools::Sqlite { writer, readers })
+}
+
+/// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.
+async fn check_sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
+    let (version,): (String,) = sqlx::query_as("SELECT sqlite_version()").fetch_one(writer).await?;
+    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() < [3, 51, 3].as_slice() {
+        return Err(StoreError::Unreadable("SQLite 3.51.3 or newer is needed"));
+    }
+    Ok(())
+}
+
+async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
+    let connect = PgConnectOptions::from_str(&options.url)?
+        .application_name("people")
+        .statement_cache_capacity(256)
+        .options([
+            ("statement_timeout", "30000"),
+            ("lock_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "10000"),
+            // Compiling a statement costs more than running any of ours.
+            ("jit", "off"),
+        ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(options.acquire_timeout)
+        .test_before_acquire(false)
+        .connect_with(connect)
+        .await?;
+    check_postgres(&pool).await?;
+    Ok(Pools::Postgres { pool })
+}
+
+/// Refuses a server whose settings would let an acknowledged write be lost.
+async fn check_postgres(pool: &PgPool) -> Result<(), StoreError> {
+    let (version, commit): (String, String) =
+        sqlx::query_as("SELECT current_setting('server_version_num'), current_setting('synchronous_commit')").fetch_one(pool).await?;
+    if version.parse::<u32>().unwrap_or(0) < 150_000 {
+        return Err(StoreError::Unreadable("PostgreSQL 15 or newer is needed"));
+    }
+    if commit == "off" {
+        return Err(StoreError::Unreadable("PostgreSQL has synchronous_commit off: an acknowledged write could be lost"));
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! The store: one text of SQL, two engines.
+//!
+//! A handler gives [`Store`] commands or a question and gets domain values back. Inside, [`engine`] holds the only
+//! choice between SQLite and PostgreSQL, [`statement`] binds values (a value can never become text), [`dialect`] lists
+//! every spelling that differs, and [`door`] is the one way a profile is written. Each other file is one table's concern.
+//!
+//! To add a table: a migration in both folders under the same number, a file here, its name in [`registry`] if it
+//! refers to a profile, and its rows in `door/save.rs` if they follow from a profile's state.
+
+mod api_keys;
+mod dialect;
+mod door;
+mod engine;
+mod erasures;
+mod error;
+mod filter_sql;
+mod find;
+mod history;
+mod ids;
+mod maintenance;
+mod profiles;
+mod properties;
+pub mod registry;
+mod rows;
+mod schema;
+mod statement;
+mod time;
+mod workspaces;
+
+pub use api_keys::{ApiKey, ApiKeyPatch, NewApiKey, Trust};
+pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
+pub use engine::{Clock, Options, Store, SystemClock, Tx};
+pub use erasures::Receipt;
+pub use error::StoreError;
+pub use find::{Found, Question};
+pub use history::Entry;
+pub use profiles::{Document, Lookup};
+pub use properties::{PropertyChange, PropertyRefusal};
+pub use workspaces::{WorkspacePatch, WorkspaceRow};

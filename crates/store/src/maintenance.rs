@@ -1,0 +1,138 @@
+//! What the store does beside requests: checkpoints of SQLite's log, and bringing search text in line with properties
+//! that became searchable. Everything here can be stopped at any point and goes on where it stood.
+
+use std::time::Duration;
+
+use people_domain::{id::WorkspaceId, profile::Profile, search};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    Store, StoreError,
+    dialect::Engine,
+    engine::Pools,
+    profiles, properties,
+    rows::{Kind, Rows, ids},
+    statement::sql,
+};
+
+/// People whose search text is renewed in one transaction.
+const CHUNK: i64 = 500;
+/// Log size, in pages, from which a checkpoint may make writers wait.
+const FORCED: i64 = 64_000;
+
+#[derive(FromRow)]
+struct Refresh {
+    workspace_id: Uuid,
+    key: String,
+    after_profile_id: Option<Uuid>,
+}
+
+impl Store {
+    /// Runs until the store is closed.
+    pub async fn maintain(self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.is_closed() {
+                return;
+            }
+            if let Err(error) = self.checkpoint().await {
+                tracing::debug!(%error, "checkpoint put off");
+            }
+            match self.refresh_search().await {
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, code = error.code(), "search text could not be renewed yet"),
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => writer.is_closed(),
+            Pools::Postgres { pool } => pool.is_closed(),
+        }
+    }
+
+    /// Moves SQLite's log into the database beside the writers; only a very long log makes them wait.
+    async fn checkpoint(&self) -> Result<(), StoreError> {
+        let Pools::Sqlite { writer, readers } = &self.pools else { return Ok(()) };
+        // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
+        let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
+        if log - moved > FORCED || (log > FORCED && moved == log) {
+            let _: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(RESTART)").fetch_one(writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Renews the search text of everyone after a property became searchable or ceased to be.
+    pub async fn refresh_search(&self) -> Result<(), StoreError> {
+        loop {
+            let next: Option<Refresh> =
+                self.pools.one(sql("SELECT workspace_id, key, after_profile_id FROM search_refreshes ORDER BY requested_at LIMIT 1")).await?;
+            let Some(next) = next else { return Ok(()) };
+            self.refresh_chunk(WorkspaceId(next.workspace_id), next.key, next.after_profile_id).await?;
+        }
+    }
+
+    async fn refresh_chunk(&self, workspace: WorkspaceId, key: String, after: Option<Uuid>) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let key = key.clone();
+            Box::pin(async move {
+                let definitions = properties::load(tx, workspace).await?;
+                let chunk: Vec<(Uuid,)> = tx
+                    .all(
+                        sql("SELECT profile_id FROM profile_documents WHERE workspace_id = $1 AND profile_id > $2 ORDER BY profile_id LIMIT $3")
+                            .bind(workspace)
+                            .bind(after.unwrap_or(Uuid::nil()))
+                            .bind(CHUNK),
+                    )
+                    .await?;
+                let Some((last,)) = chunk.last().copied() else {
+                    tx.run(
+                        sql("DELETE FROM search_refreshes WHERE workspace_id = $1 AND key = $2").bind(workspace).bind(key.as_str()),
+                    )
+                    .await?;
+                    return Ok(());
+                };
+                let documents = profiles::documents(tx, workspace, chunk.into_iter().map(|(id,)| id), true).await?;
+                let mut rows = Rows::new(&[("id", Kind::Uuid), ("search_text", Kind::Text)]);
+                let mut changed = Vec::new();
+                for row in documents {
+                    let profile: Profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
+                    if profile.attributes.contains_key(&key) {
+                        rows.push([row.profile_id.into(), search::text_of(&profile, &definitions).into()]);
+                        changed.push(row.profile_id);
+                    }
+                }
+                if !changed.is_empty() {
+                    tx.run(
+                        sql("UPDATE profiles
+                             SET search_text = (SELECT r.search_text FROM {rows} AS r WHERE r.id = profiles.id)
+                             WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+                        .bind(workspace)
+                        .rows(rows),
+                    )
+                    .await?;
+                    if tx.engine() == Engine::Sqlite {
+                        tx.run(
+                            sql("INSERT OR REPLACE INTO profile_search (rowid, text)
+                                 SELECT p.rank, p.search_text FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id")
+                            .bind(workspace)
+                            .rows(ids(changed)),
+                        )
+                        .await?;
+                    }
+                }
+                tx.run(
+                    sql("UPDATE search_refreshes SET after_profile_id = $3 WHERE workspace_id = $1 AND key = $2")
+                        .bind(workspace)
+                        .bind(key.as_str())
+                        .bind(last),
+                )
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}

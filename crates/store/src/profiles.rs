@@ -1,0 +1,117 @@
+//! Reading people: the document by id, by key, and many at once.
+
+use people_domain::{
+    id::{ProfileId, WorkspaceId},
+    identity::IdentityKey,
+};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    Store, StoreError, Tx,
+    rows::{Kind, Rows},
+    statement::sql,
+};
+
+/// A person's document, byte for byte as the API answers it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Document {
+    pub profile_id: Uuid,
+    pub version: i64,
+    pub document: String,
+}
+
+/// Keys asked for, with who has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub owners: Vec<(IdentityKey, ProfileId)>,
+    pub documents: Vec<Document>,
+}
+
+#[derive(FromRow)]
+struct Owner {
+    kind: String,
+    value: String,
+    profile_id: Uuid,
+}
+
+/// Who holds each key; keys nobody holds are left out.
+pub(crate) async fn owners(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    keys: impl IntoIterator<Item = &IdentityKey>,
+) -> Result<Vec<(IdentityKey, ProfileId)>, StoreError> {
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text)]);
+    for key in keys {
+        rows.push([key.kind.as_str().into(), key.value.as_str().into()]);
+    }
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<Owner> = tx
+        .all(
+            sql("SELECT i.kind, i.value, i.profile_id
+                 FROM {rows} AS r
+                 JOIN profile_identities AS i ON i.workspace_id = $1 AND i.kind = r.kind AND i.value = r.value")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    found
+        .into_iter()
+        .map(|row| {
+            let kind = people_domain::identity::IdentityKind::parse(&row.kind).ok_or(StoreError::Unreadable("an identity's kind"))?;
+            Ok((IdentityKey { kind, value: row.value }, ProfileId(row.profile_id)))
+        })
+        .collect()
+}
+
+/// Documents by id. With `lock`, their rows stay as they are until this transaction ends (locked in id order).
+pub(crate) async fn documents(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: impl IntoIterator<Item = Uuid>,
+    lock: bool,
+) -> Result<Vec<Document>, StoreError> {
+    let rows = crate::rows::ids(ids);
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = if lock {
+        "SELECT profile_id, version, document FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+         ORDER BY profile_id {for_update}"
+    } else {
+        "SELECT profile_id, version, document FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)"
+    };
+    tx.all(sql(text).bind(workspace).rows(rows)).await
+}
+
+impl Store {
+    /// One person by one statement.
+    pub async fn document(&self, workspace: WorkspaceId, id: ProfileId) -> Result<Option<Document>, StoreError> {
+        self.pools
+            .one(
+                sql("SELECT profile_id, version, document FROM profile_documents WHERE workspace_id = $1 AND profile_id = $2")
+                    .bind(workspace)
+                    .bind(id),
+            )
+            .await
+    }
+
+    /// The people behind keys, in two statements whatever the number of keys.
+    pub async fn lookup(&self, workspace: WorkspaceId, keys: Vec<IdentityKey>) -> Result<Lookup, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                let owners = owners(tx, workspace, &keys).await?;
+                let mut ids: Vec<Uuid> = owners.iter().map(|(_, id)| id.0).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                let documents = documents(tx, workspace, ids, false).await?;
+                Ok(Lookup { owners, documents })
+            })
+        })
+        .await
+    }
+}

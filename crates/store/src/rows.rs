@@ -1,0 +1,168 @@
+//! Many rows in one statement: `INSERT … SELECT … FROM {rows} AS r`.
+//!
+//! PostgreSQL gets a typed array per column (`unnest`), SQLite one JSON array (`json_each`). The text depends on the
+//! columns only, never on how many rows there are, so each statement is prepared once.
+
+use std::fmt::Write as _;
+
+use people_domain::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{dialect::Engine, statement::Arg};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bool,
+    Int,
+    Float,
+    Text,
+    Uuid,
+    Time,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Bool(bool),
+    Int(Option<i64>),
+    Float(Option<f64>),
+    Text(Option<String>),
+    Uuid(Option<Uuid>),
+    Time(Option<Timestamp>),
+}
+
+macro_rules! into_cell {
+    ($($from:ty => |$value:ident| $into:expr),+ $(,)?) => {$(
+        impl From<$from> for Cell {
+            fn from($value: $from) -> Self { $into }
+        }
+    )+};
+}
+
+into_cell! {
+    bool => |v| Self::Bool(v),
+    i64 => |v| Self::Int(Some(v)),
+    Option<f64> => |v| Self::Float(v),
+    &str => |v| Self::Text(Some(v.to_owned())),
+    String => |v| Self::Text(Some(v)),
+    Option<String> => |v| Self::Text(v),
+    Option<&str> => |v| Self::Text(v.map(str::to_owned)),
+    Uuid => |v| Self::Uuid(Some(v)),
+    Option<Uuid> => |v| Self::Uuid(v),
+    Timestamp => |v| Self::Time(Some(v)),
+    Option<Timestamp> => |v| Self::Time(v),
+    people_domain::id::ProfileId => |v| Self::Uuid(Some(v.0)),
+    people_domain::id::RecordId => |v| Self::Uuid(Some(v.0)),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    columns: &'static [(&'static str, Kind)],
+    cells: Vec<Vec<Cell>>,
+}
+
+impl Rows {
+    pub(crate) fn new(columns: &'static [(&'static str, Kind)]) -> Self {
+        Self { columns, cells: Vec::new() }
+    }
+
+    pub(crate) fn push<const N: usize>(&mut self, row: [Cell; N]) {
+        debug_assert_eq!(N, self.columns.len(), "cells and columns differ");
+        self.cells.push(row.into());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The source to select from, and the values it needs from placeholder `first` on.
+    pub(crate) fn render(self, engine: Engine, first: usize) -> (String, Vec<Arg>) {
+        match engine {
+            Engine::Sqlite => self.for_sqlite(first),
+            Engine::Postgres => self.for_postgres(first),
+        }
+    }
+
+    fn for_sqlite(self, first: usize) -> (String, Vec<Arg>) {
+        let mut text = String::from("(SELECT ");
+        for (i, (name, kind)) in self.columns.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            // Writing to a String does not fail.
+            let _ = match kind {
+                Kind::Uuid => write!(text, "{comma}unhex(value ->> {i}) AS {name}"),
+                _ => write!(text, "{comma}value ->> {i} AS {name}"),
+            };
+        }
+        let _ = write!(text, " FROM json_each(${first}))");
+        let json: Vec<Value> = self
+            .cells
+            .into_iter()
+            .map(|row| {
+                Value::Array(
+                    row.into_iter()
+                        .map(|cell| match cell {
+                            Cell::Bool(v) => Value::from(i64::from(v)),
+                            Cell::Int(v) => v.map_or(Value::Null, Value::from),
+                            Cell::Float(v) => v.map_or(Value::Null, Value::from),
+                            Cell::Text(v) => v.map_or(Value::Null, Value::from),
+                            Cell::Uuid(v) => v.map_or(Value::Null, |id| Value::from(id.simple().to_string())),
+                            Cell::Time(v) => v.map_or(Value::Null, |at| Value::from(at.micros())),
+                        })
+                        .collect(),
+                )
+            })
+            .collect();
+        (text, vec![Arg::Json(Value::Array(json).to_string())])
+    }
+
+    fn for_postgres(self, first: usize) -> (String, Vec<Arg>) {
+        let mut casts = String::new();
+        let mut names = String::new();
+        let mut select = String::new();
+        let mut args: Vec<Arg> = Vec::with_capacity(self.columns.len());
+        for (i, (name, kind)) in self.columns.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let n = first + i;
+            let (cast, arg) = match kind {
+                Kind::Bool => ("boolean", Arg::BoolList(Vec::new())),
+                Kind::Int => ("bigint", Arg::IntList(Vec::new())),
+                Kind::Float => ("double precision", Arg::FloatList(Vec::new())),
+                Kind::Text | Kind::Json => ("text", Arg::TextList(Vec::new())),
+                Kind::Uuid => ("uuid", Arg::UuidList(Vec::new())),
+                Kind::Time => ("timestamptz", Arg::TimeList(Vec::new())),
+            };
+            args.push(arg);
+            let _ = write!(casts, "{comma}${n}::{cast}[]");
+            let _ = write!(names, "{comma}{name}");
+            let _ = if *kind == Kind::Json { write!(select, "{comma}{name}::jsonb AS {name}") } else { write!(select, "{comma}{name}") };
+        }
+        for row in self.cells {
+            for (arg, cell) in args.iter_mut().zip(row) {
+                match (arg, cell) {
+                    (Arg::BoolList(list), Cell::Bool(v)) => list.push(Some(v)),
+                    (Arg::IntList(list), Cell::Int(v)) => list.push(v),
+                    (Arg::FloatList(list), Cell::Float(v)) => list.push(v),
+                    (Arg::TextList(list), Cell::Text(v)) => list.push(v),
+                    (Arg::UuidList(list), Cell::Uuid(v)) => list.push(v),
+                    (Arg::TimeList(list), Cell::Time(v)) => list.push(v),
+                    (arg, cell) => debug_assert!(false, "a {cell:?} in {arg:?}"),
+                }
+            }
+        }
+        (format!("(SELECT {select} FROM unnest({casts}) AS u ({names}))"), args)
+    }
+}
+
+/// A list of ids as rows of one column, `id`.
+pub(crate) fn ids(ids: impl IntoIterator<Item = Uuid>) -> Rows {
+    let mut rows = Rows::new(&[("id", Kind::Uuid)]);
+    for id in ids {
+        rows.push([id.into()]);
+    }
+    rows
+}

@@ -1,0 +1,207 @@
+//! The seam to the driver: a text with `$1, $2, …` and the values bound to it.
+//!
+//! Texts are `&'static str`, or templates put together from static pieces by [`crate::dialect`] and
+//! [`crate::filter_sql`]; values are bound and never become text. This file holds the only `AssertSqlSafe`.
+
+use std::borrow::Cow;
+
+use people_domain::Timestamp;
+use sqlx::{
+    Arguments, AssertSqlSafe, FromRow, SqlSafeStr, SqlStr,
+    postgres::{PgArguments, PgRow},
+    sqlite::{SqliteArguments, SqliteRow},
+};
+use uuid::Uuid;
+
+use crate::{
+    StoreError,
+    dialect::{self, Engine},
+    engine::Tx,
+    rows::Rows,
+};
+
+/// One value, or a column of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Arg {
+    Bool(bool),
+    Int(Option<i64>),
+    Float(f64),
+    Text(Option<String>),
+    Uuid(Option<Uuid>),
+    Time(Option<Timestamp>),
+    /// JSON text, `jsonb` in PostgreSQL.
+    Json(String),
+    BoolList(Vec<Option<bool>>),
+    IntList(Vec<Option<i64>>),
+    FloatList(Vec<Option<f64>>),
+    TextList(Vec<Option<String>>),
+    UuidList(Vec<Option<Uuid>>),
+    TimeList(Vec<Option<Timestamp>>),
+}
+
+macro_rules! into_arg {
+    ($($from:ty => |$value:ident| $into:expr),+ $(,)?) => {$(
+        impl From<$from> for Arg {
+            fn from($value: $from) -> Self { $into }
+        }
+    )+};
+}
+
+into_arg! {
+    bool => |v| Self::Bool(v),
+    i64 => |v| Self::Int(Some(v)),
+    Option<i64> => |v| Self::Int(v),
+    f64 => |v| Self::Float(v),
+    &str => |v| Self::Text(Some(v.to_owned())),
+    String => |v| Self::Text(Some(v)),
+    Option<String> => |v| Self::Text(v),
+    Option<&str> => |v| Self::Text(v.map(str::to_owned)),
+    Uuid => |v| Self::Uuid(Some(v)),
+    Option<Uuid> => |v| Self::Uuid(v),
+    Timestamp => |v| Self::Time(Some(v)),
+    Option<Timestamp> => |v| Self::Time(v),
+    people_domain::id::ProfileId => |v| Self::Uuid(Some(v.0)),
+    people_domain::id::WorkspaceId => |v| Self::Uuid(Some(v.0)),
+    people_domain::id::RecordId => |v| Self::Uuid(Some(v.0)),
+}
+
+/// A statement: text, values, and at most one source of rows spelled `{rows}` in the text.
+#[derive(Clone, Debug)]
+pub(crate) struct Sql {
+    text: Cow<'static, str>,
+    args: Vec<Arg>,
+    rows: Option<Rows>,
+}
+
+/// `SELECT …` with values to follow.
+pub(crate) fn sql(text: &'static str) -> Sql {
+    Sql { text: Cow::Borrowed(text), args: Vec::new(), rows: None }
+}
+
+impl Sql {
+    /// A text put together from static pieces, with the values its placeholders count.
+    pub(crate) fn composed(text: String, args: Vec<Arg>) -> Self {
+        Self { text: Cow::Owned(text), args, rows: None }
+    }
+
+    pub(crate) fn bind(mut self, value: impl Into<Arg>) -> Self {
+        self.args.push(value.into());
+        self
+    }
+
+    /// Values a set-based statement works on; their columns follow the other placeholders.
+    pub(crate) fn rows(mut self, rows: Rows) -> Self {
+        self.rows = Some(rows);
+        self
+    }
+
+    fn render(self, engine: Engine) -> (SqlStr, Vec<Arg>) {
+        let mut args = self.args;
+        let mut text = self.text;
+        if let Some(rows) = self.rows {
+            let (source, columns) = rows.render(engine, args.len() + 1);
+            text = Cow::Owned(text.replace("{rows}", &source));
+            args.extend(columns);
+        }
+        if text.contains('{') {
+            text = Cow::Owned(dialect::spell(&text, engine));
+        }
+        // SQLite binds a missing value as NULL without a word.
+        debug_assert!(
+            (1..=args.len()).all(|n| text.contains(&format!("${n}"))) && !text.contains(&format!("${}", args.len() + 1)),
+            "{} values for: {text}",
+            args.len()
+        );
+        let text = match text {
+            Cow::Borrowed(text) => text.into_sql_str(),
+            // Only static pieces reach this text: see the module's documentation.
+            Cow::Owned(text) => AssertSqlSafe(text).into_sql_str(),
+        };
+        (text, args)
+    }
+}
+
+/// A row both engines can give.
+pub(crate) trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+fn sqlite_args(args: Vec<Arg>) -> Result<SqliteArguments, StoreError> {
+    let mut out = SqliteArguments::default();
+    for arg in args {
+        match arg {
+            Arg::Bool(v) => Arguments::add(&mut out, i64::from(v)),
+            Arg::Int(v) => Arguments::add(&mut out, v),
+            Arg::Float(v) => Arguments::add(&mut out, v),
+            Arg::Text(v) => Arguments::add(&mut out, v),
+            Arg::Uuid(v) => Arguments::add(&mut out, v),
+            Arg::Time(v) => Arguments::add(&mut out, v.map(Timestamp::micros)),
+            Arg::Json(v) => Arguments::add(&mut out, v),
+            Arg::BoolList(_) | Arg::IntList(_) | Arg::FloatList(_) | Arg::TextList(_) | Arg::UuidList(_) | Arg::TimeList(_) => {
+                return Err(StoreError::Unreadable("a list reached SQLite unrendered"));
+            }
+        }
+        .map_err(|e| StoreError::Fault(sqlx::Error::Encode(e)))?;
+    }
+    Ok(out)
+}
+
+fn postgres_args(args: Vec<Arg>) -> Result<PgArguments, StoreError> {
+    let mut out = PgArguments::default();
+    for arg in args {
+        match arg {
+            Arg::Bool(v) => out.add(v),
+            Arg::Int(v) => out.add(v),
+            Arg::Float(v) => out.add(v),
+            Arg::Text(v) => out.add(v),
+            Arg::Uuid(v) => out.add(v),
+            Arg::Time(v) => out.add(v.map(Timestamp::to_offset)),
+            Arg::Json(v) => out.add(v),
+            Arg::BoolList(v) => out.add(v),
+            Arg::IntList(v) => out.add(v),
+            Arg::FloatList(v) => out.add(v),
+            Arg::TextList(v) => out.add(v),
+            Arg::UuidList(v) => out.add(v),
+            Arg::TimeList(v) => out.add(v.into_iter().map(|t| t.map(Timestamp::to_offset)).collect::<Vec<_>>()),
+        }
+        .map_err(|e| StoreError::Fault(sqlx::Error::Encode(e)))?;
+    }
+    Ok(out)
+}
+
+impl Tx {
+    pub(crate) async fn all<T: Row>(&mut self, sql: Sql) -> Result<Vec<T>, StoreError> {
+        let (text, args) = sql.render(self.engine());
+        Ok(match self {
+            Self::Sqlite(tx) => sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut **tx).await?,
+            Self::Postgres(tx) => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(&mut **tx).await?,
+        })
+    }
+
+    pub(crate) async fn optional<T: Row>(&mut self, sql: Sql) -> Result<Option<T>, StoreError> {
+        let (text, args) = sql.render(self.engine());
+        Ok(match self {
+            Self::Sqlite(tx) => sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut **tx).await?,
+            Self::Postgres(tx) => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(&mut **tx).await?,
+        })
+    }
+
+    /// Rows changed.
+    pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
+        let (text, args) = sql.render(self.engine());
+        Ok(match self {
+            Self::Sqlite(tx) => sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx) => sqlx::query_with(text, postgres_args(args)?).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+}
+
+impl crate::engine::Pools {
+    /// One row by one statement, outside a transaction: the fastest read there is.
+    pub(crate) async fn one<T: Row>(&self, sql: Sql) -> Result<Option<T>, StoreError> {
+        let (text, args) = sql.render(self.engine());
+        Ok(match self {
+            Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(readers).await?,
+            Self::Postgres { pool } => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(pool).await?,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Workspaces and their settings.
+
+use people_domain::{Timestamp, id::WorkspaceId, workspace::Workspace};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, Tx, ids::new_id, statement::sql, time::At};
+
+/// A workspace with what only the API shows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceRow {
+    pub workspace: Workspace,
+    pub created_at: Timestamp,
+    pub definitions_version: i64,
+}
+
+#[derive(FromRow)]
+struct Stored {
+    id: Uuid,
+    name: String,
+    default_country: Option<String>,
+    strict_attributes: bool,
+    session_gap_seconds: i64,
+    time_zone: String,
+    definitions_version: i64,
+    created_at: At,
+}
+
+impl From<Stored> for WorkspaceRow {
+    fn from(row: Stored) -> Self {
+        Self {
+            workspace: Workspace {
+                id: WorkspaceId(row.id),
+                name: row.name,
+                default_country: row.default_country,
+                strict_attributes: row.strict_attributes,
+                session_gap_seconds: row.session_gap_seconds,
+                time_zone: row.time_zone,
+            },
+            created_at: row.created_at.0,
+            definitions_version: row.definitions_version,
+        }
+    }
+}
+
+/// New values of settings; `None` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct WorkspacePatch {
+    pub name: Option<String>,
+    pub default_country: Option<Option<String>>,
+    pub strict_attributes: Option<bool>,
+    pub session_gap_seconds: Option<i64>,
+    pub time_zone: Option<String>,
+}
+
+/// The settings a batch is decided under. Holds off whoever would change the definitions meanwhile.
+pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
+    let row: Option<Stored> = tx
+        .optional(
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+                 FROM workspaces WHERE id = $1 {for_key_share}")
+            .bind(id),
+        )
+        .await?;
+    Ok(row.map(Into::into))
+}
+
+impl Store {
+    pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
+        let row: Option<Stored> = self
+            .pools
+            .one(
+                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+                     FROM workspaces WHERE id = $1")
+                .bind(id),
+            )
+            .await?;
+        Ok(row.map(Into::into))
+    }
+
+    /// Workspaces of a name; names are for people and need not be unique.
+    pub async fn workspaces_named(&self, name: &str) -> Result<Vec<WorkspaceRow>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            Box::pin(async move {
+                let rows: Vec<Stored> = tx
+                    .all(
+                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+                             FROM workspaces WHERE name = $1 ORDER BY id LIMIT 10")
+                        .bind(name),
+                    )
+                    .await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            })
+        })
+        .await
+    }
+
+    /// Whether there is any workspace yet.
+    pub async fn has_workspaces(&self) -> Result<bool, StoreError> {
+        Ok(self.pools.one::<(Uuid,)>(sql("SELECT id FROM workspaces LIMIT 1")).await?.is_some())
+    }
+
+    pub async fn create_workspace(&self, name: &str) -> Result<WorkspaceRow, StoreError> {
+        let (name, now) = (name.to_owned(), self.now());
+        let id = WorkspaceId(new_id(now));
+        self.write(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                tx.run(sql("INSERT INTO workspaces (id, name, created_at) VALUES ($1, $2, $3)").bind(id).bind(name).bind(now)).await?;
+                tx.run(sql("INSERT INTO change_heads (workspace_id, seq) VALUES ($1, 0)").bind(id)).await?;
+                load(tx, id).await?.ok_or(StoreError::Raced)
+            })
+        })
+        .await
+    }
+
+    pub async fn patch_workspace(&self, id: WorkspaceId, patch: WorkspacePatch) -> Result<Option<WorkspaceRow>, StoreError> {
+        self.write(move |tx| {
+            let patch = patch.clone();
+            Box::pin(async move {
+                let Some(old) = load(tx, id).await? else { return Ok(None) };
+                let w = old.workspace;
+                tx.run(
+                    sql("UPDATE workspaces
+                         SET name = $2, default_country = $3, strict_attributes = ($4 = 1), session_gap_seconds = $5, time_zone = $6
+                         WHERE id = $1")
+                    .bind(id)
+                    .bind(patch.name.unwrap_or(w.name))
+                    .bind(patch.default_country.unwrap_or(w.default_country))
+                    .bind(i64::from(patch.strict_attributes.unwrap_or(w.strict_attributes)))
+                    .bind(patch.session_gap_seconds.unwrap_or(w.session_gap_seconds))
+                    .bind(patch.time_zone.unwrap_or(w.time_zone)),
+                )
+                .await?;
+                load(tx, id).await
+            })
+        })
+        .await
+    }
+}
