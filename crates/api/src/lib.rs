@@ -1,1 +1,28 @@
-//! placeholder
+//! The HTTP API of the directory.
+//!
+//! A request passes [`edge`] (request id, one span, problems completed), is [`auth`]enticated, read by [`extract`] into
+//! a typed body, turned into a domain command or question by its handler, and answered. One operation is one file under
+//! its resource; [`routes`] is the table of them, which feeds the router and the OpenAPI document alike.
+//!
+//! To add an operation: a file under its resource with parameters, handler and document in that order, and a line in
+//! `routes.rs`; then `make openapi`.
+
+pub mod api_keys;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod cursor;
+pub mod edge;
+pub mod erasures;
+pub mod extract;
+pub mod json;
+pub mod openapi;
+pub mod operations;
+pub mod problem;
+pub mod profiles;
+pub mod properties;
+pub mod routes;
+pub mod telemetry;
+pub mod workspace;
+pub mod writes;

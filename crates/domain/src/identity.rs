@@ -6,10 +6,10 @@
 
 use std::fmt;
 
+use email_address::{EmailAddress, Options};
 use phonenumber::{Mode, country::Id as Country};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
-use validator::ValidateEmail;
 
 use crate::{
     Issue, Timestamp,
@@ -135,7 +135,8 @@ impl IdentityKey {
         let value = match kind.as_str() {
             "email" => {
                 let lowered: String = cleaned.to_lowercase().nfc().collect();
-                if !lowered.as_str().validate_email() {
+                let shape = Options::default().with_required_tld().without_domain_literal().without_display_text();
+                if EmailAddress::parse_with_options(&lowered, shape).is_err() || lowered.contains(['"', ' ']) {
                     return Err(Issue::new("", "invalid_email", "expected an e-mail address such as ada@example.com"));
                 }
                 lowered

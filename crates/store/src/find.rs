@@ -81,6 +81,45 @@ impl Store {
     }
 }
 
+/// Everyone a question matches, a chunk at a time, each chunk of one instant.
+#[derive(Debug)]
+pub struct Walk {
+    store: Store,
+    question: Question,
+    done: bool,
+}
+
+impl Store {
+    /// Walks along the index of the question's order; for answers that take everyone, no other plan is better.
+    pub fn walk(&self, question: Question) -> Walk {
+        Walk { store: self.clone(), question, done: false }
+    }
+}
+
+impl Walk {
+    /// The next chunk of at most the question's limit; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Document>>, StoreError> {
+        if self.done {
+            return Ok(None);
+        }
+        let question = self.question.clone();
+        let (documents, last) = self
+            .store
+            .read(move |tx| {
+                Box::pin(async move {
+                    let hits: Vec<Hit> = tx.all(walk(tx.engine(), &question, &[], question.limit, None)).await?;
+                    let last = hits.last().map(|hit| position(question.sort, hit));
+                    let documents = in_order(tx, question.workspace, hits.into_iter().map(|hit| hit.id).collect()).await?;
+                    Ok((documents, last))
+                })
+            })
+            .await?;
+        self.done = i64::try_from(documents.len()).unwrap_or(0) < self.question.limit;
+        self.question.after = last;
+        Ok((!documents.is_empty()).then_some(documents))
+    }
+}
+
 async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
     let wanted = usize::try_from(question.limit).unwrap_or(0);
     let mut ids: Vec<Uuid> = Vec::new();

@@ -32,7 +32,7 @@ pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};
 pub use erasures::Receipt;
 pub use error::StoreError;
-pub use find::{Found, Question};
+pub use find::{Found, Question, Walk};
 pub use history::Entry;
 pub use profiles::{Document, Lookup};
 pub use properties::{PropertyChange, PropertyRefusal};

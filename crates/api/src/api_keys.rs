@@ -1,0 +1,273 @@
+//! API keys: made, listed, renamed, rotated, revoked. A key is shown once; only its hash is kept.
+
+use actix_web::{
+    HttpRequest, HttpResponse, delete, get, patch, post,
+    web::{Data, Json, Path},
+};
+use people_domain::{refusal::Issues, text::clean};
+use people_store::{ApiKey, ApiKeyPatch, NewApiKey, Trust};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::{self, Admin, Caller, SCOPES},
+    cursor,
+    extract::{Body, NoQuery, Query, Shape, id, idempotency_key},
+    problem::{ApiResult, Kind, Problem},
+};
+
+/// An API key, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApiKey, example = json!({
+    "id": "0192f0c1-7d7e-7aaa-8000-000000000001", "name": "CRM sync", "scopes": ["profiles:read", "profiles:write"], "trust": "server",
+    "created_at": "2026-01-31T08:00:00.000000Z", "last_used_at": null
+}))]
+pub struct ApiKeyView {
+    pub id: String,
+    pub name: String,
+    pub scopes: Vec<String>,
+    /// `server`, or `browser` for a key that anybody can read in a page's source.
+    pub trust: String,
+    pub created_at: String,
+    /// Within half a minute.
+    pub last_used_at: Option<String>,
+    /// The key itself: in the answer that made it, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ppl_8sJ0…")]
+    pub key: Option<String>,
+}
+
+impl From<ApiKey> for ApiKeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id.to_string(),
+            name: key.name,
+            scopes: key.scopes,
+            trust: key.trust.as_str().to_owned(),
+            created_at: key.created_at.to_string(),
+            last_used_at: key.last_used_at.map(|at| at.to_string()),
+            key: None,
+        }
+    }
+}
+
+/// A page of keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApiKeyList {
+    pub data: Vec<ApiKeyView>,
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateApiKey {
+    /// What it is for, 1 to 200 bytes.
+    pub name: String,
+    pub scopes: Vec<String>,
+    /// `server` (default) or `browser`.
+    pub trust: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchApiKey {
+    pub name: Option<String>,
+    pub scopes: Option<Vec<String>>,
+}
+
+impl Shape for CreateApiKey {}
+impl Shape for PatchApiKey {}
+
+fn name_of(text: &str, issues: &mut Issues) -> String {
+    match clean(text, 200) {
+        Ok(Some(name)) => name,
+        _ => {
+            issues.push("/name", "invalid_value", "expected 1 to 200 bytes of text");
+            String::new()
+        }
+    }
+}
+
+/// Checks scopes. A key gives away only what it holds itself.
+pub fn scopes_of(scopes: &[String], may: impl Fn(&str) -> bool, issues: &mut Issues) {
+    if scopes.is_empty() {
+        issues.push("/scopes", "invalid_value", format!("name at least one of: {}", SCOPES.join(", ")));
+    }
+    for (i, scope) in scopes.iter().enumerate() {
+        if !SCOPES.contains(&scope.as_str()) {
+            issues.push(format!("/scopes/{i}"), "not_an_option", format!("expected one of: {}", SCOPES.join(", ")));
+        } else if !may(scope) {
+            issues.push(format!("/scopes/{i}"), "not_an_option", "a key can only give scopes that it holds itself");
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// Rows of a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List API keys
+#[utoipa::path(
+    tag = "api-keys",
+    description = "The living keys of the workspace, oldest first, without their secrets.",
+    params(PageParams),
+    responses((status = 200, description = "A page of keys", body = ApiKeyList)),
+    security(("api_key" = ["admin"]))
+)]
+#[get("/v1/api-keys")]
+pub async fn list_api_keys(app: Data<App>, caller: Caller<Admin>, Query(params): Query<PageParams>) -> ApiResult<Json<ApiKeyList>> {
+    let limit = crate::profiles::list::limit(params.limit)?;
+    let after = params.cursor.as_deref().map(|cursor| cursor::read(caller.workspace(), "api-keys", cursor)).transpose()?;
+    let mut keys = app.store.api_keys(caller.workspace(), after, limit + 1).await?;
+    let more = keys.len() > usize::try_from(limit).unwrap_or(0);
+    keys.truncate(usize::try_from(limit).unwrap_or(0));
+    let next_cursor = keys.last().filter(|_| more).map(|last| cursor::write(caller.workspace(), "api-keys", &last.id));
+    Ok(Json(ApiKeyList { data: keys.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// Create an API key
+///
+/// The answer shows the key, this once. A key can only give scopes that it holds itself. An `Idempotency-Key` is refused
+/// here: a replay would have to keep the secret.
+#[utoipa::path(
+    tag = "api-keys",
+    request_body(content = CreateApiKey, example = json!({"name": "CRM sync", "scopes": ["profiles:read", "profiles:write"]})),
+    responses((status = 201, description = "The key, with its secret", body = ApiKeyView)),
+    security(("api_key" = ["admin"]))
+)]
+#[post("/v1/api-keys")]
+pub async fn create_api_key(
+    app: Data<App>,
+    caller: Caller<Admin>,
+    request: HttpRequest,
+    _query: Query<NoQuery>,
+    body: Body<CreateApiKey>,
+) -> ApiResult<HttpResponse> {
+    no_replay(&request)?;
+    let mut issues = Issues::default();
+    let name = name_of(&body.value.name, &mut issues);
+    scopes_of(&body.value.scopes, |scope| caller.holds(scope), &mut issues);
+    let trust = match body.value.trust.as_deref() {
+        None => Trust::Server,
+        Some(text) => Trust::parse(text).unwrap_or_else(|| {
+            issues.push("/trust", "not_an_option", "expected server or browser");
+            Trust::Browser
+        }),
+    };
+    issues.into_result()?;
+    let secret = secret()?;
+    let new = NewApiKey { workspace_id: caller.workspace(), name, scopes: body.value.scopes, trust, secret_hash: auth::hash(&secret) };
+    let key = app.store.create_api_key(new).await?;
+    let location = format!("/v1/api-keys/{}", key.id);
+    let view = ApiKeyView { key: Some(secret), ..key.into() };
+    Ok(HttpResponse::Created().insert_header(("Location", location)).insert_header(("Cache-Control", "no-store")).json(view))
+}
+
+fn secret() -> ApiResult<String> {
+    auth::new_key().map_err(|_| Problem::new(Kind::Unavailable, "No randomness for a key; try again shortly."))
+}
+
+/// A secret is never stored, so it cannot be told twice.
+fn no_replay(request: &HttpRequest) -> ApiResult<()> {
+    match idempotency_key(request)? {
+        None => Ok(()),
+        Some(_) => Err(Problem::at(
+            Kind::InvalidHeader,
+            "Idempotency-Key",
+            "invalid_header",
+            "A key is shown once and its secret is not stored, so this answer cannot be replayed; send the request without an Idempotency-Key.",
+        )),
+    }
+}
+
+/// Read an API key
+#[utoipa::path(
+    tag = "api-keys",
+    description = "Name, scopes and last use; never the secret.",
+    params(("id" = String, Path, description = "Id of the key")),
+    responses((status = 200, description = "The key", body = ApiKeyView)),
+    security(("api_key" = ["admin"]))
+)]
+#[get("/v1/api-keys/{id}")]
+pub async fn read_api_key(app: Data<App>, caller: Caller<Admin>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<Json<ApiKeyView>> {
+    let key = app.store.api_key(caller.workspace(), id(&path)?).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(key.into()))
+}
+
+/// Rename an API key or change its scopes
+#[utoipa::path(
+    tag = "api-keys",
+    description = "What is absent stays. Takes effect within two seconds on every instance.",
+    params(("id" = String, Path, description = "Id of the key")),
+    request_body(content = PatchApiKey, example = json!({"scopes": ["profiles:read"]})),
+    responses((status = 200, description = "The key as it is now", body = ApiKeyView)),
+    security(("api_key" = ["admin"]))
+)]
+#[patch("/v1/api-keys/{id}")]
+pub async fn patch_api_key(
+    app: Data<App>,
+    caller: Caller<Admin>,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+    body: Body<PatchApiKey>,
+) -> ApiResult<Json<ApiKeyView>> {
+    let key_id = id(&path)?;
+    let mut issues = Issues::default();
+    let name = body.value.name.as_deref().map(|name| name_of(name, &mut issues));
+    if let Some(scopes) = &body.value.scopes {
+        scopes_of(scopes, |scope| caller.holds(scope), &mut issues);
+    }
+    issues.into_result()?;
+    let patch = ApiKeyPatch { name, scopes: body.value.scopes, secret_hash: None };
+    let key = app.store.patch_api_key(caller.workspace(), key_id, patch).await?.ok_or_else(Problem::not_found)?;
+    app.doorkeeper.forget();
+    Ok(Json(key.into()))
+}
+
+/// Rotate an API key
+#[utoipa::path(
+    tag = "api-keys",
+    description = "Gives the key a new secret, shown this once. The old one stops working within two seconds.",
+    params(("id" = String, Path, description = "Id of the key")),
+    responses((status = 200, description = "The key, with its new secret", body = ApiKeyView)),
+    security(("api_key" = ["admin"]))
+)]
+#[post("/v1/api-keys/{id}/rotate")]
+pub async fn rotate_api_key(
+    app: Data<App>,
+    caller: Caller<Admin>,
+    request: HttpRequest,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+) -> ApiResult<HttpResponse> {
+    no_replay(&request)?;
+    let secret = secret()?;
+    let patch = ApiKeyPatch { secret_hash: Some(auth::hash(&secret)), ..ApiKeyPatch::default() };
+    let key = app.store.patch_api_key(caller.workspace(), id(&path)?, patch).await?.ok_or_else(Problem::not_found)?;
+    app.doorkeeper.forget();
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(ApiKeyView { key: Some(secret), ..key.into() }))
+}
+
+/// Revoke an API key
+#[utoipa::path(
+    tag = "api-keys",
+    description = "The key stops working within two seconds on every instance, and is not listed any more. A key can revoke itself.",
+    params(("id" = String, Path, description = "Id of the key")),
+    responses((status = 204, description = "The key is revoked")),
+    security(("api_key" = ["admin"]))
+)]
+#[delete("/v1/api-keys/{id}")]
+pub async fn delete_api_key(app: Data<App>, caller: Caller<Admin>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
+    if !app.store.revoke_api_key(caller.workspace(), id(&path)?).await? {
+        return Err(Problem::not_found());
+    }
+    app.doorkeeper.forget();
+    Ok(HttpResponse::NoContent().finish())
+}

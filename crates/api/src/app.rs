@@ -1,0 +1,117 @@
+//! The application: what handlers share, and how it is put together. `people serve` and the tests build it here.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::{App as ActixApp, HttpServer, dev::Server, middleware::from_fn, web};
+use people_store::{NewApiKey, Options, Store, StoreError, Trust};
+use secrecy::{ExposeSecret, SecretString};
+use utoipa_actix_web::AppExt as _;
+
+use crate::{
+    auth::{self, Doorkeeper, SCOPES},
+    config::Settings,
+    edge, openapi, routes,
+};
+
+/// What every handler can reach.
+#[derive(Debug)]
+pub struct App {
+    pub store: Store,
+    pub doorkeeper: Arc<Doorkeeper>,
+}
+
+/// A server that listens, and where.
+pub struct Running {
+    pub server: Server,
+    pub address: std::net::SocketAddr,
+    pub store: Store,
+    /// The first key, when this start made it up.
+    pub first_key: Option<SecretString>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Running({})", self.address)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot use the database: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+    #[error("the operating system gives no randomness")]
+    Randomness,
+}
+
+/// Name of the workspace that the first start creates.
+pub const DEFAULT_WORKSPACE: &str = "default";
+
+/// Opens and migrates the database, sees to the first key, and listens.
+pub async fn start(settings: &Settings) -> Result<Running, StartError> {
+    let store = open(settings.database.url.clone(), settings.database.connections).await?;
+    store.migrate().await?;
+    let first_key = first_key(&store, settings.bootstrap_key.as_ref()).await?;
+    let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
+    let address = listener.local_addr().map_err(|e| StartError::Listen(settings.listen, e))?;
+    tokio::spawn(store.clone().maintain());
+    let doorkeeper = Arc::new(Doorkeeper::default());
+    tokio::spawn(Arc::clone(&doorkeeper).note_use(store.clone()));
+    let app = web::Data::new(App { store: store.clone(), doorkeeper });
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .into_utoipa_app()
+            .app_data(app.clone())
+            .configure(routes::all)
+            .map(|app| app.service(openapi::docs()).default_service(web::to(edge::unmatched)).wrap(from_fn(auth::recognise)).wrap(from_fn(edge::edge)))
+            .into_app()
+    })
+    .workers(settings.workers)
+    .client_request_timeout(Duration::from_secs(5))
+    .shutdown_timeout(20)
+    .listen(listener)
+    .map_err(|e| StartError::Listen(settings.listen, e))?
+    .run();
+    Ok(Running { server, address, store, first_key })
+}
+
+/// Opens a database, making the folder of an SQLite file that has none yet.
+pub async fn open(url: String, connections: u32) -> Result<Store, StoreError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
+        if let Some(folder) = std::path::Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            // When this fails, opening the file says so.
+            let _ = std::fs::create_dir_all(folder);
+        }
+    }
+    let mut options = Options::new(url);
+    options.connections = connections;
+    Store::open(options).await
+}
+
+/// On the first start, the workspace `default` and a key that may do everything. The secret given is used; otherwise
+/// one is made up, to be printed once.
+async fn first_key(store: &Store, given: Option<&SecretString>) -> Result<Option<SecretString>, StartError> {
+    if store.has_workspaces().await? {
+        return Ok(None);
+    }
+    let (secret, made_up) = match given {
+        Some(secret) => (secret.clone(), None),
+        None => {
+            let secret = SecretString::from(auth::new_key().map_err(|_| StartError::Randomness)?);
+            (secret.clone(), Some(secret))
+        }
+    };
+    let workspace = store.create_workspace(DEFAULT_WORKSPACE).await?;
+    store
+        .create_api_key(NewApiKey {
+            workspace_id: workspace.workspace.id,
+            name: "first key".to_owned(),
+            scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
+            trust: Trust::Server,
+            secret_hash: auth::hash(secret.expose_secret()),
+        })
+        .await?;
+    Ok(made_up)
+}

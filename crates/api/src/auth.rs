@@ -1,0 +1,232 @@
+//! Who is calling: API keys, the scopes they hold, and nothing of what they are.
+//!
+//! A key is looked up by its SHA-256. A found key is remembered for two seconds, so that a request costs no statement of
+//! its own and a revoked key still stops within moments on every instance. What a caller may do is in a handler's
+//! signature: `Caller<ProfilesWrite>`.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::{Ready, ready},
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    Error, FromRequest, HttpMessage, HttpRequest,
+    body::MessageBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    middleware::Next,
+    web::Data,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
+use people_store::{ApiKey, Store};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    edge::RequestId,
+    problem::{Kind, Problem},
+};
+
+/// Every scope a key can hold.
+pub const SCOPES: &[&str] =
+    &["profiles:read", "profiles:write", "profiles:delete", "profiles:merge", "events:write", "bulk", "config", "admin"];
+
+/// A scope in a handler's signature.
+pub trait Scope: 'static {
+    const NAME: &'static str;
+}
+
+macro_rules! scopes {
+    ($($name:ident $text:literal),+ $(,)?) => {$(
+        #[derive(Debug)]
+        pub struct $name;
+        impl Scope for $name {
+            const NAME: &'static str = $text;
+        }
+    )+};
+}
+
+scopes! {
+    ProfilesRead "profiles:read",
+    ProfilesWrite "profiles:write",
+    ProfilesDelete "profiles:delete",
+    Config "config",
+    Admin "admin",
+}
+
+/// The hash a key is stored and found by, in hex.
+pub fn hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut out, byte| {
+        use fmt::Write as _;
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// A new key: `ppl_`, 256 random bits and a checksum, so that a leaked one is recognised as a key.
+///
+/// E: the operating system has no randomness to give.
+pub fn new_key() -> Result<String, getrandom::Error> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random)?;
+    let body = URL_SAFE_NO_PAD.encode(random);
+    let sum = crc32fast::hash(body.as_bytes());
+    Ok(format!("ppl_{body}{sum:08x}"))
+}
+
+/// Keys seen lately, and when each was last used.
+#[derive(Default)]
+pub struct Doorkeeper {
+    known: Mutex<HashMap<String, (Instant, Arc<ApiKey>)>>,
+    used: Mutex<HashMap<Uuid, Timestamp>>,
+}
+
+impl fmt::Debug for Doorkeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Doorkeeper")
+    }
+}
+
+const REMEMBERED: Duration = Duration::from_secs(2);
+
+impl Doorkeeper {
+    async fn recognise(&self, store: &Store, presented: &str) -> Result<Arc<ApiKey>, Problem> {
+        let hash = hash(presented);
+        let remembered = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(&hash).filter(|(since, _)| since.elapsed() < REMEMBERED).map(|(_, key)| Arc::clone(key))
+        };
+        let key = match remembered {
+            Some(key) => key,
+            None => {
+                let key = store.authenticate(&hash).await?.ok_or_else(unauthorized)?;
+                let key = Arc::new(key);
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.len() > 10_000 {
+                    known.retain(|_, (since, _)| since.elapsed() < REMEMBERED);
+                }
+                known.insert(hash, (Instant::now(), Arc::clone(&key)));
+                key
+            }
+        };
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, store.now());
+        Ok(key)
+    }
+
+    /// Forgets what is remembered: a key was changed or revoked here.
+    pub fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Writes down when keys were used, every half minute, in one transaction.
+    pub async fn note_use(self: Arc<Self>, store: Store) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let used: Vec<_> = self.used.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+            if !used.is_empty() && store.touch_api_keys(used).await.is_err() {
+                tracing::debug!("the use of API keys could not be noted");
+            }
+        }
+    }
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(Kind::Unauthorized, "Send a valid API key: `Authorization: Bearer ppl_…`.")
+}
+
+/// What the middleware learnt; the extractor says so.
+#[derive(Clone)]
+struct Recognised(Result<Arc<ApiKey>, Problem>);
+
+/// Recognises the caller of every request below `/v1`, before anything else of it is read.
+pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.path().starts_with("/v1") {
+        let presented = request
+            .headers()
+            .get("Authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, key)| key.trim().to_owned());
+        let app = request.app_data::<Data<App>>().cloned();
+        let recognised = match (presented, app) {
+            (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => app.doorkeeper.recognise(&app.store, &key).await,
+            _ => Err(unauthorized()),
+        };
+        request.extensions_mut().insert(Recognised(recognised));
+    }
+    next.call(request).await
+}
+
+/// The caller of a request, holding the scope `S`.
+#[derive(Debug)]
+pub struct Caller<S: Scope> {
+    pub key: Arc<ApiKey>,
+    pub request_id: String,
+    pub reason: Option<String>,
+    scope: PhantomData<S>,
+}
+
+impl<S: Scope> Caller<S> {
+    pub fn workspace(&self) -> WorkspaceId {
+        self.key.workspace_id
+    }
+
+    pub fn holds(&self, scope: &str) -> bool {
+        self.key.scopes.iter().any(|held| held == scope)
+    }
+
+    /// What stands beside every change this request makes.
+    pub fn cause(&self, at: Timestamp) -> Arc<Cause> {
+        Arc::new(Cause {
+            at,
+            actor: format!("key:{}", self.key.id),
+            source: "api",
+            request_id: self.request_id.clone(),
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+impl<S: Scope> FromRequest for Caller<S> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(caller(request))
+    }
+}
+
+fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
+    let recognised = request.extensions().get::<Recognised>().cloned();
+    let key = recognised.map_or_else(|| Err(unauthorized()), |r| r.0)?;
+    if !key.scopes.iter().any(|scope| scope == S::NAME) {
+        return Err(Problem::new(Kind::MissingScope, format!("This needs a key with the scope `{}`.", S::NAME)));
+    }
+    let reason = match request.headers().get("X-Reason") {
+        None => None,
+        Some(value) => {
+            let text = std::str::from_utf8(value.as_bytes()).ok().and_then(|text| clean(text, 500).ok());
+            text.ok_or_else(|| Problem::at(Kind::InvalidHeader, "X-Reason", "invalid_header", "Expected UTF-8 text of at most 500 bytes."))?
+        }
+    };
+    let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    Ok(Caller { key, request_id, reason, scope: PhantomData })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hash, new_key};
+
+    #[test]
+    fn keys_are_recognisable_and_never_alike() {
+        let (a, b) = (new_key().unwrap_or_default(), new_key().unwrap_or_default());
+        assert!(a.starts_with("ppl_") && a.len() > 50 && a != b);
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

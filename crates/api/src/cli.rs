@@ -1,0 +1,184 @@
+//! The command line: `people serve | migrate | openapi | workspaces create | keys create`.
+
+use clap::{Parser, Subcommand};
+use people_domain::refusal::Issues;
+use people_store::{NewApiKey, Store, Trust, WorkspaceRow};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use crate::{
+    api_keys::scopes_of,
+    app,
+    auth::{self, SCOPES},
+    config::{DatabaseArgs, ServeArgs},
+    openapi, telemetry,
+};
+
+/// The directory of every customer, as a headless API.
+#[derive(Debug, Parser)]
+#[command(name = "people", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API; creates and migrates the database, and on the first start a workspace and a key
+    Serve(ServeArgs),
+    /// Bring the database to this program's schema, and on Citus distribute it
+    Migrate(DatabaseArgs),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Workspaces
+    #[command(subcommand)]
+    Workspaces(WorkspacesCommand),
+    /// API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum WorkspacesCommand {
+    /// Create a workspace
+    Create {
+        name: String,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Create an API key and print it, this once
+    Create {
+        /// Name or id of the workspace
+        #[arg(long)]
+        workspace: String,
+        /// Scopes, separated by commas, or `all`
+        #[arg(long)]
+        scopes: String,
+        #[arg(long, default_value = "made on the command line")]
+        name: String,
+        /// `server`, or `browser` for a key that will be public
+        #[arg(long, default_value = "server")]
+        trust: String,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}
+
+/// A message for the terminal, one mistake a line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CliError(String);
+
+macro_rules! told_by_its_message {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )+};
+}
+
+told_by_its_message!(people_store::StoreError, app::StartError, std::io::Error, getrandom::Error);
+
+fn mistakes(found: Vec<String>) -> CliError {
+    CliError(format!("the configuration has mistakes:\n  {}", found.join("\n  ")))
+}
+
+/// Says something to the person at the terminal.
+#[expect(clippy::print_stdout, reason = "what a command is asked for goes to standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Runs the command given on the command line.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Command::Serve(args) => serve(&args).await,
+        Command::Migrate(args) => {
+            let store = open(&args).await?;
+            store.migrate().await?;
+            store.close().await;
+            say("the database is up to date");
+            Ok(())
+        }
+        Command::Openapi => {
+            say(openapi::text().trim_end());
+            Ok(())
+        }
+        Command::Workspaces(WorkspacesCommand::Create { name, database }) => {
+            let store = open(&database).await?;
+            store.migrate().await?;
+            let row = store.create_workspace(name.trim()).await?;
+            say(&json!({"id": row.workspace.id, "name": row.workspace.name}).to_string());
+            store.close().await;
+            Ok(())
+        }
+        Command::Keys(KeysCommand::Create { workspace, scopes, name, trust, database }) => {
+            let store = open(&database).await?;
+            store.migrate().await?;
+            create_key(&store, &workspace, &scopes, name, &trust).await?;
+            store.close().await;
+            Ok(())
+        }
+    }
+}
+
+async fn open(args: &DatabaseArgs) -> Result<Store, CliError> {
+    let database = args.checked().map_err(mistakes)?;
+    Ok(app::open(database.url, database.connections).await?)
+}
+
+async fn find_workspace(store: &Store, wanted: &str) -> Result<WorkspaceRow, CliError> {
+    if let Ok(id) = wanted.parse::<uuid::Uuid>() {
+        return store.workspace(id.into()).await?.ok_or_else(|| CliError(format!("there is no workspace {wanted}")));
+    }
+    let mut found = store.workspaces_named(wanted).await?;
+    match (found.pop(), found.is_empty()) {
+        (Some(row), true) => Ok(row),
+        (None, _) => Err(CliError(format!("there is no workspace named {wanted:?}; make it with `people workspaces create`"))),
+        (Some(_), false) => Err(CliError(format!("several workspaces are named {wanted:?}; give the id"))),
+    }
+}
+
+async fn create_key(store: &Store, workspace: &str, scopes: &str, name: String, trust: &str) -> Result<(), CliError> {
+    let row = find_workspace(store, workspace).await?;
+    let scopes: Vec<String> = match scopes {
+        "all" => SCOPES.iter().map(|s| (*s).to_owned()).collect(),
+        list => list.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect(),
+    };
+    let mut issues = Issues::default();
+    scopes_of(&scopes, |_| true, &mut issues);
+    issues.into_result().map_err(|refusal| CliError(refusal.detail))?;
+    let trust = Trust::parse(trust).ok_or_else(|| CliError("--trust is server or browser".to_owned()))?;
+    let secret = auth::new_key()?;
+    let key = store
+        .create_api_key(NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, secret_hash: auth::hash(&secret) })
+        .await?;
+    say(&json!({"id": key.id, "workspace_id": key.workspace_id, "name": key.name, "scopes": key.scopes, "trust": key.trust.as_str(), "key": secret}).to_string());
+    Ok(())
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), CliError> {
+    let settings = args.checked().map_err(mistakes)?;
+    telemetry::start(&settings.log, settings.log_json);
+    let running = app::start(&settings).await?;
+    let address = running.address;
+    say(&format!("People is listening on http://{address}"));
+    say(&format!("Read and try the API at http://{address}/docs"));
+    if let Some(key) = &running.first_key {
+        let key = key.expose_secret();
+        say("\nThis is the first start. Your API key, shown this once:\n");
+        say(&format!("  {key}\n\nTry it:\n"));
+        say(&format!(
+            "  curl -s http://{address}/v1/profiles -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{{\"email\": \"ada@example.com\", \"name\": \"Ada Lovelace\"}}'\n"
+        ));
+    }
+    running.server.await?;
+    running.store.close().await;
+    Ok(())
+}

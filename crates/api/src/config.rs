@@ -1,0 +1,135 @@
+//! Configuration: flags and environment, read by clap, checked whole before anything starts.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use secrecy::SecretString;
+
+/// Where the data is. Shared by every command.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseArgs {
+    /// `sqlite://path/to/file.db` (created when missing) or `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://data/people.db", hide_env_values = true)]
+    pub database_url: String,
+
+    /// Connections to PostgreSQL, or reading connections to the SQLite file (1–200)
+    #[arg(long, env = "PEOPLE_DATABASE_CONNECTIONS", default_value = "10")]
+    pub database_connections: String,
+}
+
+/// How the server runs.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, env = "PEOPLE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// Secret of the first API key, for automation; without it one is made up and printed once
+    #[arg(long, env = "PEOPLE_BOOTSTRAP_KEY", hide_env_values = true)]
+    pub bootstrap_key: Option<String>,
+
+    /// What to log: `error`, `warn`, `info`, `debug`, or directives such as `info,people_api=debug`
+    #[arg(long, env = "PEOPLE_LOG", default_value = "info")]
+    pub log: String,
+
+    /// `text` or `json`
+    #[arg(long, env = "PEOPLE_LOG_FORMAT", default_value = "text")]
+    pub log_format: String,
+
+    /// Worker threads of the HTTP server; 0 is one for each core
+    #[arg(long, env = "PEOPLE_WORKERS", default_value = "0")]
+    pub workers: String,
+}
+
+/// Settings that passed every check.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub database: Database,
+    pub listen: SocketAddr,
+    pub bootstrap_key: Option<SecretString>,
+    pub log: String,
+    pub log_json: bool,
+    pub workers: usize,
+}
+
+#[derive(Clone)]
+pub struct Database {
+    pub url: String,
+    pub connections: u32,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        write!(f, "Database({} connections)", self.connections)
+    }
+}
+
+/// Shortest secret a first key may have.
+pub const MIN_BOOTSTRAP_KEY: usize = 32;
+
+impl DatabaseArgs {
+    fn check(&self, mistakes: &mut Vec<String>) -> Database {
+        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| self.database_url.starts_with(scheme)) {
+            mistakes.push("DATABASE_URL: expected sqlite://path or postgres://user:password@host/database".to_owned());
+        }
+        let connections = self.database_connections.parse().ok().filter(|n| (1..=200).contains(n));
+        if connections.is_none() {
+            mistakes.push("PEOPLE_DATABASE_CONNECTIONS: expected a number from 1 to 200".to_owned());
+        }
+        Database { url: self.database_url.clone(), connections: connections.unwrap_or(1) }
+    }
+
+    /// E: every mistake, one a line.
+    pub fn checked(&self) -> Result<Database, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let database = self.check(&mut mistakes);
+        if mistakes.is_empty() { Ok(database) } else { Err(mistakes) }
+    }
+}
+
+impl ServeArgs {
+    /// E: every mistake, one a line, so that they can all be mended at once.
+    pub fn checked(&self) -> Result<Settings, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let database = self.database.check(&mut mistakes);
+        let listen = self.listen.parse::<SocketAddr>();
+        if listen.is_err() {
+            mistakes.push(format!("PEOPLE_LISTEN: expected an address and a port such as 127.0.0.1:8080, got {:?}", self.listen));
+        }
+        if let Some(key) = &self.bootstrap_key
+            && (key.len() < MIN_BOOTSTRAP_KEY || key.len() > 256 || !key.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            mistakes.push(format!("PEOPLE_BOOTSTRAP_KEY: expected {MIN_BOOTSTRAP_KEY} to 256 visible ASCII characters"));
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
+            mistakes.push("PEOPLE_LOG: expected a level such as info, or directives such as info,people_api=debug".to_owned());
+        }
+        let log_json = match self.log_format.as_str() {
+            "text" => false,
+            "json" => true,
+            _ => {
+                mistakes.push("PEOPLE_LOG_FORMAT: expected text or json".to_owned());
+                false
+            }
+        };
+        let workers = self.workers.parse::<usize>().ok().filter(|n| *n <= 256);
+        if workers.is_none() {
+            mistakes.push("PEOPLE_WORKERS: expected a number from 0 to 256".to_owned());
+        }
+        match (listen, workers) {
+            (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
+                database,
+                listen,
+                bootstrap_key: self.bootstrap_key.clone().map(SecretString::from),
+                log: self.log.clone(),
+                log_json,
+                workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
+            }),
+            _ => Err(mistakes),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The edge: what happens to every request and every answer, whatever its route.
+//!
+//! A request id is taken or made, one span covers the request (route and status, never a query string), limits on the
+//! head are kept, and every failure leaves as a complete problem: ours with instance and request id, and the ones the
+//! framework answers by itself translated.
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
+    middleware::Next,
+};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::problem::{Kind, Problem};
+
+/// Longest request target.
+const MAX_URI: usize = 8 * 1024;
+/// Most bytes of header names and values together.
+const MAX_HEADERS: usize = 16 * 1024;
+
+/// The id of the request, the caller's own when it is usable.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+fn request_id(request: &ServiceRequest) -> String {
+    request
+        .headers()
+        .get("X-Request-Id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')))
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Wraps the whole application.
+pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let span = tracing::info_span!(
+        "request",
+        method = %request.method(),
+        route = request.match_pattern().as_deref().unwrap_or("unmatched"),
+        request_id = %id,
+        status = tracing::field::Empty,
+    );
+    let instance = request.path().to_owned();
+    let refused = head_limits(&request);
+    let answered = match refused {
+        Some(problem) => Ok(request.into_response(problem.respond(Some(&instance), Some(&id)))),
+        None => next.call(request).instrument(span.clone()).await.map(|response| complete(response, &instance, &id)),
+    };
+    let mut response = match answered {
+        Ok(response) => response,
+        // A fault of the middleware stack itself: answered, and told without its cause.
+        Err(error) => {
+            let status = error.as_response_error().status_code();
+            return Err(actix_web::error::InternalError::from_response(error, translate(status, "").respond(Some(&instance), Some(&id))).into());
+        }
+    };
+    span.record("status", response.status().as_u16());
+    tracing::info!(parent: &span, "answered");
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    Ok(response)
+}
+
+fn head_limits(request: &ServiceRequest) -> Option<Problem> {
+    if request.uri().to_string().len() > MAX_URI {
+        return Some(Problem::new(Kind::UriTooLong, format!("An address has at most {MAX_URI} bytes; use POST /v1/profiles/search for long searches.")));
+    }
+    let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (bytes > MAX_HEADERS).then(|| Problem::new(Kind::RequestHeaderFieldsTooLarge, format!("Headers take at most {MAX_HEADERS} bytes.")))
+}
+
+/// Gives a failure its instance and request id.
+fn complete<B: MessageBody + 'static>(response: ServiceResponse<B>, instance: &str, id: &str) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response.map_into_boxed_body();
+    }
+    let ours = response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
+    let framework = response.response().error().is_some() || !is_problem(response.response());
+    let problem = match ours {
+        Some(problem) => problem,
+        None if framework => translate(status, ""),
+        None => return response.map_into_boxed_body(),
+    };
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, problem.respond(Some(instance), Some(id)))
+}
+
+fn is_problem<B>(response: &HttpResponse<B>) -> bool {
+    response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"))
+}
+
+/// A failure the framework found by itself.
+fn translate(status: StatusCode, detail: &str) -> Problem {
+    let kind = match status.as_u16() {
+        404 => Kind::NotFound,
+        405 => Kind::MethodNotAllowed,
+        408 => Kind::RequestTimeout,
+        413 => Kind::BodyTooLarge,
+        414 => Kind::UriTooLong,
+        415 => Kind::UnsupportedMediaType,
+        431 => Kind::RequestHeaderFieldsTooLarge,
+        503 => Kind::Unavailable,
+        400..=499 => Kind::BadRequest,
+        _ => Kind::Internal,
+    };
+    Problem::new(kind, if detail.is_empty() { kind.title() } else { detail })
+}
+
+/// Answers what no route takes: 405 with what is allowed where the path is one of ours, 404 elsewhere.
+pub async fn unmatched(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let allowed = crate::openapi::methods(request.path());
+    if allowed.is_empty() {
+        return Err(Problem::new(Kind::NotFound, "There is no such path; /docs lists them all."));
+    }
+    let allow = allowed.join(", ");
+    Err(Problem { allow: Some(allow.clone()), ..Problem::new(Kind::MethodNotAllowed, format!("This path takes {allow}.")) })
+}

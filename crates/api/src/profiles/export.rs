@@ -1,0 +1,184 @@
+//! `POST /v1/profiles/export`
+
+use actix_web::{HttpRequest, HttpResponse, post, web::Data};
+use futures_util::Stream;
+use people_domain::{profile::Profile, property::Standard};
+use people_store::{Question, Store};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    list::{Ask, sort},
+    search::{filter_of, words},
+};
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    extract::{Body, NoQuery, Query, Shape},
+    problem::{ApiResult, Kind, Problem},
+};
+
+/// What to export.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportProfiles {
+    pub q: Option<String>,
+    /// As in the search.
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Value>,
+    pub sort: Option<String>,
+}
+
+impl Shape for ExportProfiles {}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Ndjson,
+    Csv,
+}
+
+/// People read at a time: enough to be fast, little enough to stay small.
+const CHUNK: i64 = 2_000;
+
+fn form(request: &HttpRequest) -> ApiResult<Form> {
+    let accept = request.headers().get("Accept").and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    for range in accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()) {
+        match range {
+            "application/x-ndjson" | "application/ndjson" | "*/*" | "application/*" => return Ok(Form::Ndjson),
+            "text/csv" | "text/*" => return Ok(Form::Csv),
+            _ => {}
+        }
+    }
+    Err(Problem::new(Kind::NotAcceptable, "An export is application/x-ndjson or text/csv."))
+}
+
+/// Export people
+///
+/// Everyone a search would list, streamed: NDJSON with a whole profile on each line, or CSV with a column for each
+/// property. Memory does not grow with the size. In CSV, a cell that a spreadsheet would take for a formula is preceded
+/// by `'`. People who change while the export runs may appear as they were or as they are.
+#[utoipa::path(
+    tag = "profiles",
+    params(("Accept" = Option<String>, Header, description = "`application/x-ndjson` (default) or `text/csv`")),
+    request_body(content = ExportProfiles, example = json!({"filter": {"field": "country", "op": "eq", "value": "GB"}, "sort": "created_at"})),
+    responses(
+        (status = 200, description = "The people", content((String = "application/x-ndjson"), (String = "text/csv"))),
+        (status = 406, description = "No such representation (`not_acceptable`)")
+    ),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[post("/v1/profiles/export")]
+pub async fn export_profiles(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    request: HttpRequest,
+    _query: Query<NoQuery>,
+    body: Body<ExportProfiles>,
+) -> ApiResult<HttpResponse> {
+    let form = form(&request)?;
+    let asked = Ask {
+        workspace: caller.workspace(),
+        country: None,
+        query: words(body.value.q.as_deref())?,
+        filter: filter_of(&app.store, caller.workspace(), body.value.filter.as_ref()).await?,
+        sort: sort(body.value.sort.as_deref(), Kind::ValidationFailed, "/sort")?,
+        limit: CHUNK,
+        cursor: None,
+        count: false,
+        now: app.store.now(),
+        fingerprint: String::new(),
+    }
+    .ready()?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(("Cache-Control", "no-store"));
+    Ok(match form {
+        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app.store.clone(), asked.question)),
+        Form::Csv => {
+            let keys: Vec<String> = app.store.properties(caller.workspace()).await?.into_keys().collect();
+            response
+                .content_type("text/csv; charset=utf-8")
+                .insert_header(("Content-Disposition", "attachment; filename=\"people.csv\""))
+                .streaming(csv_rows(app.store.clone(), asked.question, keys))
+        }
+    })
+}
+
+type Bytes = actix_web::web::Bytes;
+type Chunk = Result<Bytes, Problem>;
+
+fn ndjson(store: Store, question: Question) -> impl Stream<Item = Chunk> {
+    async_stream::try_stream! {
+        let mut walk = store.walk(question);
+        while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            let mut out = String::with_capacity(documents.iter().map(|d| d.document.len() + 1).sum());
+            for document in documents {
+                out.push_str(&document.document);
+                out.push('\n');
+            }
+            yield out.into();
+        }
+    }
+}
+
+fn csv_rows(store: Store, question: Question, keys: Vec<String>) -> impl Stream<Item = Chunk> {
+    async_stream::try_stream! {
+        let mut walk = store.walk(question);
+        let mut header: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
+        header.extend(keys.iter().map(|key| format!("attributes.{key}")));
+        yield line(vec![header])?;
+        while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            let keys = keys.clone();
+            let rows: Vec<Vec<String>> = documents
+                .iter()
+                .filter_map(|document| serde_json::from_str::<Profile>(&document.document).ok())
+                .map(|profile| cells(&profile, &keys))
+                .collect();
+            yield line(rows)?;
+        }
+    }
+}
+
+const FIXED: &[&str] = &[
+    "id", "version", "email", "phone", "external_id", "name", "first_name", "last_name", "company", "job_title", "country", "city", "language",
+    "timezone", "avatar_url", "labels", "channels", "last_seen_at", "created_at", "updated_at",
+];
+
+fn cells(profile: &Profile, keys: &[String]) -> Vec<String> {
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let mut row = vec![
+        profile.id.to_string(),
+        profile.version.to_string(),
+        text(profile.email.as_deref()),
+        text(profile.phone.as_deref()),
+        text(profile.external_id.as_deref()),
+    ];
+    row.extend(Standard::ALL.iter().map(|property| text(profile.standard(*property))));
+    row.push(profile.labels.join(";"));
+    row.push(profile.channels.join(";"));
+    row.push(profile.last_seen_at.map(|at| at.to_string()).unwrap_or_default());
+    row.push(profile.created_at.to_string());
+    row.push(profile.updated_at.to_string());
+    row.extend(keys.iter().map(|key| match profile.attributes.get(key) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(";"),
+        Some(other) => other.to_string(),
+    }));
+    row
+}
+
+/// A spreadsheet must not run what a stranger typed (OWASP CSV injection).
+fn harmless(cell: String) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+}
+
+fn line(rows: Vec<Vec<String>>) -> Chunk {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let broken = |_| Problem::new(Kind::Internal, "A row could not be written.");
+    for row in rows {
+        writer.write_record(row.into_iter().map(harmless)).map_err(broken)?;
+    }
+    let bytes = writer.into_inner().map_err(|_| Problem::new(Kind::Internal, "A row could not be written."))?;
+    Ok(bytes.into())
+}

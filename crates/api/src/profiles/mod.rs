@@ -1,0 +1,46 @@
+//! Profiles: one person each. One operation a file; here is what they share, bodies and views.
+
+pub mod batch;
+pub mod body;
+pub mod count;
+pub mod create;
+pub mod delete;
+pub mod export;
+pub mod history;
+pub mod identities;
+pub mod list;
+pub mod lookup;
+pub mod patch;
+pub mod read;
+pub mod search;
+pub mod upsert;
+pub mod view;
+
+use actix_web::HttpResponse;
+use people_domain::id::{ProfileId, WorkspaceId};
+use people_store::{Document, Store};
+
+use crate::problem::{ApiResult, Kind, Problem};
+
+/// A person's document as an answer.
+pub(crate) fn respond(document: Document) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("ETag", format!("\"{}\"", document.version)))
+        .insert_header(("Cache-Control", "no-store"))
+        .content_type("application/json")
+        .body(document.document)
+}
+
+/// Why there is no person under an id: erased (410) or never there (404).
+pub(crate) async fn absent(store: &Store, workspace: WorkspaceId, id: ProfileId) -> Problem {
+    match store.is_erased(workspace, id).await {
+        Ok(true) => Problem::new(Kind::ProfileErased, "This person was erased; nothing of them is kept."),
+        Ok(false) => Problem::not_found(),
+        Err(error) => error.into(),
+    }
+}
+
+/// The country that numbers written nationally belong to.
+pub(crate) async fn country(store: &Store, workspace: WorkspaceId) -> ApiResult<Option<String>> {
+    Ok(store.workspace(workspace).await?.ok_or_else(Problem::not_found)?.workspace.default_country)
+}

@@ -1,0 +1,46 @@
+//! Every route, in one table: it feeds the router and the document alike.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{api_keys, erasures, operations, profiles, properties, workspace};
+
+/// Fixed paths come before `{id}`, since the first match wins.
+pub fn all(config: &mut ServiceConfig) {
+    config
+        // Profiles
+        .service(profiles::create::create_profile)
+        .service(profiles::list::list_profiles)
+        .service(profiles::search::search_profiles)
+        .service(profiles::count::count_profiles)
+        .service(profiles::lookup::lookup_profile)
+        .service(profiles::lookup::lookup_profiles)
+        .service(profiles::upsert::upsert_profile)
+        .service(profiles::batch::batch_profiles)
+        .service(profiles::export::export_profiles)
+        .service(profiles::read::read_profile)
+        .service(profiles::patch::patch_profile)
+        .service(profiles::delete::delete_profile)
+        .service(profiles::identities::add_identity)
+        .service(profiles::identities::remove_identity)
+        .service(profiles::history::profile_history)
+        // Erasures
+        .service(erasures::read_erasure)
+        // Properties
+        .service(properties::list_properties)
+        .service(properties::create_property)
+        .service(properties::read_property)
+        .service(properties::patch_property)
+        .service(properties::delete_property)
+        // Administration
+        .service(workspace::read_workspace)
+        .service(workspace::patch_workspace)
+        .service(api_keys::list_api_keys)
+        .service(api_keys::create_api_key)
+        .service(api_keys::read_api_key)
+        .service(api_keys::patch_api_key)
+        .service(api_keys::rotate_api_key)
+        .service(api_keys::delete_api_key)
+        // Operations
+        .service(operations::healthz)
+        .service(operations::readyz);
+}

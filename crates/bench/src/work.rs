@@ -1,0 +1,87 @@
+//! The works that are measured, one file each: what is asked of the server, how much of it, and which limit it is held
+//! against. Each returns rows of the report; targets are those of the design.
+
+pub mod batch;
+pub mod export;
+pub mod filter;
+pub mod load;
+pub mod memory;
+pub mod read;
+pub mod search;
+pub mod start;
+pub mod upsert;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use uuid::Uuid;
+
+use crate::{
+    database::Database,
+    people::{Person, person},
+    report::Site,
+    server::Server,
+};
+
+/// Names for `--only`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    Read,
+    Search,
+    Filter,
+    Count,
+    Export,
+    Upsert,
+    Batch,
+    Memory,
+    Start,
+}
+
+impl Work {
+    /// Reading comes before writing: what is counted is then exactly what was generated.
+    pub const ALL: [Self; 9] =
+        [Self::Read, Self::Search, Self::Filter, Self::Count, Self::Export, Self::Upsert, Self::Batch, Self::Memory, Self::Start];
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// A loaded, running server and what is known about it.
+#[derive(Debug)]
+pub struct Stage {
+    pub server: Server,
+    pub database: Database,
+    pub site: Site,
+    pub seed: u64,
+    pub workspace: Uuid,
+    /// Everyone.
+    pub ids: Vec<Uuid>,
+    /// Longest time for each load and each limit.
+    pub time: Duration,
+    pub scratch: PathBuf,
+}
+
+/// Half of the written people are known, half are new. New ones are counted from `first_new`, which two works choose far
+/// apart.
+pub(crate) fn known_or_new(site: Site, seed: u64, first_new: u64, at: u64) -> Person {
+    if at.is_multiple_of(2) {
+        let mut known = person(seed, scatter(at, site.profiles));
+        // One changed field: what a nightly sync brings.
+        known.company = Some(format!("Renamed {at}"));
+        known
+    } else {
+        person(seed, first_new + at / 2)
+    }
+}
+
+/// Spreads 0, 1, 2, … over `0..all` as a die would, so that neighbours in time are not neighbours on disk (the finaliser
+/// of SplitMix64).
+pub(crate) fn scatter(at: u64, all: u64) -> u64 {
+    let mut z = at.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) % all.max(1)
+}

@@ -1,0 +1,142 @@
+//! The command line: `people serve | migrate | openapi | workspaces create | keys create`, and its configuration.
+
+use std::net::TcpStream;
+
+use people_tests::{App, BOOTSTRAP_KEY, Database, Engine, Server, cli, engine_stories, eventually};
+use serde_json::json;
+
+use crate::cast::{ada, id};
+
+engine_stories![
+    migrating_twice_is_migrating_once,
+    a_workspace_and_its_key_are_made_by_hand,
+    what_is_written_outlives_a_restart,
+    the_first_start_shows_a_key_once,
+    a_polite_stop_is_obeyed,
+    the_log_holds_no_secret_and_nobody,
+];
+
+async fn migrating_twice_is_migrating_once(engine: Engine) {
+    let database = Database::create(engine).await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    cli(&["migrate"], &environment).done();
+    cli(&["migrate"], &environment).done();
+    let server = Server::on(database, &[]);
+    App::default_of(&server).person(ada()).await;
+}
+
+async fn a_workspace_and_its_key_are_made_by_hand(engine: Engine) {
+    let server = Server::new(engine).await;
+    let workspace = server.cli(&["workspaces", "create", "acme"]).json();
+    assert_eq!(workspace["name"], "acme");
+    assert!(uuid::Uuid::try_parse(id(&workspace)).is_ok());
+    let reader = server
+        .cli(&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read", "--name", "dashboard", "--trust", "browser"])
+        .json();
+    let writer = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read,profiles:write"]).json();
+    let admin = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "all"]).json();
+    let key = |made: &serde_json::Value| made["key"].as_str().unwrap_or_default().to_owned();
+    let app = App::default_of(&server).with_key(&key(&writer));
+    let person = app.person(ada()).await;
+    app.with_key(&key(&reader)).get("/v1/profiles").await.ok();
+    app.with_key(&key(&reader)).post("/v1/profiles").json(json!({"external_id": "b"})).await.refused(403, "missing_scope");
+    let shown = app.with_key(&key(&admin)).get(&format!("/v1/api-keys/{}", id(&reader))).await.ok();
+    assert_eq!((&shown["name"], &shown["trust"], &shown["scopes"]), (&json!("dashboard"), &json!("browser"), &json!(["profiles:read"])));
+    App::default_of(&server).get(&format!("/v1/profiles/{}", id(&person))).await.refused(404, "not_found");
+    for (arguments, named) in [
+        (&["workspaces", "create", "acme"][..], "acme"),
+        (&["keys", "create", "--workspace", "nowhere", "--scopes", "all"], "nowhere"),
+        (&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read,everything"], "everything"),
+        (&["keys", "create", "--workspace", "acme"], "--scopes"),
+        (&["dance"], "dance"),
+    ] {
+        let answer = server.cli(arguments);
+        assert!(answer.code != Some(0) && answer.stdout.is_empty() && answer.stderr.contains(named), "{arguments:?}: {answer:?}");
+        assert!(!answer.stderr.contains("panicked"), "{arguments:?}: {answer:?}");
+    }
+}
+
+async fn what_is_written_outlives_a_restart(engine: Engine) {
+    let server = Server::new(engine).await;
+    let person = App::default_of(&server).person(ada()).await;
+    let server = Server::on(server.kill(), &[]);
+    people_tests::same(&App::default_of(&server).read(id(&person)).await, &person);
+}
+
+async fn the_first_start_shows_a_key_once(engine: Engine) {
+    // Without PEOPLE_BOOTSTRAP_KEY the server makes one.
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_BOOTSTRAP_KEY", "")]);
+    let said =
+        eventually("the key is shown", async || Some(server.log()).filter(|log| log.contains("ppl_") && log.contains("/docs"))).await;
+    assert!(said.contains("curl "), "no command to begin with: {said}");
+    let key: String =
+        said[said.find("ppl_").unwrap_or_default()..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    App::default_of(&server).with_key(&key).person(ada()).await;
+    let server = Server::on(server.kill(), &[("PEOPLE_BOOTSTRAP_KEY", "")]);
+    App::default_of(&server).with_key(&key).get("/v1/profiles/lookup?external_id=crm-17").await.ok();
+    assert!(!server.log().contains("ppl_"), "a key is shown again: {}", server.log());
+}
+
+async fn a_polite_stop_is_obeyed(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let person = app.person(ada()).await;
+    let done = std::process::Command::new("kill").args(["-TERM", &server.process().to_string()]).status().expect("kill runs");
+    assert!(done.success());
+    let address = server.url.trim_start_matches("http://").to_owned();
+    eventually("the server is gone", async || TcpStream::connect(&address).is_err().then_some(())).await;
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    let server = Server::on(server.kill(), &[]);
+    people_tests::same(&App::default_of(&server).read(id(&person)).await, &person);
+}
+
+/// Names, addresses, search words and keys belong to the database, not to whoever reads the log.
+async fn the_log_holds_no_secret_and_nobody(engine: Engine) {
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_LOG", "debug")]);
+    let app = App::default_of(&server);
+    let mark = "canary7f3e";
+    let body = json!({"external_id": format!("x-{mark}"), "email": format!("{mark}@example.com"), "name": format!("Name {mark}"), "attributes": {"note": mark}});
+    let person = app.person(body.clone()).await;
+    app.post("/v1/profiles").json(body.clone()).await.refused(409, "identity_taken");
+    app.post("/v1/profiles").bytes("application/json", format!("{{\"name\": \"{mark}\"")).await.refused(400, "malformed_json");
+    app.post("/v1/profiles").json(json!({"external_id": "a", "country": mark})).await.refused(422, "validation_failed");
+    app.get(&format!("/v1/profiles?q={mark}")).await.ok();
+    app.get(&format!("/v1/profiles?nonsense={mark}")).await.refused(400, "invalid_query");
+    app.search(json!({"q": mark, "filter": {"field": "company", "op": "eq", "value": mark}})).await;
+    app.get(&format!("/v1/profiles/lookup?email={mark}@example.com")).await.ok();
+    app.delete(&format!("/v1/profiles/{}/identities/email/{mark}%40example.com", id(&person))).await.ok();
+    app.with_key(&format!("ppl_{mark}")).get("/v1/profiles").await.refused(401, "unauthorized");
+    app.delete(&format!("/v1/profiles/{}", id(&person))).await.ok();
+    let log = server.log();
+    assert!(!log.contains(BOOTSTRAP_KEY), "the key is in the log");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(mark)).collect();
+    assert!(lines.is_empty(), "the log tells of her:\n{}", lines.join("\n"));
+}
+
+#[test]
+fn every_mistake_of_the_configuration_is_told_at_once() {
+    let answer =
+        cli(&["serve"], &[("DATABASE_URL", "mysql://localhost/people"), ("PEOPLE_LISTEN", "nowhere"), ("PEOPLE_BOOTSTRAP_KEY", "short")]);
+    assert!(answer.code.is_some_and(|code| code != 0), "{answer:?}");
+    for variable in ["DATABASE_URL", "PEOPLE_LISTEN", "PEOPLE_BOOTSTRAP_KEY"] {
+        assert!(answer.stderr.contains(variable), "{variable} is not named: {answer:?}");
+    }
+    assert!(!answer.stderr.contains("panicked"), "{answer:?}");
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_said_without_its_password() {
+    let answer = cli(&["migrate"], &[("DATABASE_URL", "postgres://people:topsecret@127.0.0.1:1/people")]);
+    assert!(answer.code.is_some_and(|code| code != 0), "{answer:?}");
+    assert!(!answer.stderr.contains("topsecret") && !answer.stdout.contains("topsecret"), "{answer:?}");
+    assert!(!answer.stderr.contains("panicked"), "{answer:?}");
+}
+
+#[test]
+fn the_program_explains_itself() {
+    let help = cli(&["--help"], &[]).done().stdout;
+    for word in ["serve", "migrate", "openapi", "workspaces", "keys", "DATABASE_URL"] {
+        assert!(help.contains(word) || cli(&["serve", "--help"], &[]).done().stdout.contains(word), "{word} is not explained:\n{help}");
+    }
+    assert!(cli(&["--version"], &[]).done().stdout.starts_with("people "));
+}

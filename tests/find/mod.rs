@@ -1,0 +1,6 @@
+//! Finding people: search, filters, counts and the lists they share.
+
+mod count;
+mod filter;
+mod lists;
+mod search;

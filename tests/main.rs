@@ -1,0 +1,22 @@
+//! The promises of the API, one story each, told over HTTP on both engines. The modules mirror the URLs: what
+//! `POST /v1/profiles/upsert` promises stands in `profiles/upsert.rs`.
+//!
+//! `tests/with-postgres cargo test -p people-tests` runs everything; a story's name, everything about it.
+
+mod api_keys;
+mod cast;
+mod citus;
+mod cli;
+mod document;
+mod erasures;
+mod febrl;
+mod find;
+mod hostile;
+mod idempotency;
+mod isolation;
+mod kill;
+mod profiles;
+mod properties;
+mod races;
+mod readme;
+mod workspace;

@@ -1,0 +1,12 @@
+//! `/v1/profiles`: one person at a time, and many.
+
+mod batch;
+mod create;
+mod delete;
+mod export;
+mod history;
+mod identities;
+mod lookup;
+mod patch;
+mod read;
+mod upsert;
