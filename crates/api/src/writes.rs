@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, http::StatusCode};
 use people_domain::{
+    Timestamp,
     directory::{Command, Outcome},
     profile::Profile,
 };
@@ -46,6 +47,7 @@ impl Answer {
 pub async fn carry_out<S: Scope>(
     app: &App,
     caller: &Caller<S>,
+    now: Timestamp,
     commands: Vec<Command>,
     idempotency: Option<Idempotency>,
     render: impl Fn(&Group) -> ApiResult<Answer> + Send + Sync + 'static,
@@ -63,7 +65,7 @@ pub async fn carry_out<S: Scope>(
         };
         (key, Arc::new(stored) as Arc<dyn Fn(&Group) -> Option<StoredAnswer> + Send + Sync>)
     });
-    let job = Job { workspace: caller.workspace(), cause: caller.cause(app.store.now()), commands, idempotency };
+    let job = Job { workspace: caller.workspace(), cause: caller.cause(now), commands, idempotency };
     match app.store.carry_out(job).await? {
         Reply::Done(group) => {
             let answer = render(&group)?;

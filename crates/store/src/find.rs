@@ -365,7 +365,7 @@ async fn source(tx: &mut Tx, question: &Question) -> Result<Option<Source>, Stor
     let mut trigram = None;
     if let Some(expression) = trigrams(&question.query) {
         let expression_at = composer.bind(expression.as_str());
-        probes.push(format!("SELECT -1 AS which, count(*) AS size FROM (SELECT rowid FROM profile_search WHERE profile_search MATCH {expression_at} LIMIT {FEW})"));
+        probes.push(format!("SELECT -1 AS which, count(*) AS size FROM (SELECT rowid FROM profile_search WHERE profile_search MATCH {expression_at} LIMIT {FEW}) WHERE $1 IS NOT NULL"));
         trigram = Some(expression);
     }
     for (i, condition) in conjuncts(&question.filter).iter().enumerate().take(8) {

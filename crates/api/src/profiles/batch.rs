@@ -188,7 +188,7 @@ pub async fn batch_profiles(
             })
         })
         .collect();
-    carry_out(&app, &caller, commands, idempotency, move |group| results(group, &places)).await
+    carry_out(&app, &caller, now, commands, idempotency, move |group| results(group, &places)).await
 }
 
 fn results(group: &Group, places: &[Result<usize, Problem>]) -> ApiResult<Answer> {

@@ -39,9 +39,10 @@ pub async fn create_profile(
     body: Body<CreateProfile>,
 ) -> ApiResult<HttpResponse> {
     let idempotency = body.idempotency(&request)?;
+    let now = app.store.now();
     let country = super::country(&app.store, caller.workspace()).await?;
-    let draft = body.value.parse(country.as_deref(), app.store.now())?;
-    carry_out(&app, &caller, vec![Command::Create(draft)], idempotency, |group| match only(group)? {
+    let draft = body.value.parse(country.as_deref(), now)?;
+    carry_out(&app, &caller, now, vec![Command::Create(draft)], idempotency, |group| match only(group)? {
         Outcome::Created(profile) => Ok(Answer::profile(201, profile).located(format!("/v1/profiles/{}", profile.id))),
         _ => Err(Problem::not_found()),
     })

@@ -45,7 +45,7 @@ pub async fn delete_profile(
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
     let (id, if_match) = (ProfileId(id(&path)?), if_match(&request)?);
-    carry_out(&app, &caller, vec![Command::Erase { id, if_match }], None, |group| match only(group)? {
+    carry_out(&app, &caller, app.store.now(), vec![Command::Erase { id, if_match }], None, |group| match only(group)? {
         Outcome::Erased { erasure_id, .. } => {
             let receipt = group.receipts.get(erasure_id).ok_or_else(Problem::not_found)?;
             Ok(Answer::json(200, serde_json::to_string(&ErasureView::from(receipt)).unwrap_or_default()))

@@ -48,5 +48,5 @@ pub async fn patch_profile(
     let (id, if_match) = (ProfileId(id(&path)?), if_match(&request)?);
     let country = super::country(&app.store, caller.workspace()).await?;
     let patch = body.value.parse(country.as_deref())?;
-    carry_out(&app, &caller, vec![Command::Update { id, patch, if_match }], None, |group| only_profile(group, 200)).await
+    carry_out(&app, &caller, app.store.now(), vec![Command::Update { id, patch, if_match }], None, |group| only_profile(group, 200)).await
 }

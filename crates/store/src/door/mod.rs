@@ -25,7 +25,10 @@ use people_domain::{
     property::Definitions,
 };
 use sqlx::FromRow;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -108,7 +111,8 @@ struct Waiting {
 #[derive(Clone)]
 pub(crate) struct Door {
     queue: mpsc::Sender<Waiting>,
-    closing: mpsc::Sender<oneshot::Sender<()>>,
+    closing: watch::Sender<bool>,
+    workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// Definitions as of a version, so that a group reads them only when they changed.
@@ -117,26 +121,16 @@ type Known = HashMap<WorkspaceId, (i64, Definitions)>;
 impl Door {
     pub(crate) fn open(pools: Pools) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (closing, mut closed) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let (closing, closed) = watch::channel(false);
         let workers = match pools.engine() {
             Engine::Sqlite => 1,
             Engine::Postgres => 4,
         };
-        let waiting = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new() }));
-        for _ in 0..workers {
-            let worker = Worker { pools: pools.clone(), intake: Arc::clone(&waiting), known: Known::new() };
-            tokio::spawn(worker.run());
-        }
-        tokio::spawn(async move {
-            if let Some(done) = closed.recv().await {
-                // The workers take turns at the intake; once it is empty and held here, nothing is under way in it.
-                let mut intake = waiting.lock().await;
-                intake.queue.close();
-                drop(intake);
-                let _ = done.send(());
-            }
-        });
-        Self { queue, closing }
+        let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
+        let workers = (0..workers)
+            .map(|_| tokio::spawn(Worker { pools: pools.clone(), intake: Arc::clone(&intake), known: Known::new() }.run()))
+            .collect();
+        Self { queue, closing, workers: Arc::new(Mutex::new(workers)) }
     }
 
     async fn send(&self, job: Job) -> Result<Reply, StoreError> {
@@ -146,10 +140,12 @@ impl Door {
         answer.await.map_err(|_| StoreError::Unavailable)?
     }
 
+    /// Lets the workers carry out what is queued, and waits for them.
     pub(crate) async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.closing.send(done).await.is_ok() {
-            let _ = closed.await;
+        self.closing.send_replace(true);
+        for worker in self.workers.lock().await.drain(..) {
+            // A worker that stopped by itself has nothing left to wait for.
+            let _ = worker.await;
         }
     }
 }
@@ -165,15 +161,25 @@ struct Intake {
     queue: mpsc::Receiver<Waiting>,
     /// Taken from the queue, but not for the group that was being gathered.
     held_back: VecDeque<Waiting>,
+    closed: watch::Receiver<bool>,
 }
 
 impl Intake {
+    /// The next job; `None` once the door is closed and nothing waits any more.
+    async fn first(&mut self) -> Option<Waiting> {
+        if let Some(first) = self.held_back.pop_front() {
+            return Some(first);
+        }
+        tokio::select! {
+            biased;
+            waiting = self.queue.recv() => waiting,
+            _ = self.closed.wait_for(|closed| *closed) => self.queue.try_recv().ok(),
+        }
+    }
+
     /// The next group: what waits for one workspace, no idempotency key twice.
     async fn next(&mut self) -> Option<Vec<Waiting>> {
-        let first = match self.held_back.pop_front() {
-            Some(first) => first,
-            None => self.queue.recv().await?,
-        };
+        let first = self.first().await?;
         let workspace = first.job.workspace;
         let mut size = first.job.commands.len();
         let mut keys: BTreeSet<String> = first.job.idempotency.iter().map(|(i, _)| i.key.clone()).collect();

@@ -1,0 +1,43 @@
+# One command for each thing a person wants to do. `make help` lists them.
+# A newcomer needs Rust and a C compiler; PostgreSQL is found, installed or skipped with a word (see tests/with-postgres).
+.POSIX:
+.PHONY: help run demo test lint openapi bench check-domain clean
+
+CARGO ?= cargo
+# Profiles that `make bench` loads; 1000000 takes about half an hour for both engines.
+PROFILES ?= 1000000
+BENCH_FLAGS ?=
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+run: ## build and serve on 127.0.0.1:8080 with an SQLite file in data/
+	$(CARGO) run --release --quiet -p people-api -- serve
+
+demo: ## load 1,000 real records into a server of its own, and look around in it
+	$(CARGO) build --quiet -p people-api
+	tests/demo
+
+test: ## everything that must hold, on both engines
+	$(CARGO) build -p people-api
+	tests/with-postgres $(CARGO) test --workspace
+
+lint: check-domain ## formatting, clippy, documentation, purity of the domain
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+check-domain: ## the rules see no database, no HTTP, no runtime
+	@for crate in sqlx tokio actix-web; do \
+	  if $(CARGO) tree -p people-domain -e normal --prefix none | grep -q "^$$crate v"; then \
+	    echo "people-domain must not depend on $$crate" >&2; exit 1; fi; done
+
+openapi: ## regenerate openapi/openapi.json from the handlers
+	$(CARGO) run --quiet -p people-api -- openapi > openapi/openapi.json
+
+bench: ## measure the server beside its limits; report/ gets a table, JSON and a chart
+	$(CARGO) build --release -p people-api -p people-bench
+	tests/with-postgres target/release/people-bench run --profiles $(PROFILES) --database both --report report $(BENCH_FLAGS)
+
+clean: ## remove what was built
+	$(CARGO) clean
