@@ -1,5 +1,6 @@
 //! Finding people: search, filters, counts and the lists they share.
 
+mod agreement;
 mod count;
 mod filter;
 mod lists;

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     auth::{self, Admin, Caller, SCOPES},
     cursor,
-    extract::{Body, NoQuery, Query, Shape, id, idempotency_key},
+    extract::{Body, NoQuery, Query, Shape, id, idempotency_key, not_null},
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -72,7 +72,9 @@ pub struct CreateApiKey {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchApiKey {
+    #[serde(default, deserialize_with = "not_null")]
     pub name: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
     pub scopes: Option<Vec<String>>,
 }
 

@@ -20,7 +20,6 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
 use people_store::{ApiKey, Store};
 use sha2::{Digest, Sha256};
@@ -61,11 +60,11 @@ scopes! {
 
 /// The hash a key is stored and found by, in hex.
 pub fn hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut out, byte| {
-        use fmt::Write as _;
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    hex(&Sha256::digest(key.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A new key: `ppl_`, 256 random bits and a checksum, so that a leaked one is recognised as a key.
@@ -74,7 +73,7 @@ pub fn hash(key: &str) -> String {
 pub fn new_key() -> Result<String, getrandom::Error> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random)?;
-    let body = URL_SAFE_NO_PAD.encode(random);
+    let body = hex(&random);
     let sum = crc32fast::hash(body.as_bytes());
     Ok(format!("ppl_{body}{sum:08x}"))
 }

@@ -113,6 +113,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Workspaces(WorkspacesCommand::Create { name, database }) => {
             let store = open(&database).await?;
             store.migrate().await?;
+            if !store.workspaces_named(name.trim()).await?.is_empty() {
+                return Err(CliError(format!("there is a workspace named {:?} already", name.trim())));
+            }
             let row = store.create_workspace(name.trim()).await?;
             say(&json!({"id": row.workspace.id, "name": row.workspace.name}).to_string());
             store.close().await;

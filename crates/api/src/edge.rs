@@ -119,8 +119,9 @@ fn translate(status: StatusCode, detail: &str) -> Problem {
 /// Answers what no route takes: 405 with what is allowed where the path is one of ours, 404 elsewhere.
 pub async fn unmatched(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let allowed = crate::openapi::methods(request.path());
-    if allowed.is_empty() {
-        return Err(Problem::new(Kind::NotFound, "There is no such path; /docs lists them all."));
+    // A method that the path takes in principle: the id in it is none.
+    if allowed.is_empty() || allowed.contains(&request.method().as_str()) {
+        return Err(Problem::new(Kind::NotFound, "There is nothing here; /docs lists every path."));
     }
     let allow = allowed.join(", ");
     Err(Problem { allow: Some(allow.clone()), ..Problem::new(Kind::MethodNotAllowed, format!("This path takes {allow}.")) })

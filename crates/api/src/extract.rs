@@ -25,6 +25,9 @@ pub trait Shape: DeserializeOwned + 'static {
     /// Most bytes.
     const LIMIT: usize = MIB;
 
+    /// Media types it is read from.
+    const MEDIA: &'static [&'static str] = &["application/json"];
+
     /// Mistakes worth a better word than "unknown field".
     fn notice(_body: &Value) -> Vec<Issue> {
         Vec::new()
@@ -45,9 +48,13 @@ impl<T: Shape> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            is_json(request.headers())?;
+            is_json(request.headers(), T::MEDIA)?;
             let bytes = read_all(request.headers(), payload, T::LIMIT).await?;
             let value = json::parse(&bytes)?;
+            if !value.is_object() {
+                let detail = format!("expected a JSON object, got {}", people_domain::property::kind_of(&value));
+                return Err(Problem::invalid(vec![Issue::new("", "wrong_type", detail)]));
+            }
             let noticed = T::notice(&value);
             if !noticed.is_empty() {
                 return Err(Problem::invalid(noticed));
@@ -79,11 +86,16 @@ pub fn idempotency_key(request: &HttpRequest) -> ApiResult<Option<String>> {
         .ok_or_else(|| Problem::at(Kind::InvalidHeader, "Idempotency-Key", "invalid_header", "Expected 1 to 255 printable ASCII characters."))
 }
 
-fn is_json(headers: &HeaderMap) -> ApiResult<()> {
-    let sent = headers.get("Content-Type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence != "application/json" {
-        return Err(Problem::new(Kind::UnsupportedMediaType, "Send the body as `Content-Type: application/json`."));
+fn is_json(headers: &HeaderMap, media: &[&str]) -> ApiResult<()> {
+    let sent = headers.get("Content-Type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let mut parts = sent.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let readable = parts.all(|parameter| match parameter.split_once('=') {
+        Some(("charset", charset)) => matches!(charset.trim_matches('"'), "utf-8" | "utf8"),
+        _ => true,
+    });
+    if !media.contains(&essence) || !readable {
+        return Err(Problem::new(Kind::UnsupportedMediaType, format!("Send the body as `Content-Type: {}`, in UTF-8.", media.join("` or `"))));
     }
     match headers.get("Content-Encoding") {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
@@ -164,12 +176,16 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 }
 
 fn read_query<T: DeserializeOwned>(query: &str) -> ApiResult<T> {
-    let invalid = |name: &str, detail: String| Problem::at(Kind::InvalidQuery, name, "invalid_query", detail);
+    let invalid = |name: &str, detail: String| Problem::query(name, &detail);
     let decoded = percent_encoding::percent_decode_str(query)
         .decode_utf8()
         .map_err(|_| invalid("", "The query string is not UTF-8 once its escapes are read.".to_owned()))?;
     if decoded.contains('\0') {
         return Err(invalid("", "U+0000 cannot be part of a parameter.".to_owned()));
+    }
+    // An empty value is no value: only what is typed by people may be empty.
+    if let Some((name, _)) = form_pairs(query).find(|(name, value)| value.is_empty() && !name.is_empty() && name != "q") {
+        return Err(invalid(&name, "this parameter needs a value, or is left out".to_owned()));
     }
     let deserializer = serde_html_form::Deserializer::new(form_pairs(query));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -200,14 +216,29 @@ pub fn id(text: &str) -> ApiResult<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36).ok_or_else(Problem::not_found)
 }
 
-/// `If-Match: "7"`: the version a change is meant for. `*` asks only that there is one.
-pub fn if_match(request: &HttpRequest) -> ApiResult<Option<u64>> {
+/// `If-Match: "7"`: the versions a change is meant for. `*` asks only that there is one; weak tags match nothing
+/// (RFC 9110 section 13.1.1).
+pub fn if_match(request: &HttpRequest) -> ApiResult<Option<Vec<u64>>> {
     let Some(value) = request.headers().get("If-Match") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
-    tag(text).map(Some).ok_or_else(|| Problem::at(Kind::InvalidHeader, "If-Match", "invalid_header", "Expected the ETag of the profile, such as \"7\"."))
+    let mut versions = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let opaque = part.strip_prefix("W/").unwrap_or(part);
+        if opaque.len() < 2 || !opaque.starts_with('"') || !opaque.ends_with('"') {
+            return Err(Problem::at(Kind::InvalidHeader, "If-Match", "invalid_header", "Expected the ETag of the profile, such as \"7\"."));
+        }
+        // A tag that is none of ours matches nothing.
+        versions.extend(tag(part));
+    }
+    Ok(Some(versions))
+}
+
+/// A member that may be absent, but not `null`.
+pub fn not_null<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Whether `If-None-Match` names this version.

@@ -72,9 +72,11 @@ pub fn text() -> String {
 /// Methods of the path, for a 405; none when the path is not ours.
 pub fn methods(path: &str) -> Vec<&'static str> {
     let asked: Vec<&str> = path.split('/').collect();
-    let mut out: Vec<&'static str> = document()
-        .paths
-        .paths
+    let paths = &document().paths.paths;
+    if let Some(item) = paths.get(path) {
+        return operations(item).into_iter().map(|(method, _)| method).collect();
+    }
+    let mut out: Vec<&'static str> = paths
         .iter()
         .filter(|(template, _)| {
             let parts: Vec<&str> = template.split('/').collect();

@@ -97,6 +97,12 @@ impl Problem {
         Self { errors: vec![Issue::new(pointer, code, detail.clone())], ..Self::new(kind, detail) }
     }
 
+    /// A query parameter that cannot be used, by name.
+    pub fn query(name: &str, detail: &str) -> Self {
+        let told = if name.is_empty() { detail.to_owned() } else { format!("`{name}`: {detail}") };
+        Self { detail: told, ..Self::at(Kind::InvalidQuery, name, "invalid_query", detail) }
+    }
+
     pub fn invalid(issues: Vec<Issue>) -> Self {
         Refusal::invalid(issues).into()
     }

@@ -1,7 +1,7 @@
 //! Definitions of custom attributes.
 
 use actix_web::{
-    HttpResponse, delete, get, patch, post,
+    HttpRequest, HttpResponse, delete, get, patch, post,
     web::{Data, Json, Path},
 };
 use people_domain::{
@@ -10,7 +10,7 @@ use people_domain::{
     refusal::Issues,
     text::clean,
 };
-use people_store::{PropertyChange, PropertyRefusal};
+use people_store::{Defined, PropertyChange, PropertyRefusal, StoredAnswer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -18,8 +18,9 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::{Caller, Config, ProfilesRead},
-    extract::{Body, NoQuery, Query, Sent, Shape},
+    extract::{Body, NoQuery, Query, Sent, Shape, not_null},
     problem::{ApiResult, Kind, Problem},
+    writes::again,
 };
 
 /// The definition of a custom attribute.
@@ -101,10 +102,13 @@ pub struct PatchProperty {
     #[schema(value_type = Option<String>)]
     pub description: Sent<String>,
     /// May only grow: values that people have stay valid.
+    #[serde(default, deserialize_with = "not_null")]
     pub options: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "not_null")]
     pub searchable: Option<bool>,
+    #[serde(default, deserialize_with = "not_null")]
     pub pii: Option<bool>,
-    #[serde(rename = "match")]
+    #[serde(rename = "match", default, deserialize_with = "not_null")]
     pub matching: Option<String>,
 }
 
@@ -223,7 +227,7 @@ pub async fn list_properties(app: Data<App>, caller: Caller<ProfilesRead>, _quer
 /// Define a property
 #[utoipa::path(
     tag = "properties",
-    description = "Gives a custom attribute its type before the first value. Defining the same property twice is 409, so a retry cannot do harm.",
+    description = "Gives a custom attribute its type before the first value.",
     request_body(content = CreateProperty, example = json!({"key": "plan", "type": "enum", "options": ["free", "pro"], "label": "Plan"})),
     responses((status = 201, description = "The definition", body = PropertyView), (status = 409, description = "It is defined already (`property_exists`)")),
     security(("api_key" = ["config"]))
@@ -232,13 +236,22 @@ pub async fn list_properties(app: Data<App>, caller: Caller<ProfilesRead>, _quer
 pub async fn create_property(
     app: Data<App>,
     caller: Caller<Config>,
+    request: HttpRequest,
     _query: Query<NoQuery>,
     body: Body<CreateProperty>,
 ) -> ApiResult<HttpResponse> {
+    let idempotency = body.idempotency(&request)?;
     let definition = body.value.parse(app.store.now())?;
-    let definition = app.store.define_property(caller.workspace(), definition).await?.map_err(refused)?;
     let location = format!("/v1/properties/{}", percent_encoding::utf8_percent_encode(&definition.key, percent_encoding::NON_ALPHANUMERIC));
-    Ok(HttpResponse::Created().insert_header(("Location", location)).json(PropertyView::from(definition)))
+    let body = serde_json::to_string(&PropertyView::from(definition.clone())).unwrap_or_default();
+    let answer = idempotency.map(|key| {
+        let headers = vec![("Location".to_owned(), location.clone())];
+        (key, StoredAnswer { status: 201, headers, body: Some(body.clone()) })
+    });
+    match app.store.define_property(caller.workspace(), definition, answer).await?.map_err(refused)? {
+        Defined::Now => Ok(HttpResponse::Created().insert_header(("Location", location)).content_type("application/json").body(body)),
+        Defined::Before(stored) => Ok(again(stored)),
+    }
 }
 
 /// Read a property

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::{Caller, Config, ProfilesRead},
-    extract::{Body, NoQuery, Query, Sent, Shape},
+    extract::{Body, NoQuery, Query, Sent, Shape, not_null},
     problem::{ApiResult, Problem},
 };
 
@@ -56,13 +56,17 @@ impl From<WorkspaceRow> for WorkspaceView {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"default_country": "GB", "strict_attributes": true}))]
 pub struct PatchWorkspace {
+    #[serde(default, deserialize_with = "not_null")]
     pub name: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub default_country: Sent<String>,
+    #[serde(default, deserialize_with = "not_null")]
     pub strict_attributes: Option<bool>,
     /// 60 to 86400.
+    #[serde(default, deserialize_with = "not_null")]
     pub session_gap_seconds: Option<i64>,
+    #[serde(default, deserialize_with = "not_null")]
     pub time_zone: Option<String>,
 }
 

@@ -71,11 +71,15 @@ pub async fn carry_out<S: Scope>(
             let answer = render(&group)?;
             Ok(respond(answer.status, answer.headers.iter().map(|(name, value)| (*name, value.as_str())), answer.body, false))
         }
-        Reply::Replayed(stored) => {
-            let body = stored.body.unwrap_or_else(|| "{\"erased\":true}".to_owned());
-            Ok(respond(stored.status, stored.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())), body, true))
-        }
+        Reply::Replayed(stored) => Ok(again(stored)),
+        Reply::Refused(refusal) => Err(refusal.into()),
     }
+}
+
+/// An answer given before, given again.
+pub fn again(stored: StoredAnswer) -> HttpResponse {
+    let body = stored.body.unwrap_or_else(|| "{\"erased\":true}".to_owned());
+    respond(stored.status, stored.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())), body, true)
 }
 
 fn respond<'h>(status: u16, headers: impl Iterator<Item = (&'h str, &'h str)>, body: String, replayed: bool) -> HttpResponse {

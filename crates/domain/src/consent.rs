@@ -75,6 +75,13 @@ pub fn parse_channel(text: &str) -> Result<String, Issue> {
         .ok_or_else(|| Issue::new("", "invalid_channel", "a channel is a lower-case word such as email, sms or whatsapp"))
 }
 
+/// Whether a decision says nothing that the state does not: sent again by a sync, it need not be recorded twice.
+pub fn is_known(current: &Consent, decision: &Decision) -> bool {
+    decision.evidence.is_none()
+        && (&current.channel, current.status, current.occurred_at, &current.source)
+            == (&decision.channel, decision.status, decision.occurred_at, &decision.source)
+}
+
 /// The state after a decision. Order-independent: any arrival order of the same decisions ends in the same state.
 pub fn apply(current: Option<&Consent>, decision: &Decision) -> Consent {
     let newest = |old: Option<Timestamp>, of: Status| {

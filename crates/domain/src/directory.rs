@@ -59,6 +59,8 @@ pub struct Patch {
     /// `Some` replaces the primary of the kind, `None` removes it.
     pub primaries: Vec<(IdentityKind, Option<NewIdentity>)>,
     pub standard: Vec<(Standard, Option<String>)>,
+    /// Clears every attribute before `attributes` are laid over.
+    pub clear_attributes: bool,
     pub attributes: Map<String, Value>,
 }
 
@@ -71,14 +73,15 @@ pub enum OnConflict {
     Strongest,
 }
 
+/// `if_match` names the versions a change is meant for; `None` means whatever there is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
-    Update { id: ProfileId, patch: Patch, if_match: Option<u64> },
-    AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<u64> },
-    RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<u64> },
-    Erase { id: ProfileId, if_match: Option<u64> },
+    Update { id: ProfileId, patch: Patch, if_match: Option<Vec<u64>> },
+    AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
+    RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
+    Erase { id: ProfileId, if_match: Option<Vec<u64>> },
 }
 
 /// What must be loaded before commands can be decided.
@@ -208,23 +211,23 @@ impl Directory {
         match command {
             Command::Create(draft) => self.create(draft, cause, ids).map(Outcome::Created),
             Command::Upsert(draft, on_conflict) => self.upsert(draft, *on_conflict, cause, ids),
-            Command::Update { id, patch, if_match } => self.update(*id, patch, *if_match, cause, ids).map(Outcome::Updated),
-            Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, *if_match, cause, ids),
-            Command::RemoveIdentity { id, key, if_match } => self.remove_identity(*id, key, *if_match, cause, ids).map(Outcome::Updated),
-            Command::Erase { id, if_match } => self.erase(*id, *if_match, cause, ids),
+            Command::Update { id, patch, if_match } => self.update(*id, patch, if_match.as_deref(), cause, ids).map(Outcome::Updated),
+            Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, if_match.as_deref(), cause, ids),
+            Command::RemoveIdentity { id, key, if_match } => self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated),
+            Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
         }
     }
 
-    fn live(&self, id: ProfileId, if_match: Option<u64>) -> Result<Arc<Profile>, Refusal> {
+    fn live(&self, id: ProfileId, if_match: Option<&[u64]>) -> Result<Arc<Profile>, Refusal> {
         let profile = match self.people.get(&id) {
             Some(Standing::Live(profile)) => Arc::clone(profile),
             Some(Standing::Erased) => return Err(Refusal::new(Code::ProfileErased, "This person was erased; nothing of them is kept.")),
             None => return Err(Refusal::new(Code::NotFound, "There is no profile with this id.")),
         };
         match if_match {
-            Some(version) if version != profile.version => Err(Refusal::new(
+            Some(versions) if !versions.contains(&profile.version) => Err(Refusal::new(
                 Code::VersionMismatch,
-                format!("The profile is at version {}, not {version}; read it again and repeat the change on what it says now.", profile.version),
+                format!("The profile is at version {} now; read it again and repeat the change on what it says.", profile.version),
             )),
             _ => Ok(profile),
         }
@@ -289,11 +292,13 @@ impl Directory {
         let before = self.live(chosen, None)?;
         let mut profile = (*before).clone();
         let inferred = self.fill(&mut profile, &own, cause)?;
+        // What is known already, to the instant and the source, is not told to the ledger again.
+        own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));
         let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 
-    fn update(&mut self, id: ProfileId, patch: &Patch, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+    fn update(&mut self, id: ProfileId, patch: &Patch, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
         if !conflicts.is_empty() {
@@ -319,11 +324,14 @@ impl Directory {
         for (property, value) in &patch.standard {
             profile.set_standard(*property, value.clone());
         }
+        if patch.clear_attributes {
+            profile.attributes.clear();
+        }
         let inferred = self.set_attributes(&mut profile, &patch.attributes, cause)?;
         self.save(Some(before), profile, Action::Updated, inferred, Vec::new(), cause, ids)
     }
 
-    fn add_identity(&mut self, id: ProfileId, new: &NewIdentity, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+    fn add_identity(&mut self, id: ProfileId, new: &NewIdentity, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
         let conflicts = self.taken(std::iter::once(new), Some(id));
         if !conflicts.is_empty() {
@@ -337,7 +345,7 @@ impl Directory {
         self.save(Some(before), profile, Action::IdentityAdded, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
     }
 
-    fn remove_identity(&mut self, id: ProfileId, key: &IdentityKey, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+    fn remove_identity(&mut self, id: ProfileId, key: &IdentityKey, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         if !before.holds(key) {
             return Err(Refusal::new(Code::NotFound, "The profile has no such identity."));
@@ -347,7 +355,7 @@ impl Directory {
         self.save(Some(before), profile, Action::IdentityRemoved, Vec::new(), Vec::new(), cause, ids)
     }
 
-    fn erase(&mut self, id: ProfileId, if_match: Option<u64>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+    fn erase(&mut self, id: ProfileId, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
         for identity in &before.identities {
             self.owners.remove(&identity.key());

@@ -112,7 +112,7 @@ const JUNK: &[&str] = &[
 pub fn is_junk(value: &str) -> bool {
     let bare = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '“' | '”' | '(' | ')' | '<' | '>' | '{' | '}'));
     let lowered = bare.to_lowercase();
-    bare.is_empty() || JUNK.contains(&lowered.as_str()) || bare.chars().all(|c| !c.is_alphanumeric()) || bare.chars().all(|c| c == '0')
+    bare.is_empty() || JUNK.contains(&lowered.as_str()) || bare.chars().all(|c| matches!(c, '-' | '_' | '.' | ',' | '?' | '*' | '#' | '/' | '+')) || bare.chars().all(|c| c == '0')
 }
 
 impl IdentityKey {

@@ -35,5 +35,5 @@ pub use error::StoreError;
 pub use find::{Found, Question, Walk};
 pub use history::Entry;
 pub use profiles::{Document, Lookup};
-pub use properties::{PropertyChange, PropertyRefusal};
+pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use workspaces::{WorkspacePatch, WorkspaceRow};

@@ -10,7 +10,7 @@ use people_domain::{
 use sqlx::FromRow;
 
 use crate::{
-    Store, StoreError, Tx,
+    Idempotency, Store, StoreError, StoredAnswer, Tx, door,
     rows::{Kind, Rows},
     statement::sql,
     time::At,
@@ -58,6 +58,14 @@ pub struct PropertyChange {
     pub searchable: Option<bool>,
     pub pii: Option<bool>,
     pub matching: Option<Match>,
+}
+
+/// When a definition came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Defined {
+    Now,
+    /// The same request had been carried out: its answer.
+    Before(StoredAnswer),
 }
 
 /// Why a definition stays as it is.
@@ -139,11 +147,23 @@ impl Store {
         self.read(move |tx| Box::pin(async move { load(tx, workspace).await })).await
     }
 
-    pub async fn define_property(&self, workspace: WorkspaceId, definition: Definition) -> Result<Result<Definition, PropertyRefusal>, StoreError> {
+    /// Adds a definition. `answer` is kept under the request's key, to be given again.
+    pub async fn define_property(
+        &self,
+        workspace: WorkspaceId,
+        definition: Definition,
+        answer: Option<(Idempotency, StoredAnswer)>,
+    ) -> Result<Result<Defined, PropertyRefusal>, StoreError> {
+        let now = self.now();
         self.write(move |tx| {
-            let definition = definition.clone();
+            let (definition, answer) = (definition.clone(), answer.clone());
             Box::pin(async move {
                 hold_workspace(tx, workspace).await?;
+                if let Some((idempotency, _)) = &answer
+                    && let Some(before) = door::replayed(tx, workspace, idempotency, now).await?
+                {
+                    return Ok(Ok(Defined::Before(before?)));
+                }
                 let known = load(tx, workspace).await?;
                 if known.contains_key(&definition.key) {
                     return Ok(Err(PropertyRefusal::Exists));
@@ -152,7 +172,10 @@ impl Store {
                     return Ok(Err(PropertyRefusal::TooMany));
                 }
                 insert(tx, workspace, std::slice::from_ref(&definition)).await?;
-                Ok(Ok(definition))
+                if let Some((idempotency, answer)) = answer {
+                    door::keep(tx, workspace, idempotency, answer, now).await?;
+                }
+                Ok(Ok(Defined::Now))
             })
         })
         .await

@@ -1,6 +1,9 @@
 //! Bringing a database to the schema this program was built with.
 
-use crate::{Store, StoreError, engine::Pools};
+use crate::{
+    Store, StoreError,
+    engine::{Pools, pause},
+};
 
 static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
 static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -36,13 +39,24 @@ impl Store {
             sqlx::migrate::MigrateError::Execute(e) | sqlx::migrate::MigrateError::ExecuteMigration(e, _) => StoreError::from(e),
             _ => StoreError::Unreadable("the schema of the database is not one of this program's"),
         };
-        match &self.pools {
-            Pools::Sqlite { writer, .. } => tolerant(&SQLITE).run(writer).await.map_err(failed),
-            Pools::Postgres { pool } => {
-                tolerant(&POSTGRES).run(pool).await.map_err(failed)?;
-                distribute(pool).await
+        for attempt in 0..20 {
+            let done = match &self.pools {
+                Pools::Sqlite { writer, .. } => tolerant(&SQLITE).run(writer).await.map_err(failed),
+                Pools::Postgres { pool } => tolerant(&POSTGRES).run(pool).await.map_err(failed),
+            };
+            match done {
+                // Somebody else is writing, or migrating too.
+                Err(StoreError::Raced) => pause(attempt).await,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    return match &self.pools {
+                        Pools::Postgres { pool } => distribute(pool).await,
+                        Pools::Sqlite { .. } => Ok(()),
+                    };
+                }
             }
         }
+        Err(StoreError::Raced)
     }
 }
 

@@ -98,6 +98,7 @@ fn command(item: Value, country: Option<&str>, may_delete: bool, now: Timestamp)
         _ => return Err(Problem::invalid(vec![Issue::new("/op", "missing_field", "expected create, upsert, update or delete")])),
     };
     match op.as_str() {
+        "create" | "upsert" if !item_shape(&item).is_empty() => Err(Problem::invalid(item_shape(&item))),
         "create" => Ok(Command::Create(typed::<CreateProfile>(Value::Object(item))?.parse(country, now)?)),
         "upsert" => {
             let (draft, on_conflict) = typed::<UpsertProfile>(Value::Object(item))?.parse(country, now)?;
@@ -127,16 +128,20 @@ fn command(item: Value, country: Option<&str>, may_delete: bool, now: Timestamp)
     }
 }
 
-fn target(item: &mut Map<String, Value>) -> ApiResult<(ProfileId, Option<u64>)> {
+fn item_shape(item: &Map<String, Value>) -> Vec<Issue> {
+    CreateProfile::notice(&Value::Object(item.clone()))
+}
+
+fn target(item: &mut Map<String, Value>) -> ApiResult<(ProfileId, Option<Vec<u64>>)> {
     let id = match item.remove("id") {
         Some(Value::String(text)) => crate::extract::id(&text).map(ProfileId)?,
         _ => return Err(Problem::invalid(vec![Issue::new("/id", "missing_field", "expected the id of a profile")])),
     };
     let if_match = match item.remove("if_match") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(
+        Some(value) => Some(vec![
             value.as_u64().ok_or_else(|| Problem::invalid(vec![Issue::new("/if_match", "wrong_type", "expected a version, a whole number")]))?,
-        ),
+        ]),
     };
     Ok((id, if_match))
 }
@@ -191,21 +196,24 @@ pub async fn batch_profiles(
     carry_out(&app, &caller, now, commands, idempotency, move |group| results(group, &places)).await
 }
 
-fn results(group: &Group, places: &[Result<usize, Problem>]) -> ApiResult<Answer> {
-    // The key was used for another request: that is said once, for the whole.
-    if let Some(Err(refusal)) = group.outcomes.first()
-        && refusal.code == people_domain::Code::IdempotencyMismatch
-    {
-        return Err(refusal.clone().into());
+/// The problem of one item, with pointers into the whole body.
+fn refused(mut problem: Problem, item: usize) -> BatchResult {
+    for issue in &mut problem.errors {
+        issue.pointer.insert_str(0, &format!("/items/{item}"));
     }
+    (&problem).into()
+}
+
+fn results(group: &Group, places: &[Result<usize, Problem>]) -> ApiResult<Answer> {
     let results: Vec<BatchResult> = places
         .iter()
-        .map(|place| match place {
-            Err(problem) => problem.into(),
+        .enumerate()
+        .map(|(i, place)| match place {
+            Err(problem) => refused(problem.clone(), i),
             Ok(index) => match group.outcomes.get(*index) {
                 Some(Ok(outcome)) => outcome.into(),
-                Some(Err(refusal)) => (&Problem::from(refusal.clone())).into(),
-                None => (&Problem::new(Kind::Internal, "The item was not carried out.")).into(),
+                Some(Err(refusal)) => refused(refusal.clone().into(), i),
+                None => refused(Problem::new(Kind::Internal, "The item was not carried out."), i),
             },
         })
         .collect();

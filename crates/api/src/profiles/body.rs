@@ -5,9 +5,9 @@ use people_domain::{
     clock::Span,
     consent::{self, Decision, Status},
     directory::{Draft, Patch},
-    identity::{IdentityKey, IdentityKind, NewIdentity},
+    identity::{IdentityKey, IdentityKind, MAX_VALUE_BYTES, NewIdentity},
     label,
-    property::Standard,
+    property::{self, Standard},
     refusal::Issues,
     text::clean,
 };
@@ -158,10 +158,31 @@ profile_body! {
     PatchProfile {}
 }
 
-impl Shape for CreateProfile {}
-impl Shape for UpsertProfile {}
+impl Shape for CreateProfile {
+    fn notice(body: &Value) -> Vec<Issue> {
+        objects_only(body)
+    }
+}
+
+impl Shape for UpsertProfile {
+    fn notice(body: &Value) -> Vec<Issue> {
+        objects_only(body)
+    }
+}
+
+/// serde would also take the members of a struct as a list, in order: nobody means that.
+fn objects_only(body: &Value) -> Vec<Issue> {
+    ["identities", "consents"]
+        .into_iter()
+        .flat_map(|key| body.get(key).and_then(Value::as_array).into_iter().flatten().enumerate().map(move |(i, item)| (key, i, item)))
+        .filter(|(_, _, item)| item.is_array())
+        .map(|(key, i, _)| Issue::new(format!("/{key}/{i}"), "wrong_type", "expected an object, got a list"))
+        .collect()
+}
 
 impl Shape for PatchProfile {
+    const MEDIA: &'static [&'static str] = &["application/json", "application/merge-patch+json"];
+
     fn notice(body: &Value) -> Vec<Issue> {
         let elsewhere = [
             ("labels", "labels are added with PUT and removed with DELETE on /v1/profiles/{id}/labels/{name}"),
@@ -190,8 +211,11 @@ struct Common {
 pub fn identity(kind: &str, value: &str, country: Option<&str>, at: &str) -> Result<NewIdentity, Issue> {
     let kind = IdentityKind::parse(kind)
         .ok_or_else(|| Issue::new(format!("{at}/kind"), "invalid_kind", "a kind is a lower-case word such as email, phone, external_id or whatsapp"))?;
+    if value.len() > 2 * MAX_VALUE_BYTES {
+        return Err(Issue::new(format!("{at}/value"), "too_long", format!("an identity is at most {MAX_VALUE_BYTES} bytes")));
+    }
     let key = IdentityKey::parse(&kind, value, country).map_err(|issue| issue.under(&format!("{at}/value")))?;
-    Ok(NewIdentity { key, raw: value.trim().to_owned() })
+    Ok(NewIdentity { key, raw: value.to_owned() })
 }
 
 fn primary(kind: &'static str, value: &str, country: Option<&str>) -> Result<NewIdentity, Issue> {
@@ -210,6 +234,12 @@ fn standard(sent: [(Standard, Sent<String>); 10], issues: &mut Issues) -> Vec<(S
             }
         })
         .collect()
+}
+
+fn attribute_names(attributes: &Map<String, Value>, issues: &mut Issues) {
+    for key in attributes.keys().filter(|key| !property::is_key(key)) {
+        issues.push(property::pointer(key), "invalid_attribute_name", property::KEY_RULE);
+    }
 }
 
 fn decision(body: &ConsentBody, now: Timestamp, at: &str) -> Result<Decision, Vec<Issue>> {
@@ -274,8 +304,10 @@ fn draft(common: Common, identities: &[IdentityBody], labels: &[String], consent
             Err(found) => found.into_iter().for_each(|issue| issues.add(issue)),
         }
     }
+    let attributes = common.attributes.value().unwrap_or_default();
+    attribute_names(&attributes, &mut issues);
     issues.into_result()?;
-    Ok(Draft { primaries, identities, standard, attributes: common.attributes.value().unwrap_or_default(), labels, decisions })
+    Ok(Draft { primaries, identities, standard, attributes, labels, decisions })
 }
 
 impl CreateProfile {
@@ -315,15 +347,15 @@ impl PatchProfile {
             }
         }
         let standard = standard(common.standard, &mut issues);
+        // RFC 7396: null removes the member, and a profile's attributes are then empty.
+        let clear_attributes = matches!(common.attributes, Sent::Null);
         let attributes = match common.attributes {
             Sent::Absent => Map::new(),
-            Sent::Null => {
-                issues.push("/attributes", "wrong_type", "expected an object; clear attributes one by one with null");
-                Map::new()
-            }
+            Sent::Null => Map::new(),
             Sent::Value(attributes) => attributes,
         };
+        attribute_names(&attributes, &mut issues);
         issues.into_result()?;
-        Ok(Patch { primaries, standard, attributes })
+        Ok(Patch { primaries, standard, clear_attributes, attributes })
     }
 }

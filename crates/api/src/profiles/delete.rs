@@ -36,7 +36,7 @@ use crate::{
     ),
     security(("api_key" = ["profiles:delete"]))
 )]
-#[delete("/v1/profiles/{id}")]
+#[delete("/v1/profiles/{id:[0-9a-fA-F-]+}")]
 pub async fn delete_profile(
     app: Data<App>,
     caller: Caller<ProfilesDelete>,

@@ -97,7 +97,7 @@ impl From<Entry> for EntryView {
     responses((status = 200, description = "A page of changes", body = HistoryList), (status = 410, description = "The person was erased (`profile_erased`)")),
     security(("api_key" = ["profiles:read"]))
 )]
-#[get("/v1/profiles/{id}/history")]
+#[get("/v1/profiles/{id:[0-9a-fA-F-]+}/history")]
 pub async fn profile_history(
     app: Data<App>,
     caller: Caller<ProfilesRead>,

@@ -43,7 +43,7 @@ impl Shape for IdentityBody {}
     ),
     security(("api_key" = ["profiles:write"]))
 )]
-#[post("/v1/profiles/{id}/identities")]
+#[post("/v1/profiles/{id:[0-9a-fA-F-]+}/identities")]
 pub async fn add_identity(
     app: Data<App>,
     caller: Caller<ProfilesWrite>,
@@ -82,7 +82,7 @@ pub async fn add_identity(
     ),
     security(("api_key" = ["profiles:write"]))
 )]
-#[delete("/v1/profiles/{id}/identities/{kind}/{value}")]
+#[delete("/v1/profiles/{id:[0-9a-fA-F-]+}/identities/{kind}/{value}")]
 pub async fn remove_identity(
     app: Data<App>,
     caller: Caller<ProfilesWrite>,

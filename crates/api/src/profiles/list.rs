@@ -2,9 +2,10 @@
 
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::{
-    Timestamp,
+    Timestamp, consent,
     filter::{Field, Filter, Order, Scalar, Test},
     id::{ProfileId, WorkspaceId},
+    label,
     page::{Position, SORTS, Sort},
     property::Standard,
     search::Query as Words,
@@ -76,7 +77,7 @@ pub fn limit(sent: Option<i64>) -> ApiResult<i64> {
     match sent {
         None => Ok(50),
         Some(limit @ 1..=200) => Ok(limit),
-        Some(_) => Err(Problem::at(Kind::InvalidQuery, "limit", "invalid_query", "A page has 1 to 200 rows.")),
+        Some(_) => Err(Problem::query("limit", "A page has 1 to 200 rows.")),
     }
 }
 
@@ -84,7 +85,10 @@ pub(super) fn sort(sent: Option<&str>, kind: Kind, pointer: &str) -> ApiResult<S
     match sent {
         None => Ok(Sort::default()),
         Some(text) => {
-            Sort::parse(text).ok_or_else(|| Problem::at(kind, pointer, "unknown_sort", format!("Expected one of: {}.", SORTS.join(", "))))
+            Sort::parse(text).ok_or_else(|| {
+                let detail = format!("Expected one of: {}.", SORTS.join(", "));
+                if kind == Kind::InvalidQuery { Problem::query(pointer, &detail) } else { Problem::at(kind, pointer, "unknown_sort", detail) }
+            })
         }
     }
 }
@@ -162,7 +166,7 @@ fn time(name: &str, sent: Option<&str>) -> ApiResult<Option<Timestamp>> {
     sent.map(|text| {
         Timestamp::parse(text)
             .or_else(|| Timestamp::parse_date(text))
-            .ok_or_else(|| Problem::at(Kind::InvalidQuery, name, "invalid_query", "Expected a time such as 2026-01-31T08:00:00Z or a date."))
+            .ok_or_else(|| Problem::query(name, "Expected a time such as 2026-01-31T08:00:00Z or a date."))
     })
     .transpose()
 }
@@ -171,19 +175,21 @@ impl ListParams {
     fn filter(&self) -> ApiResult<Filter> {
         let mut all: Vec<Filter> = Vec::new();
         for label in &self.label {
-            all.push(Filter::Is(Field::Labels, Test::HasAny(vec![label.clone()])));
+            let label = label::parse(label).map_err(|issue| Problem::query("label", &issue.detail))?;
+            all.push(Filter::Is(Field::Labels, Test::HasAny(vec![label])));
         }
         for segment in &self.segment {
             let id = uuid::Uuid::try_parse(segment)
-                .map_err(|_| Problem::at(Kind::InvalidQuery, "segment", "invalid_query", "Expected the id of a segment."))?;
+                .map_err(|_| Problem::query("segment", "Expected the id of a segment."))?;
             all.push(Filter::Is(Field::Segments, Test::HasAny(vec![id.to_string()])));
         }
         for channel in &self.channel {
-            all.push(Filter::Is(Field::Channels, Test::HasAny(vec![channel.clone()])));
+            let channel = consent::parse_channel(channel).map_err(|issue| Problem::query("channel", &issue.detail))?;
+            all.push(Filter::Is(Field::Channels, Test::HasAny(vec![channel])));
         }
         if let Some(country) = &self.country {
             let code = people_domain::country::parse_country(country)
-                .ok_or_else(|| Problem::at(Kind::InvalidQuery, "country", "invalid_query", "Expected an ISO 3166-1 alpha-2 code such as GB."))?;
+                .ok_or_else(|| Problem::query("country", "Expected an ISO 3166-1 alpha-2 code such as GB."))?;
             all.push(Filter::Is(Field::Standard(Standard::Country), Test::In(vec![Scalar::Text(code)])));
         }
         for (name, sent, field, order) in [
@@ -214,7 +220,7 @@ impl ListParams {
 #[get("/v1/profiles")]
 pub async fn list_profiles(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<ListParams>) -> ApiResult<HttpResponse> {
     let query = Words::parse(params.q.as_deref().unwrap_or_default())
-        .map_err(|issue| Problem::at(Kind::InvalidQuery, "q", "invalid_query", issue.detail))?;
+        .map_err(|issue| Problem::query("q", &issue.detail))?;
     let asked = Ask {
         workspace: caller.workspace(),
         country: if query.words.is_empty() { None } else { super::country(&app.store, caller.workspace()).await? },

@@ -14,14 +14,14 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    body::{IdentityBody, MANY, identity},
+    body::{IdentityBody, identity},
     view::ProfileView,
 };
 use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
     extract::{Body, NoQuery, Query, Shape},
-    problem::{ApiResult, Kind, Problem},
+    problem::{ApiResult, Problem},
 };
 
 /// One identity.
@@ -40,7 +40,7 @@ pub struct LookupParams {
 impl LookupParams {
     fn key(self) -> ApiResult<(String, String)> {
         let refused = || {
-            Problem::at(Kind::InvalidQuery, "", "invalid_query", "Send exactly one of email, phone, external_id, or kind together with value.")
+            Problem::query("", "Send exactly one of email, phone, external_id, or kind together with value.")
         };
         let mut keys: Vec<(String, String)> = [("email", self.email), ("phone", self.phone), ("external_id", self.external_id)]
             .into_iter()
@@ -73,9 +73,9 @@ pub async fn lookup_profile(app: Data<App>, caller: Caller<ProfilesRead>, Query(
     let (kind, value) = params.key()?;
     let country = super::country(&app.store, caller.workspace()).await?;
     let kind = IdentityKind::parse(&kind)
-        .ok_or_else(|| Problem::at(Kind::InvalidQuery, "kind", "invalid_query", "A kind is a lower-case word such as whatsapp."))?;
+        .ok_or_else(|| Problem::query("kind", "A kind is a lower-case word such as whatsapp."))?;
     let key = IdentityKey::parse(&kind, &value, country.as_deref())
-        .map_err(|issue| Problem::at(Kind::InvalidQuery, kind.as_str(), "invalid_query", issue.detail))?;
+        .map_err(|issue| Problem::query(kind.as_str(), &issue.detail))?;
     let mut found = app.store.lookup(caller.workspace(), key.variants()).await?;
     found.documents.pop().map(super::respond).ok_or_else(Problem::not_found)
 }
@@ -84,13 +84,11 @@ pub async fn lookup_profile(app: Data<App>, caller: Caller<ProfilesRead>, Query(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookupProfiles {
-    /// 1 to 1,000.
+    /// At most 1,000.
     pub identities: Vec<IdentityBody>,
 }
 
-impl Shape for LookupProfiles {
-    const LIMIT: usize = MANY;
-}
+impl Shape for LookupProfiles {}
 
 /// Who was found, in the order asked, and which identities nobody has.
 #[derive(Debug, Serialize, ToSchema)]
@@ -138,8 +136,8 @@ pub async fn lookup_profiles(
     body: Body<LookupProfiles>,
 ) -> ApiResult<HttpResponse> {
     let asked = body.value.identities;
-    if !(1..=1_000).contains(&asked.len()) {
-        return Err(Problem::invalid(vec![Issue::new("/identities", "limit_exceeded", "send 1 to 1000 identities")]));
+    if asked.len() > 1_000 {
+        return Err(Problem::invalid(vec![Issue::new("/identities", "limit_exceeded", "send at most 1000 identities")]));
     }
     let country = super::country(&app.store, caller.workspace()).await?;
     let mut keys: Vec<IdentityKey> = Vec::with_capacity(asked.len());

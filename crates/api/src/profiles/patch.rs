@@ -36,7 +36,7 @@ use crate::{
     ),
     security(("api_key" = ["profiles:write"]))
 )]
-#[patch("/v1/profiles/{id}")]
+#[patch("/v1/profiles/{id:[0-9a-fA-F-]+}")]
 pub async fn patch_profile(
     app: Data<App>,
     caller: Caller<ProfilesWrite>,

@@ -30,7 +30,7 @@ use crate::{
     ),
     security(("api_key" = ["profiles:read"]))
 )]
-#[get("/v1/profiles/{id}")]
+#[get("/v1/profiles/{id:[0-9a-fA-F-]+}")]
 pub async fn read_profile(
     app: Data<App>,
     caller: Caller<ProfilesRead>,

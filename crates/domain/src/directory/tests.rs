@@ -85,7 +85,7 @@ fn a_patched_email_is_corrected_and_an_upserted_one_is_collected() {
     let mut desk = Desk::open();
     let ada = desk.tell(&Command::Create(draft(&[("external_id", "crm-1"), ("email", "typo@x.org")]))).expect("created").profile_id();
     let patch = Patch { primaries: vec![(IdentityKind::email(), Some(key("email", "ada@x.org")))], ..Patch::default() };
-    let patched = desk.tell(&Command::Update { id: ada, patch, if_match: Some(1) }).expect("patched");
+    let patched = desk.tell(&Command::Update { id: ada, patch, if_match: Some(vec![1]) }).expect("patched");
     let emails = |o: &Outcome| o.profile().map(|p| p.identities.iter().filter(|i| i.kind.as_str() == "email").map(|i| i.value.clone()).collect::<Vec<_>>());
     assert_eq!(emails(&patched), Some(vec!["ada@x.org".to_owned()]));
     let upserted = desk.tell(&Command::Upsert(draft(&[("external_id", "crm-1"), ("email", "new@x.org")]), OnConflict::Reject)).expect("upserted");
@@ -115,8 +115,8 @@ fn a_stale_version_is_refused_and_an_empty_change_is_none() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
     let company = |name: &str| Patch { standard: vec![(Standard::Company, Some(name.to_owned()))], ..Patch::default() };
-    assert!(desk.tell(&Command::Update { id, patch: company("A"), if_match: Some(1) }).is_ok());
-    assert_eq!(desk.tell(&Command::Update { id, patch: company("B"), if_match: Some(1) }), Err(Code::VersionMismatch));
+    assert!(desk.tell(&Command::Update { id, patch: company("A"), if_match: Some(vec![1]) }).is_ok());
+    assert_eq!(desk.tell(&Command::Update { id, patch: company("B"), if_match: Some(vec![1]) }), Err(Code::VersionMismatch));
     let same = desk.tell(&Command::Update { id, patch: company("A"), if_match: None }).expect("same");
     assert_eq!(same.profile().map(|p| p.version), Some(2));
     assert_eq!(desk.directory.into_parts().0.len(), 2);

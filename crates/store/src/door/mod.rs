@@ -101,6 +101,8 @@ pub enum Reply {
     Done(Group),
     /// The request had been carried out before.
     Replayed(StoredAnswer),
+    /// The idempotency key had been used for another request.
+    Refused(Refusal),
 }
 
 struct Waiting {
@@ -270,7 +272,8 @@ impl Worker {
 async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<Vec<Reply>, StoreError> {
     let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let workspace_id = first.workspace;
-    let stored = stored_answers(tx, workspace_id, jobs).await?;
+    let keyed = jobs.iter().filter_map(|job| job.idempotency.as_ref().map(|(i, _)| (i.key.as_str(), job.cause.at)));
+    let stored = stored_answers(tx, workspace_id, keyed).await?;
     let mut replies: Vec<Option<Reply>> = jobs.iter().map(|job| replay(job, &stored)).collect();
     let open: Vec<usize> = (0..jobs.len()).filter(|i| replies[*i].is_none()).collect();
     if !open.is_empty() {
@@ -360,14 +363,17 @@ struct Answered {
     body: Option<String>,
 }
 
-async fn stored_answers(tx: &mut Tx, workspace: WorkspaceId, jobs: &[Job]) -> Result<HashMap<String, Answered>, StoreError> {
+/// What was answered before under these keys, within the time of replays.
+async fn stored_answers(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    keys: impl Iterator<Item = (&str, Timestamp)>,
+) -> Result<HashMap<String, Answered>, StoreError> {
     let mut rows = Rows::new(&[("key", Kind::Text)]);
     let mut oldest = Timestamp::MAX;
-    for job in jobs {
-        if let Some((idempotency, _)) = &job.idempotency {
-            rows.push([idempotency.key.as_str().into()]);
-            oldest = oldest.min(job.cause.at);
-        }
+    for (key, at) in keys {
+        rows.push([key.into()]);
+        oldest = oldest.min(at);
     }
     if rows.is_empty() {
         return Ok(HashMap::new());
@@ -401,19 +407,49 @@ async fn stored_answers(tx: &mut Tx, workspace: WorkspaceId, jobs: &[Job]) -> Re
     Ok(found.into_iter().map(|row| (row.key.clone(), row)).collect())
 }
 
+/// For writes that do not pass the door: what to answer instead of acting again.
+pub(crate) async fn replayed(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: &Idempotency,
+    now: Timestamp,
+) -> Result<Option<Result<StoredAnswer, Refusal>>, StoreError> {
+    let stored = stored_answers(tx, workspace, std::iter::once((idempotency.key.as_str(), now))).await?;
+    Ok(stored.get(&idempotency.key).map(|row| row.answer(idempotency)))
+}
+
+/// Keeps the answer of a write that did not pass the door.
+pub(crate) async fn keep(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: Idempotency,
+    answer: StoredAnswer,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    store_answers(tx, workspace, &[(idempotency, answer, BTreeSet::new(), now)]).await
+}
+
+impl Answered {
+    /// The answer again; E: the key was used for another request.
+    fn answer(&self, idempotency: &Idempotency) -> Result<StoredAnswer, Refusal> {
+        if self.fingerprint != idempotency.fingerprint {
+            return Err(Refusal::new(Code::IdempotencyMismatch, "This Idempotency-Key was used for a different request; use a new key."));
+        }
+        Ok(StoredAnswer {
+            status: u16::try_from(self.status).unwrap_or(200),
+            headers: serde_json::from_str(&self.headers).unwrap_or_default(),
+            body: self.body.clone(),
+        })
+    }
+}
+
 fn replay(job: &Job, stored: &HashMap<String, Answered>) -> Option<Reply> {
     let (idempotency, _) = job.idempotency.as_ref()?;
     let row = stored.get(&idempotency.key)?;
-    if row.fingerprint != idempotency.fingerprint {
-        let refusal = Refusal::new(Code::IdempotencyMismatch, "This Idempotency-Key was used for a different request; use a new key.");
-        let outcomes = job.commands.iter().map(|_| Err(refusal.clone())).collect();
-        return Some(Reply::Done(Group { outcomes, receipts: HashMap::new() }));
-    }
-    Some(Reply::Replayed(StoredAnswer {
-        status: u16::try_from(row.status).unwrap_or(200),
-        headers: serde_json::from_str(&row.headers).unwrap_or_default(),
-        body: row.body.clone(),
-    }))
+    Some(match row.answer(idempotency) {
+        Ok(answer) => Reply::Replayed(answer),
+        Err(refusal) => Reply::Refused(refusal),
+    })
 }
 
 async fn store_answers(
