@@ -15,8 +15,8 @@ run: ## build and serve on 127.0.0.1:8080 with an SQLite file in data/
 	$(CARGO) run --release --quiet -p people-api -- serve
 
 demo: ## load 1,000 real records into a server of its own, and look around in it
-	$(CARGO) build --quiet -p people-api
-	tests/demo
+	$(CARGO) build --quiet -p people-api -p people-bench
+	target/debug/people-bench demo
 
 test: ## everything that must hold, on both engines
 	$(CARGO) build -p people-api

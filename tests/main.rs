@@ -19,4 +19,5 @@ mod profiles;
 mod properties;
 mod races;
 mod readme;
+mod registry;
 mod workspace;

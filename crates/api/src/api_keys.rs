@@ -1,11 +1,11 @@
 //! API keys: made, listed, renamed, rotated, revoked. A key is shown once; only its hash is kept.
 
 use actix_web::{
-    HttpRequest, HttpResponse, delete, get, patch, post,
+    HttpRequest, HttpResponse, HttpResponseBuilder, delete, get, patch, post,
     web::{Data, Json, Path},
 };
 use people_domain::{refusal::Issues, text::clean};
-use people_store::{ApiKey, ApiKeyPatch, NewApiKey, Trust};
+use people_store::{ApiKey, ApiKeyPatch, Idempotency, Made, NewApiKey, Trust};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -98,7 +98,7 @@ pub fn scopes_of(scopes: &[String], may: impl Fn(&str) -> bool, issues: &mut Iss
     }
     for (i, scope) in scopes.iter().enumerate() {
         if !SCOPES.contains(&scope.as_str()) {
-            issues.push(format!("/scopes/{i}"), "not_an_option", format!("expected one of: {}", SCOPES.join(", ")));
+            issues.push(format!("/scopes/{i}"), "not_an_option", format!("{scope:?} is no scope; expected one of: {}", SCOPES.join(", ")));
         } else if !may(scope) {
             issues.push(format!("/scopes/{i}"), "not_an_option", "a key can only give scopes that it holds itself");
         }
@@ -136,8 +136,9 @@ pub async fn list_api_keys(app: Data<App>, caller: Caller<Admin>, Query(params):
 
 /// Create an API key
 ///
-/// The answer shows the key, this once. A key can only give scopes that it holds itself. An `Idempotency-Key` is refused
-/// here: a replay would have to keep the secret.
+/// The answer shows the key, this once; only its hash is stored. A key can only give scopes that it holds itself. With an
+/// `Idempotency-Key` the secret is derived from your own key and the request, so that the same request sent again by the
+/// same key is answered with the same secret.
 #[utoipa::path(
     tag = "api-keys",
     request_body(content = CreateApiKey, example = json!({"name": "CRM sync", "scopes": ["profiles:read", "profiles:write"]})),
@@ -152,7 +153,11 @@ pub async fn create_api_key(
     _query: Query<NoQuery>,
     body: Body<CreateApiKey>,
 ) -> ApiResult<HttpResponse> {
-    no_replay(&request)?;
+    let mut idempotency = body.idempotency(&request)?;
+    if let Some(idempotency) = &mut idempotency {
+        // The secret depends on who asks: the same request by another key is another request.
+        idempotency.fingerprint.push_str(&format!(" by {}", caller.key.id));
+    }
     let mut issues = Issues::default();
     let name = name_of(&body.value.name, &mut issues);
     scopes_of(&body.value.scopes, |scope| caller.holds(scope), &mut issues);
@@ -164,28 +169,31 @@ pub async fn create_api_key(
         }),
     };
     issues.into_result()?;
-    let secret = secret()?;
+    let secret = secret(&caller, idempotency.as_ref())?;
     let new = NewApiKey { workspace_id: caller.workspace(), name, scopes: body.value.scopes, trust, secret_hash: auth::hash(&secret) };
-    let key = app.store.create_api_key(new).await?;
-    let location = format!("/v1/api-keys/{}", key.id);
-    let view = ApiKeyView { key: Some(secret), ..key.into() };
-    Ok(HttpResponse::Created().insert_header(("Location", location)).insert_header(("Cache-Control", "no-store")).json(view))
+    let made = app.store.create_api_key(new, idempotency).await?;
+    let mut response = HttpResponse::Created();
+    show(&mut response, made, secret)
 }
 
-fn secret() -> ApiResult<String> {
-    auth::new_key().map_err(|_| Problem::new(Kind::Unavailable, "No randomness for a key; try again shortly."))
+/// Answers with the key and its secret.
+fn show(response: &mut HttpResponseBuilder, made: Made, secret: String) -> ApiResult<HttpResponse> {
+    let key = match made {
+        Made::Now(key) => key,
+        Made::Before(key) => {
+            response.insert_header(("Idempotency-Replayed", "true"));
+            key
+        }
+        Made::Mismatch(refusal) => return Err((*refusal).into()),
+    };
+    response.insert_header(("Location", format!("/v1/api-keys/{}", key.id))).insert_header(("Cache-Control", "no-store"));
+    Ok(response.json(ApiKeyView { key: Some(secret), ..key.into() }))
 }
 
-/// A secret is never stored, so it cannot be told twice.
-fn no_replay(request: &HttpRequest) -> ApiResult<()> {
-    match idempotency_key(request)? {
-        None => Ok(()),
-        Some(_) => Err(Problem::at(
-            Kind::InvalidHeader,
-            "Idempotency-Key",
-            "invalid_header",
-            "A key is shown once and its secret is not stored, so this answer cannot be replayed; send the request without an Idempotency-Key.",
-        )),
+fn secret(caller: &Caller<Admin>, idempotency: Option<&Idempotency>) -> ApiResult<String> {
+    match idempotency {
+        Some(idempotency) => Ok(auth::derived_key(&caller.presented, idempotency)),
+        None => auth::new_key().map_err(|_| Problem::new(Kind::Unavailable, "No randomness for a key; try again shortly.")),
     }
 }
 
@@ -227,7 +235,7 @@ pub async fn patch_api_key(
         scopes_of(scopes, |scope| caller.holds(scope), &mut issues);
     }
     issues.into_result()?;
-    let patch = ApiKeyPatch { name, scopes: body.value.scopes, secret_hash: None };
+    let patch = ApiKeyPatch { name, scopes: body.value.scopes };
     let key = app.store.patch_api_key(caller.workspace(), key_id, patch).await?.ok_or_else(Problem::not_found)?;
     app.doorkeeper.forget();
     Ok(Json(key.into()))
@@ -249,12 +257,13 @@ pub async fn rotate_api_key(
     path: Path<String>,
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
-    no_replay(&request)?;
-    let secret = secret()?;
-    let patch = ApiKeyPatch { secret_hash: Some(auth::hash(&secret)), ..ApiKeyPatch::default() };
-    let key = app.store.patch_api_key(caller.workspace(), id(&path)?, patch).await?.ok_or_else(Problem::not_found)?;
+    let key_id = id(&path)?;
+    // There is no body: the path is the request.
+    let idempotency = idempotency_key(&request)?.map(|key| Idempotency { key, fingerprint: format!("rotate {key_id} by {}", caller.key.id) });
+    let secret = secret(&caller, idempotency.as_ref())?;
+    let made = app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), idempotency).await?.ok_or_else(Problem::not_found)?;
     app.doorkeeper.forget();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(ApiKeyView { key: Some(secret), ..key.into() }))
+    show(&mut HttpResponse::Ok(), made, secret)
 }
 
 /// Revoke an API key

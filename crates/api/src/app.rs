@@ -56,6 +56,8 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
     let address = listener.local_addr().map_err(|e| StartError::Listen(settings.listen, e))?;
     tokio::spawn(store.clone().maintain());
+    // The tables of telephone numbers take a moment to read: now, not in somebody's first request.
+    tokio::task::spawn_blocking(|| people_domain::identity::phone_search_digits("+442079460000"));
     let doorkeeper = Arc::new(Doorkeeper::default());
     tokio::spawn(Arc::clone(&doorkeeper).note_use(store.clone()));
     let app = web::Data::new(App { store: store.clone(), doorkeeper });
@@ -111,7 +113,7 @@ async fn first_key(store: &Store, given: Option<&SecretString>) -> Result<Option
             scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
             trust: Trust::Server,
             secret_hash: auth::hash(secret.expose_secret()),
-        })
+        }, None)
         .await?;
     Ok(made_up)
 }

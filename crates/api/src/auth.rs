@@ -21,7 +21,9 @@ use actix_web::{
     web::Data,
 };
 use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
-use people_store::{ApiKey, Store};
+use people_store::{ApiKey, Idempotency, Store};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -73,9 +75,27 @@ fn hex(bytes: &[u8]) -> String {
 pub fn new_key() -> Result<String, getrandom::Error> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random)?;
-    let body = hex(&random);
+    Ok(key_of(&random))
+}
+
+fn key_of(secret: &[u8]) -> String {
+    let body = hex(secret);
     let sum = crc32fast::hash(body.as_bytes());
-    Ok(format!("ppl_{body}{sum:08x}"))
+    format!("ppl_{body}{sum:08x}")
+}
+
+/// The new key of a request that may be sent again: derived from the caller's own key and the request
+/// (HMAC-SHA256, RFC 2104), so that a retry finds the same secret and nobody has to store it.
+pub fn derived_key(caller: &SecretString, idempotency: &Idempotency) -> String {
+    let mut secret = [0_u8; 32];
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(caller.expose_secret().as_bytes()) {
+        mac.update(b"api-key\0");
+        mac.update(idempotency.key.as_bytes());
+        mac.update(b"\0");
+        mac.update(idempotency.fingerprint.as_bytes());
+        secret.copy_from_slice(&mac.finalize().into_bytes());
+    }
+    key_of(&secret)
 }
 
 /// Keys seen lately, and when each was last used.
@@ -140,7 +160,7 @@ fn unauthorized() -> Problem {
 
 /// What the middleware learnt; the extractor says so.
 #[derive(Clone)]
-struct Recognised(Result<Arc<ApiKey>, Problem>);
+struct Recognised(Result<(Arc<ApiKey>, SecretString), Problem>);
 
 /// Recognises the caller of every request below `/v1`, before anything else of it is read.
 pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -154,7 +174,9 @@ pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) ->
             .map(|(_, key)| key.trim().to_owned());
         let app = request.app_data::<Data<App>>().cloned();
         let recognised = match (presented, app) {
-            (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => app.doorkeeper.recognise(&app.store, &key).await,
+            (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => {
+                app.doorkeeper.recognise(&app.store, &key).await.map(|found| (found, SecretString::from(key)))
+            }
             _ => Err(unauthorized()),
         };
         request.extensions_mut().insert(Recognised(recognised));
@@ -166,6 +188,8 @@ pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) ->
 #[derive(Debug)]
 pub struct Caller<S: Scope> {
     pub key: Arc<ApiKey>,
+    /// The key as it was presented.
+    pub presented: SecretString,
     pub request_id: String,
     pub reason: Option<String>,
     scope: PhantomData<S>,
@@ -203,7 +227,7 @@ impl<S: Scope> FromRequest for Caller<S> {
 
 fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
     let recognised = request.extensions().get::<Recognised>().cloned();
-    let key = recognised.map_or_else(|| Err(unauthorized()), |r| r.0)?;
+    let (key, presented) = recognised.map_or_else(|| Err(unauthorized()), |r| r.0)?;
     if !key.scopes.iter().any(|scope| scope == S::NAME) {
         return Err(Problem::new(Kind::MissingScope, format!("This needs a key with the scope `{}`.", S::NAME)));
     }
@@ -215,7 +239,7 @@ fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
         }
     };
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    Ok(Caller { key, request_id, reason, scope: PhantomData })
+    Ok(Caller { key, presented, request_id, reason, scope: PhantomData })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use people_domain::refusal::Issues;
-use people_store::{NewApiKey, Store, Trust, WorkspaceRow};
+use people_store::{Made, NewApiKey, Store, Trust, WorkspaceRow};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -159,9 +159,10 @@ async fn create_key(store: &Store, workspace: &str, scopes: &str, name: String, 
     issues.into_result().map_err(|refusal| CliError(refusal.detail))?;
     let trust = Trust::parse(trust).ok_or_else(|| CliError("--trust is server or browser".to_owned()))?;
     let secret = auth::new_key()?;
-    let key = store
-        .create_api_key(NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, secret_hash: auth::hash(&secret) })
-        .await?;
+    let new = NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, secret_hash: auth::hash(&secret) };
+    let Made::Now(key) = store.create_api_key(new, None).await? else {
+        return Err(CliError("the key was not made".to_owned()));
+    };
     say(&json!({"id": key.id, "workspace_id": key.workspace_id, "name": key.name, "scopes": key.scopes, "trust": key.trust.as_str(), "key": secret}).to_string());
     Ok(())
 }

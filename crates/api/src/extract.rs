@@ -227,7 +227,8 @@ pub fn if_match(request: &HttpRequest) -> ApiResult<Option<Vec<u64>>> {
     let mut versions = Vec::new();
     for part in text.split(',').map(str::trim) {
         let opaque = part.strip_prefix("W/").unwrap_or(part);
-        if opaque.len() < 2 || !opaque.starts_with('"') || !opaque.ends_with('"') {
+        let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        if inner.is_none_or(|inner| inner.contains('"')) {
             return Err(Problem::at(Kind::InvalidHeader, "If-Match", "invalid_header", "Expected the ETag of the profile, such as \"7\"."));
         }
         // A tag that is none of ours matches nothing.

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod database;
+pub mod demo;
 pub mod limits;
 pub mod people;
 pub mod report;

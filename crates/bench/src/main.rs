@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
-use people_bench::{Result, limits, people, run};
+use people_bench::{Result, demo, limits, people, run};
 use uuid::Uuid;
 
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     },
     /// Loads a server and measures it; prints the table, and writes it with JSON and a chart to the report folder.
     Run(Box<run::Options>),
+    /// Loads 1,000 real records into a server of its own, and looks around in them.
+    Demo(demo::Options),
     /// Serves what a limit is measured on, until standard input ends.
     #[command(hide = true)]
     LimitServer {
@@ -74,6 +76,11 @@ fn carry_out(command: Command) -> Result<()> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let table = runtime.block_on(run::run(&options))?;
             Ok(std::io::stdout().write_all(table.as_bytes())?)
+        }
+        Command::Demo(options) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let told = runtime.block_on(demo::run(&options))?;
+            Ok(std::io::stdout().write_all(told.as_bytes())?)
         }
         Command::LimitServer { mode, database, workspace, body } => {
             limits::http::serve(mode, database.as_deref(), workspace, body.as_deref())

@@ -1,10 +1,10 @@
 //! API keys: found by the hash of the whole key, before their workspace is known.
 
-use people_domain::{Timestamp, id::WorkspaceId};
+use people_domain::{Refusal, Timestamp, id::WorkspaceId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, ids::new_id, statement::sql, time::At};
+use crate::{Idempotency, Store, StoreError, StoredAnswer, Tx, door, ids::new_id, statement::sql, time::At};
 
 /// How far a key is trusted: a browser key is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,6 @@ pub struct NewApiKey {
 pub struct ApiKeyPatch {
     pub name: Option<String>,
     pub scopes: Option<Vec<String>>,
-    pub secret_hash: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -87,6 +86,41 @@ fn joined(scopes: &[String]) -> String {
     scopes.join(" ")
 }
 
+/// When a key, or its secret, came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    Now(ApiKey),
+    /// By the same request, sent before.
+    Before(ApiKey),
+    /// The idempotency key was used for another request.
+    Mismatch(Box<Refusal>),
+}
+
+/// The secret is never stored: what is kept under an idempotency key is the id of the API key.
+async fn made_before(tx: &mut Tx, workspace: WorkspaceId, idempotency: Option<&Idempotency>, now: Timestamp) -> Result<Option<Made>, StoreError> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    let answer = match door::replayed(tx, workspace, idempotency, now).await? {
+        None => return Ok(None),
+        Some(Err(refusal)) => return Ok(Some(Made::Mismatch(Box::new(refusal)))),
+        Some(Ok(answer)) => answer,
+    };
+    let id = answer.body.and_then(|id| id.parse::<Uuid>().ok()).ok_or(StoreError::Unreadable("a stored answer"))?;
+    let row: Option<Stored> = tx
+        .optional(
+            sql("SELECT id, workspace_id, name, scopes, trust, created_at, last_used_at FROM api_keys WHERE workspace_id = $1 AND id = $2")
+                .bind(workspace)
+                .bind(id),
+        )
+        .await?;
+    Ok(row.map(|row| Made::Before(row.into())))
+}
+
+async fn remember(tx: &mut Tx, workspace: WorkspaceId, idempotency: Option<Idempotency>, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
+    let Some(idempotency) = idempotency else { return Ok(()) };
+    let answer = StoredAnswer { status: 200, headers: Vec::new(), body: Some(id.to_string()) };
+    door::keep(tx, workspace, idempotency, answer, now).await
+}
+
 impl Store {
     /// The living key with this hash.
     pub async fn authenticate(&self, secret_hash: &str) -> Result<Option<ApiKey>, StoreError> {
@@ -101,12 +135,16 @@ impl Store {
         Ok(row.map(Into::into))
     }
 
-    pub async fn create_api_key(&self, new: NewApiKey) -> Result<ApiKey, StoreError> {
+    /// Adds a key. With an idempotency key, the id of the key that the same request made before is found again.
+    pub async fn create_api_key(&self, new: NewApiKey, idempotency: Option<Idempotency>) -> Result<Made, StoreError> {
         let now = self.now();
         let id = new_id(now);
         self.write(move |tx| {
-            let new = new.clone();
+            let (new, idempotency) = (new.clone(), idempotency.clone());
             Box::pin(async move {
+                if let Some(made) = made_before(tx, new.workspace_id, idempotency.as_ref(), now).await? {
+                    return Ok(made);
+                }
                 tx.run(
                     sql("INSERT INTO api_keys (id, workspace_id, name, scopes, trust, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
                         .bind(id)
@@ -118,7 +156,8 @@ impl Store {
                         .bind(now),
                 )
                 .await?;
-                Ok(ApiKey {
+                remember(tx, new.workspace_id, idempotency, id, now).await?;
+                Ok(Made::Now(ApiKey {
                     id,
                     workspace_id: new.workspace_id,
                     name: new.name,
@@ -126,7 +165,7 @@ impl Store {
                     trust: new.trust,
                     created_at: now,
                     last_used_at: None,
-                })
+                }))
             })
         })
         .await
@@ -174,17 +213,48 @@ impl Store {
                 let row: Option<Stored> = tx
                     .optional(
                         sql("UPDATE api_keys
-                             SET name = coalesce($3, name), scopes = coalesce($4, scopes), secret_hash = coalesce($5, secret_hash)
+                             SET name = coalesce($3, name), scopes = coalesce($4, scopes)
                              WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
                              RETURNING id, workspace_id, name, scopes, trust, created_at, last_used_at")
                         .bind(workspace)
                         .bind(id)
                         .bind(patch.name)
-                        .bind(patch.scopes.map(|s| joined(&s)))
-                        .bind(patch.secret_hash),
+                        .bind(patch.scopes.map(|s| joined(&s))),
                     )
                     .await?;
                 Ok(row.map(Into::into))
+            })
+        })
+        .await
+    }
+
+    /// Gives a living key a new secret; `None` when there is no such key.
+    pub async fn rotate_api_key(
+        &self,
+        workspace: WorkspaceId,
+        id: Uuid,
+        secret_hash: String,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Made>, StoreError> {
+        let now = self.now();
+        self.write(move |tx| {
+            let (secret_hash, idempotency) = (secret_hash.clone(), idempotency.clone());
+            Box::pin(async move {
+                if let Some(made) = made_before(tx, workspace, idempotency.as_ref(), now).await? {
+                    return Ok(Some(made));
+                }
+                let row: Option<Stored> = tx
+                    .optional(
+                        sql("UPDATE api_keys SET secret_hash = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
+                             RETURNING id, workspace_id, name, scopes, trust, created_at, last_used_at")
+                        .bind(workspace)
+                        .bind(id)
+                        .bind(secret_hash),
+                    )
+                    .await?;
+                let Some(row) = row else { return Ok(None) };
+                remember(tx, workspace, idempotency, id, now).await?;
+                Ok(Some(Made::Now(row.into())))
             })
         })
         .await

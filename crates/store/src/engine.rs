@@ -140,7 +140,18 @@ const ATTEMPTS: u32 = 8;
 impl Store {
     /// Opens the database, creating an SQLite file that is not there. Does not migrate.
     pub async fn open(options: Options) -> Result<Self, StoreError> {
-        let pools = if options.url.starts_with("sqlite:") { open_sqlite(&options).await? } else { open_postgres(&options).await? };
+        let mut attempt = 0;
+        let pools = loop {
+            let opened = if options.url.starts_with("sqlite:") { open_sqlite(&options).await } else { open_postgres(&options).await };
+            match opened {
+                // SQLite does not wait for its turn when it looks at the journal's mode.
+                Err(StoreError::Raced) if attempt < 20 => {
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                opened => break opened?,
+            }
+        };
         let door = Door::open(pools.clone());
         Ok(Self { pools, door, clock: options.clock })
     }

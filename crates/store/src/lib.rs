@@ -27,7 +27,7 @@ mod statement;
 mod time;
 mod workspaces;
 
-pub use api_keys::{ApiKey, ApiKeyPatch, NewApiKey, Trust};
+pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};
 pub use erasures::Receipt;

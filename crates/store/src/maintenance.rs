@@ -116,7 +116,7 @@ impl Store {
                     if tx.engine() == Engine::Sqlite {
                         tx.run(
                             sql("INSERT OR REPLACE INTO profile_search (rowid, text)
-                                 SELECT p.rank, p.search_text FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id")
+                                 SELECT p.rank, p.search_text FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id")
                             .bind(workspace)
                             .rows(ids(changed)),
                         )

@@ -51,8 +51,8 @@ pub(crate) async fn owners(
     let found: Vec<Owner> = tx
         .all(
             sql("SELECT i.kind, i.value, i.profile_id
-                 FROM {rows} AS r
-                 JOIN profile_identities AS i ON i.workspace_id = $1 AND i.kind = r.kind AND i.value = r.value")
+                 FROM {rows} AS r CROSS JOIN profile_identities AS i
+                 WHERE i.workspace_id = $1 AND i.kind = r.kind AND i.value = r.value")
             .bind(workspace)
             .rows(rows),
         )

@@ -1,7 +1,8 @@
 //! Many rows in one statement: `INSERT … SELECT … FROM {rows} AS r`.
 //!
 //! PostgreSQL gets a typed array per column (`unnest`), SQLite one JSON array (`json_each`). The text depends on the
-//! columns only, never on how many rows there are, so each statement is prepared once.
+//! columns only, never on how many rows there are, so each statement is prepared once. A table is joined to them by
+//! `FROM {rows} AS r CROSS JOIN t WHERE …`: SQLite then keeps this order and looks up, where it would otherwise scan.
 
 use std::fmt::Write as _;
 

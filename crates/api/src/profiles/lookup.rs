@@ -29,11 +29,15 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LookupParams {
+    /// An e-mail address, in any case.
     email: Option<String>,
+    /// A phone number, in any spelling.
     phone: Option<String>,
+    /// The id in your own system.
     external_id: Option<String>,
     /// Any other kind, with `value`.
     kind: Option<String>,
+    /// The identity's value, with `kind`.
     value: Option<String>,
 }
 

@@ -382,7 +382,8 @@ async fn stored_answers(
     tx.run(
         sql("DELETE FROM idempotency_profiles
              WHERE workspace_id = $1 AND key IN (
-                 SELECT a.key FROM {rows} AS r JOIN idempotency_answers AS a ON a.workspace_id = $1 AND a.key = r.key WHERE a.created_at < $2
+                 SELECT a.key FROM {rows} AS r CROSS JOIN idempotency_answers AS a
+                 WHERE a.workspace_id = $1 AND a.key = r.key AND a.created_at < $2
              )")
         .bind(workspace)
         .bind(expired)
@@ -399,7 +400,7 @@ async fn stored_answers(
     let found: Vec<Answered> = tx
         .all(
             sql("SELECT a.key, a.fingerprint, a.status, a.headers{as_text} AS headers, a.body
-                 FROM {rows} AS r JOIN idempotency_answers AS a ON a.workspace_id = $1 AND a.key = r.key")
+                 FROM {rows} AS r CROSS JOIN idempotency_answers AS a WHERE a.workspace_id = $1 AND a.key = r.key")
             .bind(workspace)
             .rows(rows),
         )

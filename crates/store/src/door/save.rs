@@ -227,7 +227,7 @@ async fn profiles(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
     if tx.engine() == Engine::Sqlite && !found_by.is_empty() {
         tx.run(
             sql("INSERT OR REPLACE INTO profile_search (rowid, text)
-                 SELECT p.rank, p.search_text FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id")
+                 SELECT p.rank, p.search_text FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id")
             .bind(workspace)
             .rows(ids(found_by)),
         )
@@ -580,7 +580,7 @@ async fn erase(
     if tx.engine() == Engine::Sqlite {
         tx.run(
             sql("DELETE FROM profile_search WHERE rowid IN (
-                     SELECT p.rank FROM {rows} AS r JOIN profiles AS p ON p.workspace_id = $1 AND p.id = r.id
+                     SELECT p.rank FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id
                  )")
             .bind(workspace)
             .rows(ids(gone.iter().copied())),
