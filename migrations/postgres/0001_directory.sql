@@ -76,10 +76,8 @@ CREATE INDEX profiles_by_last_seen ON profiles (workspace_id, last_seen_at, id);
 CREATE INDEX profiles_by_created ON profiles (workspace_id, created_at, id);
 CREATE INDEX profiles_by_updated ON profiles (workspace_id, updated_at, id);
 CREATE INDEX profiles_by_name ON profiles (workspace_id, name_key, id);
--- Filters that single people out by country, city or company.
+-- Everybody of a country.
 CREATE INDEX profiles_by_country ON profiles (workspace_id, country, last_seen_at, id);
-CREATE INDEX profiles_by_city ON profiles (workspace_id, city, last_seen_at, id);
-CREATE INDEX profiles_by_company ON profiles (workspace_id, company, last_seen_at, id);
 
 -- The document of a person, byte for byte what the API answers: reading one person is reading one row.
 CREATE TABLE profile_documents (
@@ -91,10 +89,11 @@ CREATE TABLE profile_documents (
     FOREIGN KEY (workspace_id, profile_id) REFERENCES profiles (workspace_id, id)
 );
 
--- Any part of any text, three characters and up; one tenant's search never walks another's rows.
-CREATE INDEX profiles_by_text ON profiles USING gin (workspace_id, search_text gin_trgm_ops) WITH (fastupdate = off);
+-- Any part of any text, three characters and up; one tenant's search never walks another's rows. New rows wait in a
+-- short list (1 MB) before they are sorted in: half the cost of a write, and little to read past.
+CREATE INDEX profiles_by_text ON profiles USING gin (workspace_id, search_text gin_trgm_ops) WITH (gin_pending_list_limit = 1024);
 -- Rare values of custom attributes.
-CREATE INDEX profiles_by_comparables ON profiles USING gin (workspace_id, comparables jsonb_path_ops) WITH (fastupdate = off);
+CREATE INDEX profiles_by_comparables ON profiles USING gin (workspace_id, comparables jsonb_path_ops) WITH (gin_pending_list_limit = 1024);
 
 -- One key, one person: the database's promise for every kind.
 CREATE TABLE profile_identities (
@@ -109,8 +108,6 @@ CREATE TABLE profile_identities (
     FOREIGN KEY (workspace_id, profile_id) REFERENCES profiles (workspace_id, id)
 );
 CREATE INDEX profile_identities_by_profile ON profile_identities (workspace_id, profile_id);
--- A whole identity typed into the search bar, whatever its kind.
-CREATE INDEX profile_identities_by_value ON profile_identities (workspace_id, value);
 
 CREATE TABLE properties (
     workspace_id UUID NOT NULL REFERENCES workspaces (id),

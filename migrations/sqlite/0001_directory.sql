@@ -71,10 +71,8 @@ CREATE INDEX profiles_by_last_seen ON profiles (workspace_id, last_seen_at, id);
 CREATE INDEX profiles_by_created ON profiles (workspace_id, created_at, id);
 CREATE INDEX profiles_by_updated ON profiles (workspace_id, updated_at, id);
 CREATE INDEX profiles_by_name ON profiles (workspace_id, name_key, id);
--- Filters that single people out by country, city or company.
+-- Everybody of a country.
 CREATE INDEX profiles_by_country ON profiles (workspace_id, country, last_seen_at, id);
-CREATE INDEX profiles_by_city ON profiles (workspace_id, city, last_seen_at, id);
-CREATE INDEX profiles_by_company ON profiles (workspace_id, company, last_seen_at, id);
 
 -- The document of a person, byte for byte what the API answers: reading one person is reading one row.
 CREATE TABLE profile_documents (
@@ -105,8 +103,6 @@ CREATE TABLE profile_identities (
     FOREIGN KEY (workspace_id, profile_id) REFERENCES profiles (workspace_id, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX profile_identities_by_profile ON profile_identities (workspace_id, profile_id);
--- A whole identity typed into the search bar, whatever its kind.
-CREATE INDEX profile_identities_by_value ON profile_identities (workspace_id, value);
 
 -- Custom attributes in the form conditions compare: text as it is, numbers, dates and times as numbers
 -- (microseconds), booleans as 0 and 1; a list has a row for each text.

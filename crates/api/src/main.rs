@@ -3,6 +3,9 @@
 use clap::Parser as _;
 use people_api::cli::{Cli, run};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]
 async fn main() -> std::process::ExitCode {

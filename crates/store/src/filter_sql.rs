@@ -246,9 +246,9 @@ impl Composer {
     /// SQLite: typed rows.
     fn attribute_rows(&mut self, key: &str, kind: PropertyType, test: &Test) -> String {
         let textual = matches!(kind, PropertyType::Text | PropertyType::Enum | PropertyType::TextList);
-        let column = if textual { "m.text" } else { "m.number" };
+        // The plus sign keeps SQLite on the primary key: one person's value is looked up, not a range of everybody's.
+        let column = if textual { "+m.text" } else { "+m.number" };
         let key = self.bind(key);
-        // The partial indexes are used where the column is known to be there.
         let rows = format!(
             "SELECT 1 FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.key = {key} AND {column} IS NOT NULL"
         );
@@ -270,7 +270,7 @@ impl Composer {
                 let wanted = self.bind(i64::try_from(distinct.len()).unwrap_or(i64::MAX));
                 format!(
                     "((SELECT count(*) FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.key = {key} \
-                     AND m.text {list}) = {wanted})"
+                     AND +m.text {list}) = {wanted})"
                 )
             }
             _ => match self.number_range(column, test) {
@@ -457,7 +457,7 @@ impl Composer {
                 let kind = self.bind(kind);
                 members("profile_identities", format!("m.kind = {kind} AND m.value {}", self.texts(&strings(values))))
             }
-            (Field::Standard(property @ (Standard::Country | Standard::City | Standard::Company)), Test::In(values)) => {
+            (Field::Standard(property @ Standard::Country), Test::In(values)) => {
                 let list = self.texts(&strings(values));
                 format!("SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND {} {list}", column(*property).replacen('p', "m", 1))
             }

@@ -55,8 +55,11 @@ pub struct Found {
 }
 
 /// Rows tested by the first, bounded walk: a text is tested fast, a filter's conditions cost a probe each.
-const WALK_TEXT: i64 = 20_000;
-const WALK_FILTER: i64 = 3_000;
+const WALK_TEXT: i64 = 2_000;
+const WALK_FILTER: i64 = 1_000;
+const WALK_SHORT: i64 = 20_000;
+/// Matches of a text from which walking is the better plan.
+const COMMON: i64 = 2_000;
 /// Most people shown first for a whole identity.
 const PINS: usize = 5;
 /// A source of candidates is worth its while up to here.
@@ -172,7 +175,8 @@ async fn in_order(tx: &mut Tx, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result
     Ok(rows)
 }
 
-/// People one of whose identities is exactly what was typed, and who match the filter.
+/// People one of whose identities is exactly what was typed, and who match the filter. The kinds a workspace uses are
+/// found by jumping along the primary key, a step each, so that no index by value alone is needed.
 async fn exact(tx: &mut Tx, question: &Question) -> Result<Vec<ProfileId>, StoreError> {
     let typed = question.query.typed.as_str();
     let mut keys: Vec<String> = vec![typed.to_owned()];
@@ -189,7 +193,16 @@ async fn exact(tx: &mut Tx, question: &Question) -> Result<Vec<ProfileId>, Store
     let text = format!(
         "SELECT p.id FROM profiles AS p
          WHERE p.workspace_id = $1
-           AND p.id IN (SELECT i.profile_id FROM profile_identities AS i WHERE i.workspace_id = $1 AND i.value IN ({}))
+           AND p.id IN (
+               WITH RECURSIVE kinds (kind) AS (
+                   SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1
+                   UNION ALL
+                   SELECT (SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1 AND i.kind > k.kind)
+                   FROM kinds AS k WHERE k.kind IS NOT NULL
+               )
+               SELECT i.profile_id FROM kinds AS k CROSS JOIN profile_identities AS i
+               WHERE i.workspace_id = $1 AND i.kind = k.kind AND i.value IN ({})
+           )
            AND {condition}
          ORDER BY p.last_seen_at DESC, p.id LIMIT {PINS}",
         list.join(", ")
@@ -206,17 +219,48 @@ async fn hits(tx: &mut Tx, question: &Question, pinned: &[ProfileId], limit: i64
     }
     let indexed = trigrams(&question.query).is_some();
     let filtered = question.filter != Filter::EVERYONE;
-    if !indexed && !filtered {
-        // One or two characters: no index knows them, and almost everybody has them.
-        return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
-    }
-    let cap = if filtered { WALK_FILTER } else { WALK_TEXT };
+    let cap = match (filtered, indexed) {
+        (true, _) => WALK_FILTER,
+        (false, true) => WALK_TEXT,
+        // One or two characters: no index knows them, and almost everybody has them. Where they are rare, the table is
+        // read once, in its own order, which is many times faster than along an index.
+        (false, false) => WALK_SHORT,
+    };
     let first: Vec<Hit> = tx.all(walk(tx.engine(), question, pinned, limit, Some(cap))).await?;
     if i64::try_from(first.len()).unwrap_or(0) >= limit {
         return Ok(first);
     }
+    if indexed && !filtered && is_common(tx, question).await? {
+        return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
+    }
     let source = source(tx, question).await?;
     tx.all(candidates(tx.engine(), question, pinned, limit, source.as_ref())).await
+}
+
+/// Whether a text has so many matches that sorting them all would cost more than walking to the first few.
+async fn is_common(tx: &mut Tx, question: &Question) -> Result<bool, StoreError> {
+    let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
+    let matches = match (tx.engine(), trigrams(&question.query)) {
+        (Engine::Sqlite, Some(expression)) => {
+            let expression = composer.bind(expression);
+            format!("SELECT rowid FROM profile_search WHERE profile_search MATCH {expression}")
+        }
+        (Engine::Sqlite, None) => return Ok(false),
+        (Engine::Postgres, _) => {
+            // The trigram index answers, whatever the planner thinks of a LIMIT. Ends with the transaction.
+            tx.run(sql("SET LOCAL enable_seqscan = off")).await?;
+            tx.run(sql("SET LOCAL enable_indexscan = off")).await?;
+            let predicate = predicate(&mut composer, question, &[]);
+            format!("SELECT 1 FROM profiles AS p WHERE p.workspace_id = $1 AND {predicate}")
+        }
+    };
+    let text = format!("SELECT count(*) FROM (SELECT * FROM ({matches}) AS m LIMIT {COMMON}) AS n WHERE $1 = $1");
+    let row: Option<(i64,)> = tx.optional(Sql::composed(text, composer.args)).await?;
+    if tx.engine() == Engine::Postgres {
+        tx.run(sql("SET LOCAL enable_seqscan = on")).await?;
+        tx.run(sql("SET LOCAL enable_indexscan = on")).await?;
+    }
+    Ok(row.is_some_and(|(n,)| n >= COMMON))
 }
 
 struct Order {
@@ -234,6 +278,16 @@ fn order(sort: Sort) -> Order {
     };
     let (direction, beyond) = if sort.descending { ("DESC", "<") } else { ("ASC", ">") };
     Order { column, direction, beyond }
+}
+
+/// What a walk over texts carries along.
+fn columns(sort: Sort) -> &'static str {
+    match sort.field {
+        SortField::LastSeenAt => "p.id, p.last_seen_at, p.search_text",
+        SortField::CreatedAt => "p.id, p.created_at, p.search_text",
+        SortField::UpdatedAt => "p.id, p.updated_at, p.search_text",
+        SortField::Name => "p.id, p.created_at, p.name_key, p.search_text",
+    }
 }
 
 fn keys(sort: Sort) -> &'static str {
@@ -301,9 +355,11 @@ fn walk(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, c
         ),
         Some(cap) => {
             let cap = composer.bind(cap);
+            // A text alone needs three columns; a filter may ask for any.
+            let all = if question.filter == Filter::EVERYONE { columns(question.sort) } else { "p.*" };
             format!(
                 "SELECT {keys} FROM (
-                     SELECT p.* FROM profiles AS p
+                     SELECT {all} FROM profiles AS p
                      WHERE p.workspace_id = $1{after}
                      ORDER BY {column} {direction}, p.id {direction} LIMIT {cap}
                  ) AS p

@@ -18,6 +18,8 @@ use crate::{
 
 /// People whose search text is renewed in one transaction.
 const CHUNK: i64 = 500;
+/// Time given to merging the search index in each second; writers come in between the steps.
+const MERGING: Duration = Duration::from_millis(400);
 /// Log size, in pages, from which a checkpoint may make writers wait.
 const FORCED: i64 = 64_000;
 
@@ -38,6 +40,9 @@ impl Store {
             }
             if let Err(error) = self.checkpoint().await {
                 tracing::debug!(%error, "checkpoint put off");
+            }
+            if let Err(error) = self.merge_search().await {
+                tracing::debug!(%error, "merging of the search index put off");
             }
             match self.refresh_search().await {
                 Ok(()) => {}
@@ -60,6 +65,24 @@ impl Store {
         let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
         if log - moved > FORCED || (log > FORCED && moved == log) {
             let _: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(RESTART)").fetch_one(writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Merges the segments that commits left in SQLite's full-text index, a little at a time: a search reads every
+    /// segment, so few large ones are faster than many small ones. For how it is known that nothing is left, see the
+    /// `merge` command in SQLite's FTS5 documentation.
+    async fn merge_search(&self) -> Result<(), StoreError> {
+        let Pools::Sqlite { writer, .. } = &self.pools else { return Ok(()) };
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < MERGING {
+            let mut connection = writer.acquire().await?;
+            let (before,): (i64,) = sqlx::query_as("SELECT total_changes()").fetch_one(&mut *connection).await?;
+            sqlx::query("INSERT INTO profile_search (profile_search, rank) VALUES ('merge', 200)").execute(&mut *connection).await?;
+            let (after,): (i64,) = sqlx::query_as("SELECT total_changes()").fetch_one(&mut *connection).await?;
+            if after - before < 2 {
+                break;
+            }
         }
         Ok(())
     }

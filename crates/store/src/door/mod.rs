@@ -2,7 +2,7 @@
 //!
 //! Handlers put [`Job`]s in a queue; a worker takes what is waiting for one workspace and carries it out as one group:
 //! load what all commands need, decide each in turn in `domain`, save set-based, commit once, answer all. On SQLite that
-//! is group commit (one worker, one writer); on PostgreSQL a few workers run side by side and row locks keep them
+//! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
 //! apart. The number of statements does not depend on how many commands a group holds.
 
 mod save;
@@ -126,7 +126,8 @@ impl Door {
         let (closing, closed) = watch::channel(false);
         let workers = match pools.engine() {
             Engine::Sqlite => 1,
-            Engine::Postgres => 4,
+            // More would share the same cores, and smaller groups.
+            Engine::Postgres => 2,
         };
         let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
         let workers = (0..workers)
