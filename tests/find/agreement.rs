@@ -112,8 +112,11 @@ impl Dice {
             person["email"] = json!(format!("p{number}@{}.example", self.one(&["a", "b"])));
         }
         person["labels"] = json!(self.some(LABELS));
-        let consents: Vec<Value> =
-            CHANNELS.iter().filter(|_| self.0.random_range(0..2) == 0).map(|c| json!({"channel": c, "status": STATUSES[number % 4]})).collect();
+        let consents: Vec<Value> = CHANNELS
+            .iter()
+            .filter(|_| self.0.random_range(0..2) == 0)
+            .map(|c| json!({"channel": c, "status": STATUSES[number % 4]}))
+            .collect();
         person["consents"] = json!(consents);
         let mut attributes = Map::new();
         for (key, kind) in ATTRIBUTES {
@@ -126,7 +129,18 @@ impl Dice {
     }
 
     fn property(&mut self) -> Value {
-        self.one(&[json!(1), json!(1.5), json!(100), json!("1"), json!("red"), json!(true), json!(false), json!(null), json!([1]), json!({"a": 1})])
+        self.one(&[
+            json!(1),
+            json!(1.5),
+            json!(100),
+            json!("1"),
+            json!("red"),
+            json!(true),
+            json!(false),
+            json!(null),
+            json!([1]),
+            json!({"a": 1}),
+        ])
     }
 
     fn event(&mut self, now: Timestamp) -> Event {
@@ -167,14 +181,39 @@ impl Dice {
         };
         let op = match kind {
             None | Some(PropertyType::Enum | PropertyType::Boolean) => self.one(&["eq", "ne", "in", "not_in", "exists", "missing"]),
-            Some(PropertyType::Text) => {
-                self.one(&["eq", "ne", "in", "not_in", "exists", "missing", "contains", "starts_with", "ends_with", "contains", "starts_with", "ends_with"])
-            }
+            Some(PropertyType::Text) => self.one(&[
+                "eq",
+                "ne",
+                "in",
+                "not_in",
+                "exists",
+                "missing",
+                "contains",
+                "starts_with",
+                "ends_with",
+                "contains",
+                "starts_with",
+                "ends_with",
+            ]),
             Some(PropertyType::Number) => self.one(&["eq", "ne", "in", "not_in", "exists", "missing", "gt", "gte", "lt", "lte", "between"]),
             Some(PropertyType::Date | PropertyType::Datetime) => self.one(&[
-                "eq", "ne", "in", "not_in", "exists", "missing", "gt", "gte", "lt", "lte", "between", "within_last", "not_within_last",
+                "eq",
+                "ne",
+                "in",
+                "not_in",
+                "exists",
+                "missing",
+                "gt",
+                "gte",
+                "lt",
+                "lte",
+                "between",
+                "within_last",
+                "not_within_last",
             ]),
-            Some(PropertyType::TextList) => self.one(&["has", "has_any", "has_all", "has_none", "eq", "ne", "in", "not_in", "exists", "missing"]),
+            Some(PropertyType::TextList) => {
+                self.one(&["has", "has_any", "has_all", "has_none", "eq", "ne", "in", "not_in", "exists", "missing"])
+            }
         };
         let mut condition = json!({"field": field, "op": op});
         match op {
@@ -194,7 +233,15 @@ impl Dice {
         let mut test = json!({"event": self.one(&["order_completed", "page", "a b", "never"])});
         let mut conditions = Vec::new();
         for _ in 0..self.0.random_range(0..3) {
-            let field = self.one(&["properties.total", "properties.colour", "properties.a.b", "properties.$x", "properties.it's", "channel", "occurred_at"]);
+            let field = self.one(&[
+                "properties.total",
+                "properties.colour",
+                "properties.a.b",
+                "properties.$x",
+                "properties.it's",
+                "channel",
+                "occurred_at",
+            ]);
             let op = match field {
                 "channel" => self.one(&["eq", "ne", "exists", "missing"]),
                 "occurred_at" => self.one(&["gt", "lte", "within_last", "not_within_last"]),
@@ -246,11 +293,23 @@ async fn insert_events(app: &App, people: &[(Profile, Vec<Event>)]) {
             let text = "INSERT INTO events (workspace_id, profile_id, occurred_at, id, type, channel, properties) VALUES ($1, $2, $3, $4, $5, $6, $7)";
             if app.engine == Engine::Sqlite {
                 let query = sqlx::query(text).bind(workspace).bind(profile.id.0).bind(event.occurred_at.micros()).bind(id);
-                query.bind(&event.kind).bind(&event.channel).bind(properties).execute(&mut database.sqlite().await).await.expect("an event");
+                query
+                    .bind(&event.kind)
+                    .bind(&event.channel)
+                    .bind(properties)
+                    .execute(&mut database.sqlite().await)
+                    .await
+                    .expect("an event");
             } else {
                 let text = text.replace("$3", "timestamptz 'epoch' + $3 * interval '1 microsecond'").replace("$7", "$7::jsonb");
                 let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(profile.id.0).bind(event.occurred_at.micros()).bind(id);
-                query.bind(&event.kind).bind(&event.channel).bind(properties).execute(&mut database.postgres().await).await.expect("an event");
+                query
+                    .bind(&event.kind)
+                    .bind(&event.channel)
+                    .bind(properties)
+                    .execute(&mut database.postgres().await)
+                    .await
+                    .expect("an event");
             }
         }
     }
@@ -258,7 +317,6 @@ async fn insert_events(app: &App, people: &[(Profile, Vec<Event>)]) {
 
 async fn the_database_and_the_rules_name_the_same_people(app: &App) {
     let seed: u64 = rand::rng().next_u64();
-    println!("seed {seed}");
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let now = Timestamp::from_micros(
         i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_micros()).expect("a time"),

@@ -206,7 +206,12 @@ fn secret(caller: &Caller<Admin>, idempotency: Option<&Idempotency>) -> ApiResul
     security(("api_key" = ["admin"]))
 )]
 #[get("/v1/api-keys/{id}")]
-pub async fn read_api_key(app: Data<App>, caller: Caller<Admin>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<Json<ApiKeyView>> {
+pub async fn read_api_key(
+    app: Data<App>,
+    caller: Caller<Admin>,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+) -> ApiResult<Json<ApiKeyView>> {
     let key = app.store.api_key(caller.workspace(), id(&path)?).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(key.into()))
 }
@@ -259,9 +264,11 @@ pub async fn rotate_api_key(
 ) -> ApiResult<HttpResponse> {
     let key_id = id(&path)?;
     // There is no body: the path is the request.
-    let idempotency = idempotency_key(&request)?.map(|key| Idempotency { key, fingerprint: format!("rotate {key_id} by {}", caller.key.id) });
+    let idempotency =
+        idempotency_key(&request)?.map(|key| Idempotency { key, fingerprint: format!("rotate {key_id} by {}", caller.key.id) });
     let secret = secret(&caller, idempotency.as_ref())?;
-    let made = app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), idempotency).await?.ok_or_else(Problem::not_found)?;
+    let made =
+        app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), idempotency).await?.ok_or_else(Problem::not_found)?;
     app.doorkeeper.forget();
     show(&mut HttpResponse::Ok(), made, secret)
 }

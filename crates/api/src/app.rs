@@ -66,7 +66,12 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
             .into_utoipa_app()
             .app_data(app.clone())
             .configure(routes::all)
-            .map(|app| app.service(openapi::docs()).default_service(web::to(edge::unmatched)).wrap(from_fn(auth::recognise)).wrap(from_fn(edge::edge)))
+            .map(|app| {
+                app.service(openapi::docs())
+                    .default_service(web::to(edge::unmatched))
+                    .wrap(from_fn(auth::recognise))
+                    .wrap(from_fn(edge::edge))
+            })
             .into_app()
     })
     .workers(settings.workers)
@@ -107,13 +112,16 @@ async fn first_key(store: &Store, given: Option<&SecretString>) -> Result<Option
     };
     let workspace = store.create_workspace(DEFAULT_WORKSPACE).await?;
     store
-        .create_api_key(NewApiKey {
-            workspace_id: workspace.workspace.id,
-            name: "first key".to_owned(),
-            scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
-            trust: Trust::Server,
-            secret_hash: auth::hash(secret.expose_secret()),
-        }, None)
+        .create_api_key(
+            NewApiKey {
+                workspace_id: workspace.workspace.id,
+                name: "first key".to_owned(),
+                scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
+                trust: Trust::Server,
+                secret_hash: auth::hash(secret.expose_secret()),
+            },
+            None,
+        )
         .await?;
     Ok(made_up)
 }

@@ -20,9 +20,9 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
+use hmac::{Hmac, KeyInit, Mac};
 use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
 use people_store::{ApiKey, Idempotency, Store};
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

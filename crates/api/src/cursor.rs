@@ -38,7 +38,14 @@ pub fn write(workspace: WorkspaceId, question: &str, position: &impl Serialize) 
 
 /// E: `invalid_cursor` when it is not one of ours, `cursor_mismatch` when the question has changed.
 pub fn read<T: DeserializeOwned>(workspace: WorkspaceId, question: &str, cursor: &str) -> ApiResult<T> {
-    let invalid = || Problem::at(Kind::InvalidCursor, "cursor", "invalid_cursor", "Send `next_cursor` exactly as it was given, or begin without a cursor.");
+    let invalid = || {
+        Problem::at(
+            Kind::InvalidCursor,
+            "cursor",
+            "invalid_cursor",
+            "Send `next_cursor` exactly as it was given, or begin without a cursor.",
+        )
+    };
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
     let (found, payload) = bytes.split_at_checked(SEAL).ok_or_else(invalid)?;
     if found != seal(workspace, payload) {

@@ -59,7 +59,9 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
         // A fault of the middleware stack itself: answered, and told without its cause.
         Err(error) => {
             let status = error.as_response_error().status_code();
-            return Err(actix_web::error::InternalError::from_response(error, translate(status, "").respond(Some(&instance), Some(&id))).into());
+            return Err(
+                actix_web::error::InternalError::from_response(error, translate(status, "").respond(Some(&instance), Some(&id))).into()
+            );
         }
     };
     span.record("status", response.status().as_u16());
@@ -72,7 +74,10 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
 
 fn head_limits(request: &ServiceRequest) -> Option<Problem> {
     if request.uri().to_string().len() > MAX_URI {
-        return Some(Problem::new(Kind::UriTooLong, format!("An address has at most {MAX_URI} bytes; use POST /v1/profiles/search for long searches.")));
+        return Some(Problem::new(
+            Kind::UriTooLong,
+            format!("An address has at most {MAX_URI} bytes; use POST /v1/profiles/search for long searches."),
+        ));
     }
     let bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     (bytes > MAX_HEADERS).then(|| Problem::new(Kind::RequestHeaderFieldsTooLarge, format!("Headers take at most {MAX_HEADERS} bytes.")))

@@ -55,7 +55,12 @@ impl From<&Receipt> for ErasureView {
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/erasures/{id}")]
-pub async fn read_erasure(app: Data<App>, caller: Caller<ProfilesRead>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<Json<ErasureView>> {
+pub async fn read_erasure(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+) -> ApiResult<Json<ErasureView>> {
     let receipt = app.store.erasure(caller.workspace(), RecordId(id(&path)?)).await?.ok_or_else(Problem::not_found)?;
     Ok(Json((&receipt).into()))
 }

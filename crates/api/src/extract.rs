@@ -82,8 +82,9 @@ impl<T> Body<T> {
 pub fn idempotency_key(request: &HttpRequest) -> ApiResult<Option<String>> {
     let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' '));
-    key.map(|key| Some(key.to_owned()))
-        .ok_or_else(|| Problem::at(Kind::InvalidHeader, "Idempotency-Key", "invalid_header", "Expected 1 to 255 printable ASCII characters."))
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Problem::at(Kind::InvalidHeader, "Idempotency-Key", "invalid_header", "Expected 1 to 255 printable ASCII characters.")
+    })
 }
 
 fn is_json(headers: &HeaderMap, media: &[&str]) -> ApiResult<()> {
@@ -95,7 +96,10 @@ fn is_json(headers: &HeaderMap, media: &[&str]) -> ApiResult<()> {
         _ => true,
     });
     if !media.contains(&essence) || !readable {
-        return Err(Problem::new(Kind::UnsupportedMediaType, format!("Send the body as `Content-Type: {}`, in UTF-8.", media.join("` or `"))));
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("Send the body as `Content-Type: {}`, in UTF-8.", media.join("` or `")),
+        ));
     }
     match headers.get("Content-Encoding") {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {

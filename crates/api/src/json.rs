@@ -6,9 +6,7 @@
 use std::fmt;
 
 use people_domain::{Issue, refusal::token};
-use serde::{
-    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::problem::{Kind, Problem};
@@ -21,8 +19,9 @@ const DEEP: &str = "\u{1}deep ";
 
 /// Parses a whole body.
 pub fn parse(bytes: &[u8]) -> Result<Value, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| Problem::new(Kind::MalformedJson, "The body is not UTF-8 (RFC 8259 section 8.1); send it as UTF-8 without a byte order mark."))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        Problem::new(Kind::MalformedJson, "The body is not UTF-8 (RFC 8259 section 8.1); send it as UTF-8 without a byte order mark.")
+    })?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let read = Node { depth: 1, pointer: String::new() }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     let value = read.map_err(|error| explain(&error))?;
@@ -45,11 +44,20 @@ fn explain(error: &serde_json::Error) -> Problem {
             Kind::ValidationFailed,
             "",
             "unpaired_surrogate",
-            format!("Half of a surrogate pair (\\uD800 to \\uDFFF) stands alone at line {}, column {}; it is no character.", error.line(), error.column()),
+            format!(
+                "Half of a surrogate pair (\\uD800 to \\uDFFF) stands alone at line {}, column {}; it is no character.",
+                error.line(),
+                error.column()
+            ),
         );
     }
     if message.contains("number out of range") {
-        return Problem::at(Kind::ValidationFailed, "", "number_out_of_range", "A number is too large to be kept exactly; send it as text.");
+        return Problem::at(
+            Kind::ValidationFailed,
+            "",
+            "number_out_of_range",
+            "A number is too large to be kept exactly; send it as text.",
+        );
     }
     Problem::new(Kind::MalformedJson, format!("The body stops being JSON at line {}, column {}.", error.line(), error.column()))
 }

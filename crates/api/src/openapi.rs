@@ -80,7 +80,8 @@ pub fn methods(path: &str) -> Vec<&'static str> {
         .iter()
         .filter(|(template, _)| {
             let parts: Vec<&str> = template.split('/').collect();
-            parts.len() == asked.len() && parts.iter().zip(&asked).all(|(part, asked)| part == asked || (part.starts_with('{') && !asked.is_empty()))
+            parts.len() == asked.len()
+                && parts.iter().zip(&asked).all(|(part, asked)| part == asked || (part.starts_with('{') && !asked.is_empty()))
         })
         .flat_map(|(_, item)| operations(item).into_iter().map(|(method, _)| method))
         .collect();
@@ -178,17 +179,21 @@ fn problem_content() -> Content {
 }
 
 fn problem_response(kind: Kind) -> utoipa::openapi::Response {
-    ResponseBuilder::new().description(format!("{} (`{}`)", kind.title(), kind.code())).content("application/problem+json", problem_content()).build()
+    ResponseBuilder::new()
+        .description(format!("{} (`{}`)", kind.title(), kind.code()))
+        .content("application/problem+json", problem_content())
+        .build()
 }
 
 /// `/openapi.json`, and the document to read and try at `/docs`.
 pub fn docs() -> actix_web::Scope {
-    let config = Config::from("/openapi.json").persist_authorization(true).try_it_out_enabled(true).display_request_duration(true).doc_expansion("list");
+    let config = Config::from("/openapi.json")
+        .persist_authorization(true)
+        .try_it_out_enabled(true)
+        .display_request_duration(true)
+        .doc_expansion("list");
     web::scope("")
         .route("/docs", web::get().to(|| async { HttpResponse::TemporaryRedirect().insert_header(("Location", "/docs/")).finish() }))
-        .route(
-            "/openapi.json",
-            web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body(text()) }),
-        )
+        .route("/openapi.json", web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body(text()) }))
         .service(SwaggerUi::new("/docs/{_:.*}").config(config))
 }

@@ -1,7 +1,7 @@
 //! Whether the service is alive, and whether it is ready for requests.
 
-use actix_web::{get, web::Data};
 use actix_web::web::Json;
+use actix_web::{get, web::Data};
 use serde::Serialize;
 use utoipa::ToSchema;
 

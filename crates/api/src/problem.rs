@@ -6,10 +6,7 @@
 use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
-use people_domain::{
-    Code, Issue, Refusal,
-    refusal::Conflict,
-};
+use people_domain::{Code, Issue, Refusal, refusal::Conflict};
 use people_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -258,7 +255,9 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable => {
                 Self { retry_after: Some(2), ..Self::new(Kind::Unavailable, "The database does not answer; try again shortly.") }
             }
-            StoreError::Full => Self { retry_after: Some(30), ..Self::new(Kind::StorageFull, "There is no room to store anything; reads go on.") },
+            StoreError::Full => {
+                Self { retry_after: Some(30), ..Self::new(Kind::StorageFull, "There is no room to store anything; reads go on.") }
+            }
             StoreError::Fault(_) | StoreError::Unreadable(_) => {
                 // Said once, here, without the message: it may quote personal data.
                 tracing::error!(code = error.code(), error = %error, "the store failed");

@@ -200,10 +200,15 @@ impl CreateProperty {
 fn refused(refusal: PropertyRefusal) -> Problem {
     match refusal {
         PropertyRefusal::NotFound => Problem::not_found(),
-        PropertyRefusal::Exists => Problem::at(Kind::PropertyExists, "/key", "property_exists", "Change it with PATCH, or choose another key."),
-        PropertyRefusal::TooMany => {
-            Problem::at(Kind::LimitExceeded, "/key", "limit_exceeded", format!("A workspace defines at most {} properties.", property::MAX_DEFINITIONS))
+        PropertyRefusal::Exists => {
+            Problem::at(Kind::PropertyExists, "/key", "property_exists", "Change it with PATCH, or choose another key.")
         }
+        PropertyRefusal::TooMany => Problem::at(
+            Kind::LimitExceeded,
+            "/key",
+            "limit_exceeded",
+            format!("A workspace defines at most {} properties.", property::MAX_DEFINITIONS),
+        ),
         PropertyRefusal::InUse => Problem::new(
             Kind::PropertyInUse,
             "Profiles hold values of this property. Find them with the filter {\"field\": \"attributes.<key>\", \"op\": \"exists\"} and clear the values first.",
@@ -263,7 +268,12 @@ pub async fn create_property(
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/properties/{key}")]
-pub async fn read_property(app: Data<App>, caller: Caller<ProfilesRead>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<Json<PropertyView>> {
+pub async fn read_property(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+) -> ApiResult<Json<PropertyView>> {
     let mut definitions = app.store.properties(caller.workspace()).await?;
     Ok(Json(definitions.remove(path.as_str()).ok_or_else(Problem::not_found)?.into()))
 }
@@ -321,7 +331,12 @@ pub async fn patch_property(
     security(("api_key" = ["config"]))
 )]
 #[delete("/v1/properties/{key}")]
-pub async fn delete_property(app: Data<App>, caller: Caller<Config>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
+pub async fn delete_property(
+    app: Data<App>,
+    caller: Caller<Config>,
+    path: Path<String>,
+    _query: Query<NoQuery>,
+) -> ApiResult<HttpResponse> {
     app.store.remove_property(caller.workspace(), path.into_inner()).await?.map_err(refused)?;
     Ok(HttpResponse::NoContent().finish())
 }

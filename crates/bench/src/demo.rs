@@ -58,14 +58,11 @@ struct Ask {
 fn questions(records: &[Record]) -> Vec<Ask> {
     let count = |which: &dyn Fn(&Record) -> bool| records.iter().filter(|r| which(r)).count();
     let is = |record: &Record, name: &str, value: &str| text(record, name) == Some(value);
-    let found = |record: &Record, part: &str| ["given_name", "surname", "rec_id"].iter().any(|n| text(record, n).is_some_and(|t| t.contains(part)));
+    let found =
+        |record: &Record, part: &str| ["given_name", "surname", "rec_id"].iter().any(|n| text(record, n).is_some_and(|t| t.contains(part)));
     vec![
         Ask { words: "search \"HARRI\"", body: json!({"q": "HARRI"}), expected: count(&|r| found(r, "harri")) },
-        Ask {
-            words: "search \"joshua b\"",
-            body: json!({"q": "joshua b"}),
-            expected: count(&|r| found(r, "joshua") && found(r, "b")),
-        },
+        Ask { words: "search \"joshua b\"", body: json!({"q": "joshua b"}), expected: count(&|r| found(r, "joshua") && found(r, "b")) },
         Ask {
             words: "live in Queensland",
             body: json!({"filter": {"field": "attributes.state", "op": "eq", "value": "qld"}}),

@@ -46,8 +46,8 @@ impl Timestamp {
     /// Midnight UTC of an ISO 8601 calendar date (`2026-12-01`).
     pub fn parse_date(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let shaped = bytes.len() == 10
-            && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
+        let shaped =
+            bytes.len() == 10 && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
         shaped.then(|| Self::parse(&format!("{text}T00:00:00Z"))).flatten()
     }
 
@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn leap_seconds_missing_offsets_and_absurd_years_are_refused() {
-        for text in ["2016-12-31T23:59:60Z", "2026-01-31T08:00:00", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-02-30T00:00:00Z"] {
+        for text in ["2016-12-31T23:59:60Z", "2026-01-31T08:00:00", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-02-30T00:00:00Z"]
+        {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
         assert_eq!(Timestamp::parse("0001-01-01T00:00:00Z"), Some(Timestamp::MIN));

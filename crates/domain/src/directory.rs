@@ -163,10 +163,18 @@ pub enum Outcome {
     Created(Arc<Profile>),
     /// Also when nothing changed.
     Updated(Arc<Profile>),
-    Upserted { profile: Arc<Profile>, created: bool, duplicates: Vec<Conflict> },
+    Upserted {
+        profile: Arc<Profile>,
+        created: bool,
+        duplicates: Vec<Conflict>,
+    },
     /// The key was already on the profile: the profile as it is.
     Held(Arc<Profile>),
-    Erased { profile_id: ProfileId, erasure_id: RecordId, at: Timestamp },
+    Erased {
+        profile_id: ProfileId,
+        erasure_id: RecordId,
+        at: Timestamp,
+    },
 }
 
 impl Outcome {
@@ -197,7 +205,12 @@ pub struct Directory {
 }
 
 impl Directory {
-    pub fn new(workspace: Workspace, definitions: Definitions, people: HashMap<ProfileId, Standing>, owners: HashMap<IdentityKey, ProfileId>) -> Self {
+    pub fn new(
+        workspace: Workspace,
+        definitions: Definitions,
+        people: HashMap<ProfileId, Standing>,
+        owners: HashMap<IdentityKey, ProfileId>,
+    ) -> Self {
         Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new() }
     }
 
@@ -213,7 +226,9 @@ impl Directory {
             Command::Upsert(draft, on_conflict) => self.upsert(draft, *on_conflict, cause, ids),
             Command::Update { id, patch, if_match } => self.update(*id, patch, if_match.as_deref(), cause, ids).map(Outcome::Updated),
             Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, if_match.as_deref(), cause, ids),
-            Command::RemoveIdentity { id, key, if_match } => self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated),
+            Command::RemoveIdentity { id, key, if_match } => {
+                self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
+            }
             Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
         }
     }
@@ -298,11 +313,22 @@ impl Directory {
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 
-    fn update(&mut self, id: ProfileId, patch: &Patch, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+    fn update(
+        &mut self,
+        id: ProfileId,
+        patch: &Patch,
+        if_match: Option<&[u64]>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
         if !conflicts.is_empty() {
-            return Err(Refusal::conflicts(Code::IdentityTaken, "Another profile already has this identity; merge the two, or correct the other one first.", conflicts));
+            return Err(Refusal::conflicts(
+                Code::IdentityTaken,
+                "Another profile already has this identity; merge the two, or correct the other one first.",
+                conflicts,
+            ));
         }
         let mut profile = (*before).clone();
         for (kind, new) in &patch.primaries {
@@ -331,11 +357,22 @@ impl Directory {
         self.save(Some(before), profile, Action::Updated, inferred, Vec::new(), cause, ids)
     }
 
-    fn add_identity(&mut self, id: ProfileId, new: &NewIdentity, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+    fn add_identity(
+        &mut self,
+        id: ProfileId,
+        new: &NewIdentity,
+        if_match: Option<&[u64]>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
         let conflicts = self.taken(std::iter::once(new), Some(id));
         if !conflicts.is_empty() {
-            return Err(Refusal::conflicts(Code::IdentityTaken, "Another profile already has this identity; merge the two instead.", conflicts));
+            return Err(Refusal::conflicts(
+                Code::IdentityTaken,
+                "Another profile already has this identity; merge the two instead.",
+                conflicts,
+            ));
         }
         if before.answers_to(&new.key) {
             return Ok(Outcome::Held(before));
@@ -345,7 +382,14 @@ impl Directory {
         self.save(Some(before), profile, Action::IdentityAdded, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
     }
 
-    fn remove_identity(&mut self, id: ProfileId, key: &IdentityKey, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+    fn remove_identity(
+        &mut self,
+        id: ProfileId,
+        key: &IdentityKey,
+        if_match: Option<&[u64]>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         if !before.holds(key) {
             return Err(Refusal::new(Code::NotFound, "The profile has no such identity."));
@@ -450,10 +494,18 @@ impl Directory {
             return Err(crate::Issue::new("", "invalid_attribute_name", property::KEY_RULE));
         }
         if self.workspace.strict_attributes {
-            return Err(crate::Issue::new("", "unknown_attribute", "this workspace accepts defined attributes only; define it with POST /v1/properties"));
+            return Err(crate::Issue::new(
+                "",
+                "unknown_attribute",
+                "this workspace accepts defined attributes only; define it with POST /v1/properties",
+            ));
         }
         let kind = property::infer(value).ok_or_else(|| {
-            crate::Issue::new("", "wrong_type", format!("expected text, a number, a boolean or a list of texts, got {}", property::kind_of(value)))
+            crate::Issue::new(
+                "",
+                "wrong_type",
+                format!("expected text, a number, a boolean or a list of texts, got {}", property::kind_of(value)),
+            )
         })?;
         Ok(Definition {
             key: key.to_owned(),
@@ -546,7 +598,11 @@ fn check_limits(profile: &Profile) -> Result<(), Refusal> {
     }
     let bytes: usize = profile.attributes.iter().map(|(key, value)| key.len() + value.to_string().len() + 4).sum();
     if bytes > property::MAX_ATTRIBUTE_BYTES {
-        issues.push("/attributes", "limit_exceeded", format!("custom attributes take at most {} bytes of JSON, these take {bytes}", property::MAX_ATTRIBUTE_BYTES));
+        issues.push(
+            "/attributes",
+            "limit_exceeded",
+            format!("custom attributes take at most {} bytes of JSON, these take {bytes}", property::MAX_ATTRIBUTE_BYTES),
+        );
     }
     issues.into_result()
 }

@@ -103,16 +103,48 @@ pub struct NewIdentity {
 
 /// Values that stand for "nobody" in somebody's code and would fuse thousands of people.
 const JUNK: &[&str] = &[
-    "0", "-1", "00000000-0000-0000-0000-000000000000", "anonymous", "anon", "distinct_id", "distinctid", "email", "empty", "false", "guest",
-    "id", "n/a", "na", "nan", "nil", "no-reply", "none", "not_authenticated", "null", "object", "[object object]", "phone", "test", "true",
-    "undefined", "unknown", "user", "user_id", "userid", "void",
+    "0",
+    "-1",
+    "00000000-0000-0000-0000-000000000000",
+    "anonymous",
+    "anon",
+    "distinct_id",
+    "distinctid",
+    "email",
+    "empty",
+    "false",
+    "guest",
+    "id",
+    "n/a",
+    "na",
+    "nan",
+    "nil",
+    "no-reply",
+    "none",
+    "not_authenticated",
+    "null",
+    "object",
+    "[object object]",
+    "phone",
+    "test",
+    "true",
+    "undefined",
+    "unknown",
+    "user",
+    "user_id",
+    "userid",
+    "void",
 ];
 
 /// Whether a value identifies no one, in any case and under any quoting.
 pub fn is_junk(value: &str) -> bool {
-    let bare = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '“' | '”' | '(' | ')' | '<' | '>' | '{' | '}'));
+    let bare =
+        value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '“' | '”' | '(' | ')' | '<' | '>' | '{' | '}'));
     let lowered = bare.to_lowercase();
-    bare.is_empty() || JUNK.contains(&lowered.as_str()) || bare.chars().all(|c| matches!(c, '-' | '_' | '.' | ',' | '?' | '*' | '#' | '/' | '+')) || bare.chars().all(|c| c == '0')
+    bare.is_empty()
+        || JUNK.contains(&lowered.as_str())
+        || bare.chars().all(|c| matches!(c, '-' | '_' | '.' | ',' | '?' | '*' | '#' | '/' | '+'))
+        || bare.chars().all(|c| c == '0')
 }
 
 impl IdentityKey {
@@ -130,7 +162,11 @@ impl IdentityKey {
             }
         };
         if is_junk(&cleaned) {
-            return Err(Issue::new("", "junk_identity", format!("this {kind} is a placeholder that would join strangers; send a real value or leave it out")));
+            return Err(Issue::new(
+                "",
+                "junk_identity",
+                format!("this {kind} is a placeholder that would join strangers; send a real value or leave it out"),
+            ));
         }
         let value = match kind.as_str() {
             "email" => {
@@ -281,7 +317,13 @@ mod tests {
     fn phones_become_e164_however_they_are_written() {
         assert_eq!(super::phone_search_digits("+442079460000"), ["442079460000", "02079460000"]);
         assert_eq!(parse("phone", "+39 06 1234 5678", None), Ok("+390612345678".into()), "a zero that belongs to the number stays");
-        for (raw, country) in [("+44 (0)20 7946 0000", None), ("+44 (20) 7946-0000", None), ("020 7946 0000", Some("GB")), ("0044 20 7946 0000", None), ("+44.20.7946.0000", Some("US"))] {
+        for (raw, country) in [
+            ("+44 (0)20 7946 0000", None),
+            ("+44 (20) 7946-0000", None),
+            ("020 7946 0000", Some("GB")),
+            ("0044 20 7946 0000", None),
+            ("+44.20.7946.0000", Some("US")),
+        ] {
             assert_eq!(parse("phone", raw, country), Ok("+442079460000".into()), "{raw}");
         }
         for bad in ["020 7946 0000", "hello", "12", "+1"] {
@@ -291,7 +333,8 @@ mod tests {
 
     #[test]
     fn one_line_of_brazil_mexico_or_argentina_is_found_by_each_of_its_numbers() {
-        for (one, other) in [("+5511987654321", "+551187654321"), ("+5215512345678", "+525512345678"), ("+5491123456789", "+541123456789")] {
+        for (one, other) in [("+5511987654321", "+551187654321"), ("+5215512345678", "+525512345678"), ("+5491123456789", "+541123456789")]
+        {
             for (a, b) in [(one, other), (other, one)] {
                 let key = IdentityKey { kind: IdentityKind::phone(), value: a.into() };
                 assert!(key.variants().iter().any(|v| v.value == b), "{a} should also be {b}");

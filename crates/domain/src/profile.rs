@@ -161,9 +161,7 @@ impl Profile {
     /// Puts what follows from other fields in order: one primary per kind, the top-level keys, sorted sets, and a full
     /// name where only its parts are known. `before` tells a name that was composed from one that was given.
     pub fn settle(&mut self, before: Option<&Self>) {
-        self.identities.sort_by(|a, b| {
-            (&a.kind, !a.primary, a.created_at, &a.value).cmp(&(&b.kind, !b.primary, b.created_at, &b.value))
-        });
+        self.identities.sort_by(|a, b| (&a.kind, !a.primary, a.created_at, &a.value).cmp(&(&b.kind, !b.primary, b.created_at, &b.value)));
         let mut previous: Option<IdentityKind> = None;
         for identity in &mut self.identities {
             let first = previous.as_ref() != Some(&identity.kind);
@@ -180,7 +178,8 @@ impl Profile {
         self.channels.dedup();
         self.consents.sort_by(|a, b| a.channel.cmp(&b.channel));
         let composed = composed_name(self.first_name.as_deref(), self.last_name.as_deref());
-        let was_composed = before.is_some_and(|b| b.name.is_some() && b.name == composed_name(b.first_name.as_deref(), b.last_name.as_deref()));
+        let was_composed =
+            before.is_some_and(|b| b.name.is_some() && b.name == composed_name(b.first_name.as_deref(), b.last_name.as_deref()));
         let untouched = before.is_none_or(|b| b.name == self.name);
         if self.name.is_none() || (was_composed && untouched) {
             self.name = composed;

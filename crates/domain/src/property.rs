@@ -197,9 +197,8 @@ pub fn infer(value: &Value) -> Option<PropertyType> {
 /// Checks a value against its definition and returns it in the one form it is stored in; `None` clears it.
 pub fn check(definition: &Definition, value: &Value) -> Result<Option<Value>, Issue> {
     let key = definition.key.as_str();
-    let wrong = |expected: &str| {
-        Err(Issue::new("", "wrong_type", format!("expected {expected} for attributes.{key}, got {}", kind_of(value))))
-    };
+    let wrong =
+        |expected: &str| Err(Issue::new("", "wrong_type", format!("expected {expected} for attributes.{key}, got {}", kind_of(value))));
     match (definition.kind, value) {
         (_, Value::Null) => Ok(None),
         (PropertyType::Text, Value::String(text)) => {
@@ -226,16 +225,25 @@ pub fn check(definition: &Definition, value: &Value) -> Result<Option<Value>, Is
             None => Err(Issue::new("", "invalid_date", format!("expected a date such as 2026-12-01 for attributes.{key}"))),
         },
         (PropertyType::Date, _) => wrong("a date such as 2026-12-01"),
-        (PropertyType::Datetime, Value::String(text)) => match Timestamp::parse(text.trim()).or_else(|| Timestamp::parse_date(text.trim())) {
+        (PropertyType::Datetime, Value::String(text)) => match Timestamp::parse(text.trim()).or_else(|| Timestamp::parse_date(text.trim()))
+        {
             Some(at) => Ok(Some(Value::String(at.short()))),
-            None => Err(Issue::new("", "invalid_datetime", format!("expected an RFC 3339 time such as 2026-12-01T00:00:00Z for attributes.{key}"))),
+            None => Err(Issue::new(
+                "",
+                "invalid_datetime",
+                format!("expected an RFC 3339 time such as 2026-12-01T00:00:00Z for attributes.{key}"),
+            )),
         },
         (PropertyType::Datetime, _) => wrong("a time such as 2026-12-01T00:00:00Z"),
         (PropertyType::TextList, Value::Array(items)) => {
             let mut out: Vec<Value> = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
                 let Value::String(text) = item else {
-                    return Err(Issue::new(format!("/{index}"), "wrong_type", format!("expected text in the list attributes.{key}, got {}", kind_of(item))));
+                    return Err(Issue::new(
+                        format!("/{index}"),
+                        "wrong_type",
+                        format!("expected text in the list attributes.{key}, got {}", kind_of(item)),
+                    ));
                 };
                 if let Some(text) = clean(text, MAX_TEXT_BYTES).map_err(|e| unfit(e, MAX_TEXT_BYTES).under(&format!("/{index}")))? {
                     let text = Value::String(text);
@@ -345,7 +353,16 @@ mod tests {
 
     #[test]
     fn attribute_names_are_plain() {
-        for (key, fine) in [("plan", true), ("Trial ends", true), ("a.b:c-d_e", true), ("1a", false), ("a'b", false), ("a\"", false), ("", false), ("a ", false)] {
+        for (key, fine) in [
+            ("plan", true),
+            ("Trial ends", true),
+            ("a.b:c-d_e", true),
+            ("1a", false),
+            ("a'b", false),
+            ("a\"", false),
+            ("", false),
+            ("a ", false),
+        ] {
             assert_eq!(is_key(key), fine, "{key}");
         }
     }

@@ -97,7 +97,12 @@ pub enum Made {
 }
 
 /// The secret is never stored: what is kept under an idempotency key is the id of the API key.
-async fn made_before(tx: &mut Tx, workspace: WorkspaceId, idempotency: Option<&Idempotency>, now: Timestamp) -> Result<Option<Made>, StoreError> {
+async fn made_before(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: Option<&Idempotency>,
+    now: Timestamp,
+) -> Result<Option<Made>, StoreError> {
     let Some(idempotency) = idempotency else { return Ok(None) };
     let answer = match door::replayed(tx, workspace, idempotency, now).await? {
         None => return Ok(None),
@@ -115,7 +120,13 @@ async fn made_before(tx: &mut Tx, workspace: WorkspaceId, idempotency: Option<&I
     Ok(row.map(|row| Made::Before(row.into())))
 }
 
-async fn remember(tx: &mut Tx, workspace: WorkspaceId, idempotency: Option<Idempotency>, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
+async fn remember(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: Option<Idempotency>,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let Some(idempotency) = idempotency else { return Ok(()) };
     let answer = StoredAnswer { status: 200, headers: Vec::new(), body: Some(id.to_string()) };
     door::keep(tx, workspace, idempotency, answer, now).await

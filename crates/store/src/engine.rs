@@ -287,16 +287,13 @@ async fn check_sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
 }
 
 async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
-    let connect = PgConnectOptions::from_str(&options.url)?
-        .application_name("people")
-        .statement_cache_capacity(256)
-        .options([
-            ("statement_timeout", "30000"),
-            ("lock_timeout", "5000"),
-            ("idle_in_transaction_session_timeout", "10000"),
-            // Compiling a statement costs more than running any of ours.
-            ("jit", "off"),
-        ]);
+    let connect = PgConnectOptions::from_str(&options.url)?.application_name("people").statement_cache_capacity(256).options([
+        ("statement_timeout", "30000"),
+        ("lock_timeout", "5000"),
+        ("idle_in_transaction_session_timeout", "10000"),
+        // Compiling a statement costs more than running any of ours.
+        ("jit", "off"),
+    ]);
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
         .acquire_timeout(options.acquire_timeout)

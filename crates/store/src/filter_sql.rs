@@ -223,7 +223,8 @@ impl Composer {
 
     fn consent(&mut self, channel: &str, test: &Test) -> String {
         let channel = self.bind(channel);
-        let rows = format!("SELECT 1 FROM profile_consents AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.channel = {channel}");
+        let rows =
+            format!("SELECT 1 FROM profile_consents AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.channel = {channel}");
         match test {
             Test::Exists => format!("(EXISTS ({rows}))"),
             Test::Missing => format!("(NOT EXISTS ({rows}))"),
@@ -395,16 +396,15 @@ impl Composer {
         };
         let null = self.pick("j.type <> 'null'", "jsonb_typeof(j.value) <> 'null'");
         let number = self.pick("j.type IN ('integer', 'real')", "jsonb_typeof(j.value) = 'number'");
-        let as_number = self.pick(
-            "CAST(j.atom AS REAL)",
-            "CASE WHEN jsonb_typeof(j.value) = 'number' THEN (j.value #>> '{}')::double precision END",
-        );
+        let as_number =
+            self.pick("CAST(j.atom AS REAL)", "CASE WHEN jsonb_typeof(j.value) = 'number' THEN (j.value #>> '{}')::double precision END");
         match test {
             Test::Exists => format!("(EXISTS ({rows} AND {null}))"),
             Test::Missing => format!("(NOT EXISTS ({rows} AND {null}))"),
             Test::In(values) | Test::NotIn(values) => {
                 let mut parts: Vec<String> = Vec::new();
-                let texts: Vec<String> = values.iter().filter_map(|v| if let Scalar::Text(t) = v { Some(t.clone()) } else { None }).collect();
+                let texts: Vec<String> =
+                    values.iter().filter_map(|v| if let Scalar::Text(t) = v { Some(t.clone()) } else { None }).collect();
                 if !texts.is_empty() {
                     let list = self.texts(&texts);
                     parts.push(match self.engine {
@@ -439,7 +439,8 @@ impl Composer {
     /// answers.
     pub(crate) fn source(&mut self, filter: &Filter) -> Option<String> {
         let Filter::Is(field, test) = filter else { return None };
-        let members = |table: &str, condition: String| format!("SELECT m.profile_id FROM {table} AS m WHERE m.workspace_id = $1 AND {condition}");
+        let members =
+            |table: &str, condition: String| format!("SELECT m.profile_id FROM {table} AS m WHERE m.workspace_id = $1 AND {condition}");
         Some(match (field, test) {
             (Field::Labels, Test::HasAny(values)) => members("profile_labels", format!("m.label {}", self.texts(values))),
             (Field::Channels, Test::HasAny(values)) => members("profile_channels", format!("m.channel {}", self.texts(values))),
@@ -459,7 +460,10 @@ impl Composer {
             }
             (Field::Standard(property @ Standard::Country), Test::In(values)) => {
                 let list = self.texts(&strings(values));
-                format!("SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND {} {list}", column(*property).replacen('p', "m", 1))
+                format!(
+                    "SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND {} {list}",
+                    column(*property).replacen('p', "m", 1)
+                )
             }
             (Field::CreatedAt | Field::LastSeenAt, Test::Compare(Order::Gt | Order::Gte, Scalar::Time(at))) => {
                 let from = self.bind(*at);

@@ -452,7 +452,9 @@ fn from(composer: &mut Composer, question: &Question, source: Option<&Source>) -
             )
         }
         Some(Source::Condition(which)) => match conjuncts(&question.filter).get(*which).and_then(|f| composer.source(f)) {
-            Some(people) => format!("(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id"),
+            Some(people) => format!(
+                "(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id"
+            ),
             None => "profiles AS p".to_owned(),
         },
         None => "profiles AS p".to_owned(),
@@ -486,7 +488,8 @@ fn candidates(engine: Engine, question: &Question, pinned: &[ProfileId], limit: 
 
 async fn count(tx: &mut Tx, question: &Question) -> Result<i64, StoreError> {
     if question.query.words.is_empty() && question.filter == Filter::EVERYONE {
-        let row: Option<(i64,)> = tx.optional(sql("SELECT count(*) FROM profiles WHERE workspace_id = $1").bind(question.workspace)).await?;
+        let row: Option<(i64,)> =
+            tx.optional(sql("SELECT count(*) FROM profiles WHERE workspace_id = $1").bind(question.workspace)).await?;
         return Ok(row.map_or(0, |(n,)| n));
     }
     let source = source(tx, question).await?;

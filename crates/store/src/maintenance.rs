@@ -90,8 +90,10 @@ impl Store {
     /// Renews the search text of everyone after a property became searchable or ceased to be.
     pub async fn refresh_search(&self) -> Result<(), StoreError> {
         loop {
-            let next: Option<Refresh> =
-                self.pools.one(sql("SELECT workspace_id, key, after_profile_id FROM search_refreshes ORDER BY requested_at LIMIT 1")).await?;
+            let next: Option<Refresh> = self
+                .pools
+                .one(sql("SELECT workspace_id, key, after_profile_id FROM search_refreshes ORDER BY requested_at LIMIT 1"))
+                .await?;
             let Some(next) = next else { return Ok(()) };
             self.refresh_chunk(WorkspaceId(next.workspace_id), next.key, next.after_profile_id).await?;
         }

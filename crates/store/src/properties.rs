@@ -254,7 +254,8 @@ impl Store {
                 if used.is_some() {
                     return Ok(Err(PropertyRefusal::InUse));
                 }
-                let gone = tx.run(sql("DELETE FROM properties WHERE workspace_id = $1 AND key = $2").bind(workspace).bind(key.as_str())).await?;
+                let gone =
+                    tx.run(sql("DELETE FROM properties WHERE workspace_id = $1 AND key = $2").bind(workspace).bind(key.as_str())).await?;
                 if gone == 0 {
                     return Ok(Err(PropertyRefusal::NotFound));
                 }

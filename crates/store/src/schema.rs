@@ -67,7 +67,8 @@ fn tolerant(migrator: &'static sqlx::migrate::Migrator) -> sqlx::migrate::Migrat
 
 /// On Citus, spreads the tables by workspace. Does nothing where the extension is not installed or the work is done.
 async fn distribute(pool: &sqlx::PgPool) -> Result<(), StoreError> {
-    let citus: Option<(String,)> = sqlx::query_as("SELECT extname::text FROM pg_extension WHERE extname = 'citus'").fetch_optional(pool).await?;
+    let citus: Option<(String,)> =
+        sqlx::query_as("SELECT extname::text FROM pg_extension WHERE extname = 'citus'").fetch_optional(pool).await?;
     if citus.is_none() {
         return Ok(());
     }
@@ -81,7 +82,10 @@ async fn distribute(pool: &sqlx::PgPool) -> Result<(), StoreError> {
         sqlx::query("SELECT create_reference_table('api_keys')").execute(pool).await?;
     }
     for table in DISTRIBUTED.iter().filter(|table| !is_done(table)) {
-        sqlx::query("SELECT create_distributed_table($1::regclass, 'workspace_id', colocate_with => 'workspaces')").bind(*table).execute(pool).await?;
+        sqlx::query("SELECT create_distributed_table($1::regclass, 'workspace_id', colocate_with => 'workspaces')")
+            .bind(*table)
+            .execute(pool)
+            .await?;
     }
     Ok(())
 }

@@ -66,7 +66,14 @@ pub struct BatchResult {
 
 impl From<&Problem> for BatchResult {
     fn from(problem: &Problem) -> Self {
-        Self { status: problem.kind.status(), id: None, version: None, erasure_id: None, duplicates: None, error: Some(problem.view(None, None)) }
+        Self {
+            status: problem.kind.status(),
+            id: None,
+            version: None,
+            erasure_id: None,
+            duplicates: None,
+            error: Some(problem.view(None, None)),
+        }
     }
 }
 
@@ -140,7 +147,9 @@ fn target(item: &mut Map<String, Value>) -> ApiResult<(ProfileId, Option<Vec<u64
     let if_match = match item.remove("if_match") {
         None | Some(Value::Null) => None,
         Some(value) => Some(vec![
-            value.as_u64().ok_or_else(|| Problem::invalid(vec![Issue::new("/if_match", "wrong_type", "expected a version, a whole number")]))?,
+            value
+                .as_u64()
+                .ok_or_else(|| Problem::invalid(vec![Issue::new("/if_match", "wrong_type", "expected a version, a whole number")]))?,
         ]),
     };
     Ok((id, if_match))

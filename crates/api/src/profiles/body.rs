@@ -187,7 +187,10 @@ impl Shape for PatchProfile {
         let elsewhere = [
             ("labels", "labels are added with PUT and removed with DELETE on /v1/profiles/{id}/labels/{name}"),
             ("consents", "consent is recorded with PUT /v1/profiles/{id}/consents/{channel}"),
-            ("identities", "identities are added with POST /v1/profiles/{id}/identities and removed with DELETE /v1/profiles/{id}/identities/{kind}/{value}"),
+            (
+                "identities",
+                "identities are added with POST /v1/profiles/{id}/identities and removed with DELETE /v1/profiles/{id}/identities/{kind}/{value}",
+            ),
         ];
         elsewhere
             .into_iter()
@@ -209,8 +212,9 @@ struct Common {
 
 /// A key from its kind and spelling.
 pub fn identity(kind: &str, value: &str, country: Option<&str>, at: &str) -> Result<NewIdentity, Issue> {
-    let kind = IdentityKind::parse(kind)
-        .ok_or_else(|| Issue::new(format!("{at}/kind"), "invalid_kind", "a kind is a lower-case word such as email, phone, external_id or whatsapp"))?;
+    let kind = IdentityKind::parse(kind).ok_or_else(|| {
+        Issue::new(format!("{at}/kind"), "invalid_kind", "a kind is a lower-case word such as email, phone, external_id or whatsapp")
+    })?;
     if value.len() > 2 * MAX_VALUE_BYTES {
         return Err(Issue::new(format!("{at}/value"), "too_long", format!("an identity is at most {MAX_VALUE_BYTES} bytes")));
     }
@@ -228,9 +232,9 @@ fn standard(sent: [(Standard, Sent<String>); 10], issues: &mut Issues) -> Vec<(S
             let value = sent.into_option()?;
             match value {
                 None => Some((property, None)),
-                Some(text) => {
-                    issues.take(property.parse(&text).map_err(|issue| issue.under(&format!("/{}", property.as_str())))).map(|value| (property, value))
-                }
+                Some(text) => issues
+                    .take(property.parse(&text).map_err(|issue| issue.under(&format!("/{}", property.as_str()))))
+                    .map(|value| (property, value)),
             }
         })
         .collect()
@@ -279,7 +283,14 @@ fn decision(body: &ConsentBody, now: Timestamp, at: &str) -> Result<Decision, Ve
     }
 }
 
-fn draft(common: Common, identities: &[IdentityBody], labels: &[String], consents: &[ConsentBody], country: Option<&str>, now: Timestamp) -> ApiResult<Draft> {
+fn draft(
+    common: Common,
+    identities: &[IdentityBody],
+    labels: &[String],
+    consents: &[ConsentBody],
+    country: Option<&str>,
+    now: Timestamp,
+) -> ApiResult<Draft> {
     let mut issues = Issues::default();
     let primaries = common
         .primaries

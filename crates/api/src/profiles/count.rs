@@ -48,7 +48,12 @@ pub struct Counted {
     security(("api_key" = ["profiles:read"]))
 )]
 #[post("/v1/profiles/count")]
-pub async fn count_profiles(app: Data<App>, caller: Caller<ProfilesRead>, _query: Query<NoQuery>, body: Body<CountProfiles>) -> ApiResult<Json<Counted>> {
+pub async fn count_profiles(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    _query: Query<NoQuery>,
+    body: Body<CountProfiles>,
+) -> ApiResult<Json<Counted>> {
     let asked = Ask {
         workspace: caller.workspace(),
         country: None,

@@ -140,8 +140,26 @@ fn csv_rows(store: Store, question: Question, keys: Vec<String>) -> impl Stream<
 }
 
 const FIXED: &[&str] = &[
-    "id", "version", "email", "phone", "external_id", "name", "first_name", "last_name", "company", "job_title", "country", "city", "language",
-    "timezone", "avatar_url", "labels", "channels", "last_seen_at", "created_at", "updated_at",
+    "id",
+    "version",
+    "email",
+    "phone",
+    "external_id",
+    "name",
+    "first_name",
+    "last_name",
+    "company",
+    "job_title",
+    "country",
+    "city",
+    "language",
+    "timezone",
+    "avatar_url",
+    "labels",
+    "channels",
+    "last_seen_at",
+    "created_at",
+    "updated_at",
 ];
 
 fn cells(profile: &Profile, keys: &[String]) -> Vec<String> {

@@ -55,7 +55,9 @@ pub async fn add_identity(
     let (id, if_match, idempotency) = (ProfileId(id(&path)?), if_match(&request)?, body.idempotency(&request)?);
     let country = super::country(&app.store, caller.workspace()).await?;
     let new = identity(&body.value.kind, &body.value.value, country.as_deref(), "").map_err(|issue| Problem::invalid(vec![issue]))?;
-    carry_out(&app, &caller, app.store.now(), vec![Command::AddIdentity { id, identity: new, if_match }], idempotency, |group| match only(group)? {
+    carry_out(&app, &caller, app.store.now(), vec![Command::AddIdentity { id, identity: new, if_match }], idempotency, |group| match only(
+        group,
+    )? {
         Outcome::Held(profile) => Ok(Answer::profile(200, profile)),
         outcome => outcome.profile().map(|profile| Answer::profile(201, profile)).ok_or_else(Problem::not_found),
     })
@@ -96,5 +98,6 @@ pub async fn remove_identity(
     let country = super::country(&app.store, caller.workspace()).await?;
     // A value that cannot be an identity is not one of this person's.
     let key = IdentityKey::parse(&kind, &value, country.as_deref()).map_err(|_| Problem::not_found())?;
-    carry_out(&app, &caller, app.store.now(), vec![Command::RemoveIdentity { id, key, if_match }], None, |group| only_profile(group, 200)).await
+    carry_out(&app, &caller, app.store.now(), vec![Command::RemoveIdentity { id, key, if_match }], None, |group| only_profile(group, 200))
+        .await
 }

@@ -84,12 +84,10 @@ pub fn limit(sent: Option<i64>) -> ApiResult<i64> {
 pub(super) fn sort(sent: Option<&str>, kind: Kind, pointer: &str) -> ApiResult<Sort> {
     match sent {
         None => Ok(Sort::default()),
-        Some(text) => {
-            Sort::parse(text).ok_or_else(|| {
-                let detail = format!("Expected one of: {}.", SORTS.join(", "));
-                if kind == Kind::InvalidQuery { Problem::query(pointer, &detail) } else { Problem::at(kind, pointer, "unknown_sort", detail) }
-            })
-        }
+        Some(text) => Sort::parse(text).ok_or_else(|| {
+            let detail = format!("Expected one of: {}.", SORTS.join(", "));
+            if kind == Kind::InvalidQuery { Problem::query(pointer, &detail) } else { Problem::at(kind, pointer, "unknown_sort", detail) }
+        }),
     }
 }
 
@@ -179,8 +177,7 @@ impl ListParams {
             all.push(Filter::Is(Field::Labels, Test::HasAny(vec![label])));
         }
         for segment in &self.segment {
-            let id = uuid::Uuid::try_parse(segment)
-                .map_err(|_| Problem::query("segment", "Expected the id of a segment."))?;
+            let id = uuid::Uuid::try_parse(segment).map_err(|_| Problem::query("segment", "Expected the id of a segment."))?;
             all.push(Filter::Is(Field::Segments, Test::HasAny(vec![id.to_string()])));
         }
         for channel in &self.channel {
@@ -219,8 +216,7 @@ impl ListParams {
 )]
 #[get("/v1/profiles")]
 pub async fn list_profiles(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<ListParams>) -> ApiResult<HttpResponse> {
-    let query = Words::parse(params.q.as_deref().unwrap_or_default())
-        .map_err(|issue| Problem::query("q", &issue.detail))?;
+    let query = Words::parse(params.q.as_deref().unwrap_or_default()).map_err(|issue| Problem::query("q", &issue.detail))?;
     let asked = Ask {
         workspace: caller.workspace(),
         country: if query.words.is_empty() { None } else { super::country(&app.store, caller.workspace()).await? },

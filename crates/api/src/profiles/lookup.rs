@@ -43,9 +43,7 @@ pub struct LookupParams {
 
 impl LookupParams {
     fn key(self) -> ApiResult<(String, String)> {
-        let refused = || {
-            Problem::query("", "Send exactly one of email, phone, external_id, or kind together with value.")
-        };
+        let refused = || Problem::query("", "Send exactly one of email, phone, external_id, or kind together with value.");
         let mut keys: Vec<(String, String)> = [("email", self.email), ("phone", self.phone), ("external_id", self.external_id)]
             .into_iter()
             .filter_map(|(kind, value)| value.map(|value| (kind.to_owned(), value)))
@@ -76,10 +74,8 @@ impl LookupParams {
 pub async fn lookup_profile(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<LookupParams>) -> ApiResult<HttpResponse> {
     let (kind, value) = params.key()?;
     let country = super::country(&app.store, caller.workspace()).await?;
-    let kind = IdentityKind::parse(&kind)
-        .ok_or_else(|| Problem::query("kind", "A kind is a lower-case word such as whatsapp."))?;
-    let key = IdentityKey::parse(&kind, &value, country.as_deref())
-        .map_err(|issue| Problem::query(kind.as_str(), &issue.detail))?;
+    let kind = IdentityKind::parse(&kind).ok_or_else(|| Problem::query("kind", "A kind is a lower-case word such as whatsapp."))?;
+    let key = IdentityKey::parse(&kind, &value, country.as_deref()).map_err(|issue| Problem::query(kind.as_str(), &issue.detail))?;
     let mut found = app.store.lookup(caller.workspace(), key.variants()).await?;
     found.documents.pop().map(super::respond).ok_or_else(Problem::not_found)
 }

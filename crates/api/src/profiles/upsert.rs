@@ -44,7 +44,9 @@ pub async fn upsert_profile(
     let country = super::country(&app.store, caller.workspace()).await?;
     let (draft, on_conflict) = body.value.parse(country.as_deref(), now)?;
     carry_out(&app, &caller, now, vec![Command::Upsert(draft, on_conflict)], idempotency, |group| match only(group)? {
-        Outcome::Upserted { profile, created: true, .. } => Ok(Answer::profile(201, profile).located(format!("/v1/profiles/{}", profile.id))),
+        Outcome::Upserted { profile, created: true, .. } => {
+            Ok(Answer::profile(201, profile).located(format!("/v1/profiles/{}", profile.id)))
+        }
         Outcome::Upserted { profile, duplicates, .. } => {
             let mut answer = Answer::profile(200, profile);
             if !duplicates.is_empty() {

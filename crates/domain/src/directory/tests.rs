@@ -41,7 +41,11 @@ impl Desk {
             session_gap_seconds: 1800,
             time_zone: "UTC".into(),
         };
-        Self { directory: Directory::new(workspace, HashMap::new().into_iter().collect(), HashMap::new(), HashMap::new()), ids: Counter(0), clock: 0 }
+        Self {
+            directory: Directory::new(workspace, HashMap::new().into_iter().collect(), HashMap::new(), HashMap::new()),
+            ids: Counter(0),
+            clock: 0,
+        }
     }
 
     fn tell(&mut self, command: &Command) -> Result<Outcome, Code> {
@@ -86,9 +90,12 @@ fn a_patched_email_is_corrected_and_an_upserted_one_is_collected() {
     let ada = desk.tell(&Command::Create(draft(&[("external_id", "crm-1"), ("email", "typo@x.org")]))).expect("created").profile_id();
     let patch = Patch { primaries: vec![(IdentityKind::email(), Some(key("email", "ada@x.org")))], ..Patch::default() };
     let patched = desk.tell(&Command::Update { id: ada, patch, if_match: Some(vec![1]) }).expect("patched");
-    let emails = |o: &Outcome| o.profile().map(|p| p.identities.iter().filter(|i| i.kind.as_str() == "email").map(|i| i.value.clone()).collect::<Vec<_>>());
+    let emails = |o: &Outcome| {
+        o.profile().map(|p| p.identities.iter().filter(|i| i.kind.as_str() == "email").map(|i| i.value.clone()).collect::<Vec<_>>())
+    };
     assert_eq!(emails(&patched), Some(vec!["ada@x.org".to_owned()]));
-    let upserted = desk.tell(&Command::Upsert(draft(&[("external_id", "crm-1"), ("email", "new@x.org")]), OnConflict::Reject)).expect("upserted");
+    let upserted =
+        desk.tell(&Command::Upsert(draft(&[("external_id", "crm-1"), ("email", "new@x.org")]), OnConflict::Reject)).expect("upserted");
     assert_eq!(emails(&upserted), Some(vec!["new@x.org".to_owned(), "ada@x.org".to_owned()]));
     assert_eq!(upserted.profile().and_then(|p| p.email.clone()).as_deref(), Some("new@x.org"));
 }
@@ -155,9 +162,18 @@ fn a_composed_name_follows_its_parts_and_a_given_one_does_not() {
     let id = desk.tell(&Command::Create(ada)).expect("created").profile_id();
     let set = |property, text: &str| Patch { standard: vec![(property, Some(text.to_owned()))], ..Patch::default() };
     let name = |o: Result<Outcome, Code>| o.ok().and_then(|o| o.profile().and_then(|p| p.name.clone()));
-    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "Lovelace"), if_match: None })).as_deref(), Some("Ada Lovelace"));
-    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::Name, "Countess"), if_match: None })).as_deref(), Some("Countess"));
-    assert_eq!(name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "King"), if_match: None })).as_deref(), Some("Countess"));
+    assert_eq!(
+        name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "Lovelace"), if_match: None })).as_deref(),
+        Some("Ada Lovelace")
+    );
+    assert_eq!(
+        name(desk.tell(&Command::Update { id, patch: set(Standard::Name, "Countess"), if_match: None })).as_deref(),
+        Some("Countess")
+    );
+    assert_eq!(
+        name(desk.tell(&Command::Update { id, patch: set(Standard::LastName, "King"), if_match: None })).as_deref(),
+        Some("Countess")
+    );
 }
 
 #[test]

@@ -24,7 +24,11 @@ pub fn parse(value: &Value, definitions: &Definitions) -> Result<Filter, Vec<Iss
     let mut reader = Reader { definitions, issues: Issues::default(), conditions: 0 };
     let filter = reader.filter(value, "", 1);
     if reader.conditions > MAX_CONDITIONS {
-        reader.issues.push("", "limit_exceeded", format!("a filter has at most {MAX_CONDITIONS} conditions, this one has {}", reader.conditions));
+        reader.issues.push(
+            "",
+            "limit_exceeded",
+            format!("a filter has at most {MAX_CONDITIONS} conditions, this one has {}", reader.conditions),
+        );
     }
     match (filter, reader.issues.into_result()) {
         (Some(filter), Ok(())) => Ok(filter),
@@ -39,7 +43,8 @@ struct Reader<'a> {
     conditions: usize,
 }
 
-const SHAPES: &str = "expected one of {\"all\": […]}, {\"any\": […]}, {\"not\": {…}}, {\"field\": …, \"op\": …, \"value\": …} or {\"event\": …}";
+const SHAPES: &str =
+    "expected one of {\"all\": […]}, {\"any\": […]}, {\"not\": {…}}, {\"field\": …, \"op\": …, \"value\": …} or {\"event\": …}";
 
 impl Reader<'_> {
     fn filter(&mut self, value: &Value, at: &str, depth: usize) -> Option<Filter> {
@@ -75,7 +80,11 @@ impl Reader<'_> {
 
     fn only(&mut self, object: &Map<String, Value>, allowed: &[&str], at: &str) {
         for key in object.keys().filter(|key| !allowed.contains(&key.as_str())) {
-            self.issues.push(format!("{at}/{}", token(key)), "unknown_field", format!("not expected here; allowed: {}", allowed.join(", ")));
+            self.issues.push(
+                format!("{at}/{}", token(key)),
+                "unknown_field",
+                format!("not expected here; allowed: {}", allowed.join(", ")),
+            );
         }
     }
 
@@ -85,7 +94,8 @@ impl Reader<'_> {
             return None;
         };
         // Each part is read even after a bad one, so that all mistakes are told at once.
-        let parts: Vec<Option<Filter>> = items.iter().enumerate().map(|(i, item)| self.filter(item, &format!("{at}/{i}"), depth + 1)).collect();
+        let parts: Vec<Option<Filter>> =
+            items.iter().enumerate().map(|(i, item)| self.filter(item, &format!("{at}/{i}"), depth + 1)).collect();
         parts.into_iter().collect()
     }
 
@@ -138,10 +148,15 @@ impl Reader<'_> {
                         None => {
                             let mut known: Vec<&str> = self.definitions.keys().map(String::as_str).take(20).collect();
                             known.sort_unstable();
-                            self.issues.push(at, "unknown_field", match known.as_slice() {
-                                [] => "this workspace has no custom attributes yet; write one or define it with POST /v1/properties".to_owned(),
-                                known => format!("no such attribute in this workspace; it has: {}", known.join(", ")),
-                            });
+                            self.issues.push(
+                                at,
+                                "unknown_field",
+                                match known.as_slice() {
+                                    [] => "this workspace has no custom attributes yet; write one or define it with POST /v1/properties"
+                                        .to_owned(),
+                                    known => format!("no such attribute in this workspace; it has: {}", known.join(", ")),
+                                },
+                            );
                             None
                         }
                     };
@@ -223,7 +238,11 @@ impl Reader<'_> {
     fn span(&mut self, value: &Value, at: &str) -> Option<Span> {
         let span = value.as_str().and_then(Span::parse);
         if span.is_none() {
-            self.issues.push(at, "wrong_type", "expected an ISO 8601 duration of weeks, days or hours such as P30D or PT12H, at most P3650D");
+            self.issues.push(
+                at,
+                "wrong_type",
+                "expected an ISO 8601 duration of weeks, days or hours such as P30D or PT12H, at most P3650D",
+            );
         }
         span
     }
@@ -311,7 +330,9 @@ impl Reader<'_> {
                     conditions.extend(self.event_condition(item, &format!("{at}/where/{i}")));
                 }
             }
-            Some(other) => self.issues.push(format!("{at}/where"), "wrong_type", format!("expected a list of conditions, got {}", kind_of(other))),
+            Some(other) => {
+                self.issues.push(format!("{at}/where"), "wrong_type", format!("expected a list of conditions, got {}", kind_of(other)))
+            }
         }
         let mut count = Vec::new();
         match object.get("count") {
@@ -357,7 +378,11 @@ impl Reader<'_> {
             other => match other.strip_prefix("properties.").filter(|key| !key.is_empty() && key.len() <= 256 && !key.contains('\0')) {
                 Some(key) => EventField::Property(key.to_owned()),
                 None => {
-                    self.issues.push(format!("{at}/field"), "unknown_field", "an event is asked for channel, occurred_at or properties.<name>");
+                    self.issues.push(
+                        format!("{at}/field"),
+                        "unknown_field",
+                        "an event is asked for channel, occurred_at or properties.<name>",
+                    );
                     return None;
                 }
             },
@@ -417,7 +442,9 @@ impl Operand<'_> {
     /// The form the field is stored in, so that `Ada@Example.com` finds `ada@example.com`.
     fn normalise(&self, text: String) -> Result<String, String> {
         match self {
-            Self::Profile(Field::Id) => text.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| "expected a profile's id, a UUID".to_owned()),
+            Self::Profile(Field::Id) => {
+                text.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| "expected a profile's id, a UUID".to_owned())
+            }
             Self::Profile(Field::Email) => Ok(text.trim().to_lowercase()),
             Self::Profile(Field::Consent(channel)) => match Status::parse(&text) {
                 Some(status) => Ok(status.as_str().to_owned()),
@@ -434,7 +461,9 @@ fn operators(shape: Shape) -> &'static [&'static str] {
         Shape::Text => &["eq", "ne", "in", "not_in", "exists", "missing", "contains", "starts_with", "ends_with"],
         Shape::Choice | Shape::Boolean => &["eq", "ne", "in", "not_in", "exists", "missing"],
         Shape::Number => &["eq", "ne", "in", "not_in", "exists", "missing", "gt", "gte", "lt", "lte", "between"],
-        Shape::Time => &["eq", "ne", "in", "not_in", "exists", "missing", "gt", "gte", "lt", "lte", "between", "within_last", "not_within_last"],
+        Shape::Time => {
+            &["eq", "ne", "in", "not_in", "exists", "missing", "gt", "gte", "lt", "lte", "between", "within_last", "not_within_last"]
+        }
         Shape::Set => &["has", "has_any", "has_all", "has_none", "eq", "ne", "in", "not_in", "exists", "missing"],
     }
 }

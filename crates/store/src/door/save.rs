@@ -126,7 +126,12 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
     if usize::try_from(added) == Ok(new.len()) { Ok(()) } else { Err(StoreError::Raced) }
 }
 
-async fn profiles(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, definitions: &Definitions) -> Result<(), StoreError> {
+async fn profiles(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    definitions: &Definitions,
+) -> Result<(), StoreError> {
     const COLUMNS: &[(&str, Kind)] = &[
         ("id", Kind::Uuid),
         ("version", Kind::Int),
@@ -327,9 +332,15 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
 }
 
 /// SQLite's typed rows of custom attributes.
-async fn attributes(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, definitions: &Definitions) -> Result<(), StoreError> {
+async fn attributes(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    definitions: &Definitions,
+) -> Result<(), StoreError> {
     let mut stale: Vec<Uuid> = Vec::new();
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Text), ("item", Kind::Int), ("text", Kind::Text), ("number", Kind::Float)]);
+    let mut rows =
+        Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Text), ("item", Kind::Int), ("text", Kind::Text), ("number", Kind::Float)]);
     for (before, after) in living(spans) {
         match before {
             Some(before) if before.attributes == after.attributes => continue,
@@ -394,9 +405,11 @@ async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId,
     }
     if !gone.is_empty() {
         tx.run(
-            sql("DELETE FROM profile_labels WHERE workspace_id = $1 AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)")
-                .bind(workspace)
-                .rows(gone),
+            sql(
+                "DELETE FROM profile_labels WHERE workspace_id = $1 AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)",
+            )
+            .bind(workspace)
+            .rows(gone),
         )
         .await?;
     }
@@ -422,7 +435,12 @@ async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId,
     Ok(())
 }
 
-async fn consents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+async fn consents(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    effects: &[Effect],
+) -> Result<(), StoreError> {
     let mut current = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)]);
     for (before, after) in living(spans) {
         for consent in &after.consents {
@@ -587,10 +605,8 @@ async fn erase(
         )
         .await?;
     }
-    tx.run(
-        sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(gone)),
-    )
-    .await?;
+    tx.run(sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(gone)))
+        .await?;
     receipts(tx, workspace, effects, counts).await
 }
 
