@@ -246,6 +246,12 @@ impl Composer {
 
     /// SQLite: typed rows.
     fn attribute_rows(&mut self, key: &str, kind: PropertyType, test: &Test) -> String {
+        // Empty lists have an answer of their own, before anything is bound.
+        match test {
+            Test::HasAny(values) if values.is_empty() => return "(1 = 0)".to_owned(),
+            Test::HasAll(values) | Test::HasNone(values) if values.is_empty() => return "(1 = 1)".to_owned(),
+            _ => {}
+        }
         let textual = matches!(kind, PropertyType::Text | PropertyType::Enum | PropertyType::TextList);
         // The plus sign keeps SQLite on the primary key: one person's value is looked up, not a range of everybody's.
         let column = if textual { "+m.text" } else { "+m.number" };
@@ -259,8 +265,6 @@ impl Composer {
             Test::Missing => format!("(NOT EXISTS ({rows}))"),
             Test::In(values) => format!("(EXISTS ({rows} AND {column} {}))", among(self, values)),
             Test::NotIn(values) => format!("(NOT EXISTS ({rows} AND {column} {}))", among(self, values)),
-            Test::HasAny(values) if values.is_empty() => "(1 = 0)".to_owned(),
-            Test::HasAll(values) | Test::HasNone(values) if values.is_empty() => "(1 = 1)".to_owned(),
             Test::HasAny(values) => format!("(EXISTS ({rows} AND {column} {}))", self.texts(values)),
             Test::HasNone(values) => format!("(NOT EXISTS ({rows} AND {column} {}))", self.texts(values)),
             Test::HasAll(values) => {
