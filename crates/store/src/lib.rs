@@ -1,8 +1,8 @@
 //! The store: one text of SQL, two engines.
 //!
-//! A handler gives [`Store`] commands or a question and gets domain values back. Inside, [`engine`] holds the only
-//! choice between SQLite and PostgreSQL, [`statement`] binds values (a value can never become text), [`dialect`] lists
-//! every spelling that differs, and [`door`] is the one way a profile is written. Each other file is one table's concern.
+//! A handler gives [`Store`] commands or a question and gets domain values back. Inside, `engine` holds the only
+//! choice between SQLite and PostgreSQL, `statement` binds values (a value can never become text), `dialect` lists
+//! every spelling that differs, and `door` is the one way a profile is written. Each other file is one table's concern.
 //!
 //! To add a table: a migration in both folders under the same number, a file here, its name in [`registry`] if it
 //! refers to a profile, and its rows in `door/save.rs` if they follow from a profile's state.

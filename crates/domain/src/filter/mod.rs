@@ -1,6 +1,6 @@
 //! Filters: one typed language for search, count, segments, label rules, bulk changes and export.
 //!
-//! [`parse`] turns JSON into this tree and refuses what has no meaning; [`eval`] answers it for one person in memory;
+//! [`parse()`] turns JSON into this tree and refuses what has no meaning; [`matches()`] answers it for one person in memory;
 //! the store compiles it to SQL. A property test holds the two answers together. Every condition is true or false,
 //! never unknown: a missing value matches `ne`, `not_in` and `has_none` and nothing else.
 
