@@ -1,5 +1,5 @@
 //! A profile as the document describes it. The store keeps exactly these bytes, so nothing here is ever filled in:
-//! `domain::profile::Profile` serialises to this shape, and a test holds the two together.
+//! `domain::profile::Profile` serialises to this shape: change both together.
 
 use std::collections::BTreeMap;
 
