@@ -27,7 +27,7 @@ use crate::{
 #[openapi(
     info(
         title = "People",
-        description = "The directory of every customer: one profile per person, found in milliseconds, kept true, erased without trace.\n\n\
+        description = "The directory of every customer: one profile per person, found as you type, kept true, erased with a receipt.\n\n\
             **First steps.** Press *Authorize* and paste the API key that the server printed at its first start. Create a person with \
             `POST /v1/profiles`, find them with `GET /v1/profiles?q=…`, narrow the list with `POST /v1/profiles/search`.\n\n\
             **Errors** are `application/problem+json` (RFC 9457): branch on `code`, show `detail`, and look at `errors` for each place.\n\n\

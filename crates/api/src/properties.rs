@@ -282,7 +282,7 @@ pub async fn read_property(
 #[utoipa::path(
     tag = "properties",
     description = "What is absent stays. The type never changes, and options only grow, so that every stored value stays valid. \
-        When `searchable` changes, new values follow at once and the search text of everybody is renewed in the background, within seconds.",
+        When `searchable` changes, new values follow at once and the search text of everybody is renewed in the background.",
     params(("key" = String, Path, description = "Key of the property", example = "plan")),
     request_body(content = PatchProperty, example = json!({"label": "Plan", "searchable": true})),
     responses((status = 200, description = "The definition as it is now", body = PropertyView)),

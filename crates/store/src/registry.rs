@@ -1,4 +1,4 @@
-//! Every table that refers to a profile: what merge, erasure and the person's export walk.
+//! Every table that refers to a profile: what erasure walks, and whatever else must forget none of them.
 //!
 //! A schema test compares this list with both databases, so that a new table cannot be forgotten.
 

@@ -129,11 +129,12 @@ fn csv_rows(store: Store, question: Question, keys: Vec<String>) -> impl Stream<
         yield line(vec![header])?;
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
             let keys = keys.clone();
-            let rows: Vec<Vec<String>> = documents
+            // Nobody is left out in silence: a document that cannot be read ends the stream.
+            let rows = documents
                 .iter()
-                .filter_map(|document| serde_json::from_str::<Profile>(&document.document).ok())
-                .map(|profile| cells(&profile, &keys))
-                .collect();
+                .map(|document| serde_json::from_str::<Profile>(&document.document).map(|profile| cells(&profile, &keys)))
+                .collect::<Result<Vec<Vec<String>>, _>>()
+                .map_err(|_| Problem::new(Kind::Internal, "A profile could not be read."))?;
             yield line(rows)?;
         }
     }
