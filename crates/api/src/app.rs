@@ -50,7 +50,7 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 
 /// Opens and migrates the database, sees to the first key, and listens.
 pub async fn start(settings: &Settings) -> Result<Running, StartError> {
-    let store = open(settings.database.url.clone(), settings.database.connections).await?;
+    let store = open(settings.database.url.clone(), settings.database.connections, settings.read_model_bytes).await?;
     store.migrate().await?;
     let first_key = first_key(&store, settings.bootstrap_key.as_ref()).await?;
     let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
@@ -84,7 +84,7 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
 }
 
 /// Opens a database, making the folder of an SQLite file that has none yet.
-pub async fn open(url: String, connections: u32) -> Result<Store, StoreError> {
+pub async fn open(url: String, connections: u32, read_model_bytes: usize) -> Result<Store, StoreError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
         if let Some(folder) = std::path::Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -94,6 +94,7 @@ pub async fn open(url: String, connections: u32) -> Result<Store, StoreError> {
     }
     let mut options = Options::new(url);
     options.connections = connections;
+    options.read_model_bytes = read_model_bytes;
     Store::open(options).await
 }
 

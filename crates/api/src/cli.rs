@@ -133,7 +133,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 
 async fn open(args: &DatabaseArgs) -> Result<Store, CliError> {
     let database = args.checked().map_err(mistakes)?;
-    Ok(app::open(database.url, database.connections).await?)
+    Ok(app::open(database.url, database.connections, 0).await?)
 }
 
 async fn find_workspace(store: &Store, wanted: &str) -> Result<WorkspaceRow, CliError> {

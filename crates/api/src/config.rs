@@ -42,6 +42,11 @@ pub struct ServeArgs {
     /// Worker threads of the HTTP server; 0 is one for each core
     #[arg(long, env = "PEOPLE_WORKERS", default_value = "0")]
     pub workers: String,
+
+    /// MiB of memory for answering lists, searches, filters and counts (about 230 for a million people); workspaces that
+    /// do not fit are answered from the database. 0 keeps nothing in memory
+    #[arg(long, env = "PEOPLE_READ_MODEL_MB", default_value = "2048")]
+    pub read_model_mb: String,
 }
 
 /// Settings that passed every check.
@@ -53,6 +58,7 @@ pub struct Settings {
     pub log: String,
     pub log_json: bool,
     pub workers: usize,
+    pub read_model_bytes: usize,
 }
 
 #[derive(Clone)]
@@ -120,6 +126,10 @@ impl ServeArgs {
         if workers.is_none() {
             mistakes.push("PEOPLE_WORKERS: expected a number from 0 to 256".to_owned());
         }
+        let read_model = self.read_model_mb.parse::<usize>().ok().filter(|n| *n <= 1 << 20);
+        if read_model.is_none() {
+            mistakes.push("PEOPLE_READ_MODEL_MB: expected a number of MiB from 0 to 1048576".to_owned());
+        }
         match (listen, workers) {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
@@ -127,6 +137,7 @@ impl ServeArgs {
                 bootstrap_key: self.bootstrap_key.clone().map(SecretString::from),
                 log: self.log.clone(),
                 log_json,
+                read_model_bytes: read_model.unwrap_or(0) << 20,
                 workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
             }),
             _ => Err(mistakes),

@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, dialect::Engine, door::Door};
+use crate::{StoreError, dialect::Engine, door::Door, read_model::Keeper};
 
 /// Where time comes from; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -111,11 +111,13 @@ pub struct Options {
     /// Longest wait for a connection before the answer is 503.
     pub acquire_timeout: Duration,
     pub clock: Arc<dyn Clock>,
+    /// Bytes that read models may take in memory; 0: every question is answered by SQL.
+    pub read_model_bytes: usize,
 }
 
 impl Options {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 10, acquire_timeout: Duration::from_secs(2), clock: Arc::new(SystemClock) }
+        Self { url: url.into(), connections: 10, acquire_timeout: Duration::from_secs(2), clock: Arc::new(SystemClock), read_model_bytes: 2 << 30 }
     }
 }
 
@@ -124,6 +126,7 @@ impl Options {
 pub struct Store {
     pub(crate) pools: Pools,
     pub(crate) door: Door,
+    pub(crate) keeper: Keeper,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -152,8 +155,9 @@ impl Store {
                 opened => break opened?,
             }
         };
-        let door = Door::open(pools.clone());
-        Ok(Self { pools, door, clock: options.clock })
+        let keeper = Keeper::new(options.read_model_bytes);
+        let door = Door::open(pools.clone(), keeper.clone());
+        Ok(Self { pools, door, keeper, clock: options.clock })
     }
 
     pub fn now(&self) -> Timestamp {

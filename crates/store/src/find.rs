@@ -1,12 +1,13 @@
 //! The one way to find people: list, search, count, export, and whatever selects them, all ask here.
 //!
-//! Two plans answer a page. The *walk* goes along the index of the order asked for and tests each person; it is
-//! unbeatable when many match. The *candidates* plan starts from an index that singles people out (trigrams, labels,
-//! attribute values) and sorts what it finds; it wins when few match. A bounded walk is tried first: it answers the
+//! The read model answers from memory. Before it is loaded, and for what it does not keep (events, whole values of fields
+//! with an index), two plans in SQL do. The *walk* goes along the index of the order asked for and tests each person; it is
+//! unbeatable when many match. The *candidates* plan starts from an index that singles people out (labels, attribute
+//! values, on PostgreSQL trigrams) and sorts what it finds; it wins when few match. A bounded walk is tried first: it answers the
 //! common case at once and its cost is capped; only when it comes up short do the candidates have their turn. Nothing
-//! else builds a WHERE over profiles, so a faster model can take this file's place.
+//! else builds a WHERE over profiles.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 
 use people_domain::{
     Timestamp,
@@ -23,6 +24,7 @@ use crate::{
     Document, Store, StoreError, Tx,
     dialect::Engine,
     filter_sql::Composer,
+    read_model::{Kept, Page},
     statement::{Arg, Sql, sql},
     time::At,
 };
@@ -62,6 +64,8 @@ const WALK_SHORT: i64 = 20_000;
 const COMMON: i64 = 2_000;
 /// Most people shown first for a whole identity.
 const PINS: usize = 5;
+/// Pages made from memory before one is given whose people changed at that very moment.
+const TRIES: u32 = 3;
 /// A source of candidates is worth its while up to here.
 const FEW: i64 = 20_000;
 
@@ -73,14 +77,68 @@ struct Hit {
 }
 
 impl Store {
-    /// A page, its total when asked for, all of one instant.
+    /// A page, and its total when asked for.
     pub async fn find(&self, question: Question) -> Result<Found, StoreError> {
+        let question = Arc::new(question);
+        for attempt in 1..=TRIES {
+            let Some(kept) = self.keeper.ready(self, question.workspace).await? else { break };
+            match self.from_memory(&kept, &question, attempt == TRIES).await? {
+                Some(Some(found)) => return Ok(found),
+                // Somebody on the page changed while it was made.
+                Some(None) => {}
+                None => break,
+            }
+        }
         self.read(move |tx| Box::pin(async move { page(tx, &question).await })).await
     }
 
     /// The exact number of people a question matches.
     pub async fn count(&self, question: Question) -> Result<i64, StoreError> {
+        let question = Arc::new(question);
+        if let Some(kept) = self.keeper.ready(self, question.workspace).await? {
+            let asked = Arc::clone(&question);
+            if let Some(answer) = kept.ask(move |model| model.answer(&asked, &[], 0, true)).await? {
+                return Ok(answer.total.and_then(|n| i64::try_from(n).ok()).unwrap_or(0));
+            }
+        }
         self.read(move |tx| Box::pin(async move { count(tx, &question).await })).await
+    }
+
+    /// The page from the read model: its people are judged there, their documents read after. `None`: memory cannot
+    /// answer; `Some(None)`: one of the people is not any more what the model judged.
+    async fn from_memory(&self, kept: &Arc<Kept>, question: &Arc<Question>, last_try: bool) -> Result<Option<Option<Found>>, StoreError> {
+        let wanted = usize::try_from(question.limit).unwrap_or(0);
+        let mut pinned = question.pinned.clone();
+        let mut ids: Vec<Uuid> = Vec::new();
+        if question.after.is_none() && !question.query.words.is_empty() {
+            let rows: Vec<(Uuid,)> = self.pools.all(exact(self.pools.engine(), question)).await?;
+            ids = rows.into_iter().take(wanted).map(|(id,)| id).collect();
+            pinned = ids.iter().copied().map(ProfileId).collect();
+        }
+        let rest = wanted - ids.len();
+        let (asked, shown) = (Arc::clone(question), pinned.clone());
+        // A page filled by people shown first asks for one more, to know whether there is a next page.
+        let Some(answer) = kept.ask(move |model| model.answer(&asked, &shown, rest.max(1), asked.count)).await? else { return Ok(None) };
+        let mut page = answer.page;
+        if rest == 0 {
+            page = Page { more: !page.people.is_empty(), ..Page::default() };
+        }
+        ids.extend(page.people.iter().map(|(id, _)| id.0));
+        let documents = if ids.is_empty() {
+            Vec::new()
+        } else {
+            let rows: Vec<Document> = self.pools.all(crate::profiles::documents_sql(question.workspace, ids.iter().copied())).await?;
+            sorted(rows, &ids)
+        };
+        let judged: HashMap<Uuid, u32> = page.people.iter().map(|(id, version)| (id.0, *version)).collect();
+        let same = documents.len() == ids.len()
+            && documents.iter().all(|d| judged.get(&d.profile_id).is_none_or(|version| crate::read_model::same_version(d.version, *version)));
+        if !same && !last_try {
+            return Ok(Some(None));
+        }
+        let next = if page.more { page.last.or_else(|| question.after.clone()).or(Some(beginning(question.sort))) } else { None };
+        let total = answer.total.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        Ok(Some(Some(Found { documents, next, pinned, total })))
     }
 }
 
@@ -128,8 +186,8 @@ async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
     let mut ids: Vec<Uuid> = Vec::new();
     let mut pinned = question.pinned.clone();
     if question.after.is_none() && !question.query.words.is_empty() {
-        pinned = exact(tx, question).await?;
-        pinned.truncate(wanted);
+        let rows: Vec<(Uuid,)> = tx.all(exact(tx.engine(), question)).await?;
+        pinned = rows.into_iter().take(wanted).map(|(id,)| ProfileId(id)).collect();
         ids.extend(pinned.iter().map(|id| id.0));
     }
     let rest = question.limit - i64::try_from(ids.len()).unwrap_or(0);
@@ -137,11 +195,7 @@ async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
     let more = hits.len() > usize::try_from(rest).unwrap_or(0);
     hits.truncate(usize::try_from(rest).unwrap_or(0));
     let next = if more {
-        hits.last().map(|last| position(question.sort, last)).or_else(|| question.after.clone()).or(Some(Position {
-            // The page was filled by people shown first: the walk has yet to begin.
-            key: start(question.sort),
-            id: ProfileId(if question.sort.descending { Uuid::max() } else { Uuid::nil() }),
-        }))
+        hits.last().map(|last| position(question.sort, last)).or_else(|| question.after.clone()).or(Some(beginning(question.sort)))
     } else {
         None
     };
@@ -149,6 +203,11 @@ async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
     let documents = in_order(tx, question.workspace, ids).await?;
     let total = if question.count { Some(count(tx, question).await?) } else { None };
     Ok(Found { documents, next, pinned, total })
+}
+
+/// Where a walk begins: for a page that was filled by people shown first.
+fn beginning(sort: Sort) -> Position {
+    Position { key: start(sort), id: ProfileId(if sort.descending { Uuid::max() } else { Uuid::nil() }) }
 }
 
 fn start(sort: Sort) -> SortKey {
@@ -169,15 +228,19 @@ fn position(sort: Sort, hit: &Hit) -> Position {
 }
 
 async fn in_order(tx: &mut Tx, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result<Vec<Document>, StoreError> {
-    let mut rows = crate::profiles::documents(tx, workspace, ids.iter().copied(), false).await?;
-    let place: std::collections::HashMap<Uuid, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+    let rows = crate::profiles::documents(tx, workspace, ids.iter().copied(), false).await?;
+    Ok(sorted(rows, &ids))
+}
+
+fn sorted(mut rows: Vec<Document>, ids: &[Uuid]) -> Vec<Document> {
+    let place: HashMap<Uuid, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
     rows.sort_by_key(|row| place.get(&row.profile_id).copied());
-    Ok(rows)
+    rows
 }
 
 /// People one of whose identities is exactly what was typed, and who match the filter. The kinds a workspace uses are
 /// found by jumping along the primary key, a step each, so that no index by value alone is needed.
-async fn exact(tx: &mut Tx, question: &Question) -> Result<Vec<ProfileId>, StoreError> {
+fn exact(engine: Engine, question: &Question) -> Sql {
     let typed = question.query.typed.as_str();
     let mut keys: Vec<String> = vec![typed.to_owned()];
     for kind in [IdentityKind::email(), IdentityKind::phone()] {
@@ -187,7 +250,7 @@ async fn exact(tx: &mut Tx, question: &Question) -> Result<Vec<ProfileId>, Store
     }
     keys.sort();
     keys.dedup();
-    let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
+    let mut composer = Composer::new(engine, question.now, question.workspace);
     let list: Vec<String> = keys.into_iter().map(|key| composer.bind(key)).collect();
     let condition = composer.condition(&question.filter);
     let text = format!(
@@ -207,8 +270,7 @@ async fn exact(tx: &mut Tx, question: &Question) -> Result<Vec<ProfileId>, Store
          ORDER BY p.last_seen_at DESC, p.id LIMIT {PINS}",
         list.join(", ")
     );
-    let rows: Vec<(Uuid,)> = tx.all(Sql::composed(text, composer.args)).await?;
-    Ok(rows.into_iter().map(|(id,)| ProfileId(id)).collect())
+    Sql::composed(text, composer.args)
 }
 
 /// The rows after the cursor, in order, by whichever plan gets there.
@@ -217,7 +279,8 @@ async fn hits(tx: &mut Tx, question: &Question, pinned: &[ProfileId], limit: i64
     if unconditional {
         return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
     }
-    let indexed = trigrams(&question.query).is_some();
+    let long = |needle: &String| needle.chars().count() >= 3;
+    let indexed = tx.engine() == Engine::Postgres && question.query.words.iter().flat_map(|w| &w.needles).all(long);
     let filtered = question.filter != Filter::EVERYONE;
     let cap = match (filtered, indexed) {
         (true, _) => WALK_FILTER,
@@ -234,32 +297,23 @@ async fn hits(tx: &mut Tx, question: &Question, pinned: &[ProfileId], limit: i64
         return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
     }
     let source = source(tx, question).await?;
-    tx.all(candidates(tx.engine(), question, pinned, limit, source.as_ref())).await
+    tx.all(candidates(tx.engine(), question, pinned, limit, source)).await
 }
 
-/// Whether a text has so many matches that sorting them all would cost more than walking to the first few.
+/// Whether a text has so many matches that sorting them all would cost more than walking to the first few. Asked on
+/// PostgreSQL, whose trigram index counts them.
 async fn is_common(tx: &mut Tx, question: &Question) -> Result<bool, StoreError> {
+    // The trigram index answers, whatever the planner thinks of a LIMIT. Ends with the transaction.
+    tx.run(sql("SET LOCAL enable_seqscan = off")).await?;
+    tx.run(sql("SET LOCAL enable_indexscan = off")).await?;
     let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
-    let matches = match (tx.engine(), trigrams(&question.query)) {
-        (Engine::Sqlite, Some(expression)) => {
-            let expression = composer.bind(expression);
-            format!("SELECT rowid FROM profile_search WHERE profile_search MATCH {expression}")
-        }
-        (Engine::Sqlite, None) => return Ok(false),
-        (Engine::Postgres, _) => {
-            // The trigram index answers, whatever the planner thinks of a LIMIT. Ends with the transaction.
-            tx.run(sql("SET LOCAL enable_seqscan = off")).await?;
-            tx.run(sql("SET LOCAL enable_indexscan = off")).await?;
-            let predicate = predicate(&mut composer, question, &[]);
-            format!("SELECT 1 FROM profiles AS p WHERE p.workspace_id = $1 AND {predicate}")
-        }
-    };
-    let text = format!("SELECT count(*) FROM (SELECT * FROM ({matches}) AS m LIMIT {COMMON}) AS n WHERE $1 = $1");
+    let predicate = predicate(&mut composer, question, &[]);
+    let text = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM profiles AS p WHERE p.workspace_id = $1 AND {predicate} LIMIT {COMMON}) AS n WHERE $1 = $1"
+    );
     let row: Option<(i64,)> = tx.optional(Sql::composed(text, composer.args)).await?;
-    if tx.engine() == Engine::Postgres {
-        tx.run(sql("SET LOCAL enable_seqscan = on")).await?;
-        tx.run(sql("SET LOCAL enable_indexscan = on")).await?;
-    }
+    tx.run(sql("SET LOCAL enable_seqscan = on")).await?;
+    tx.run(sql("SET LOCAL enable_indexscan = on")).await?;
     Ok(row.is_some_and(|(n,)| n >= COMMON))
 }
 
@@ -371,37 +425,6 @@ fn walk(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, c
     Sql::composed(text, composer.args)
 }
 
-/// Where candidates come from.
-enum Source {
-    /// The trigram index of SQLite.
-    Trigrams(String),
-    /// The n-th condition of the filter's conjunction.
-    Condition(usize),
-}
-
-/// The trigrams a query needs, as an FTS5 expression; `None` when a word is too short for the index.
-fn trigrams(query: &Query) -> Option<String> {
-    if query.words.is_empty() {
-        return None;
-    }
-    let mut all: Vec<String> = Vec::new();
-    for word in &query.words {
-        let mut ways: Vec<String> = Vec::new();
-        for needle in &word.needles {
-            let letters: Vec<char> = needle.chars().collect();
-            if letters.len() < 3 {
-                return None;
-            }
-            let mut parts: Vec<String> =
-                letters.windows(3).map(|three| format!("\"{}\"", three.iter().collect::<String>().replace('"', "\"\""))).collect();
-            parts.dedup();
-            ways.push(format!("({})", parts.join(" AND ")));
-        }
-        all.push(format!("({})", ways.join(" OR ")));
-    }
-    Some(all.join(" AND "))
-}
-
 /// Conditions that must all hold, from the top of the filter.
 fn conjuncts(filter: &Filter) -> &[Filter] {
     match filter {
@@ -412,18 +435,12 @@ fn conjuncts(filter: &Filter) -> &[Filter] {
 
 /// Chooses where candidates come from. PostgreSQL's planner chooses by itself; SQLite is told, by probing how many
 /// people each indexed condition singles out, in one statement.
-async fn source(tx: &mut Tx, question: &Question) -> Result<Option<Source>, StoreError> {
+async fn source(tx: &mut Tx, question: &Question) -> Result<Option<usize>, StoreError> {
     if tx.engine() == Engine::Postgres {
         return Ok(None);
     }
     let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
     let mut probes: Vec<String> = Vec::new();
-    let mut trigram = None;
-    if let Some(expression) = trigrams(&question.query) {
-        let expression_at = composer.bind(expression.as_str());
-        probes.push(format!("SELECT -1 AS which, count(*) AS size FROM (SELECT rowid FROM profile_search WHERE profile_search MATCH {expression_at} LIMIT {FEW}) WHERE $1 IS NOT NULL"));
-        trigram = Some(expression);
-    }
     for (i, condition) in conjuncts(&question.filter).iter().enumerate().take(8) {
         if let Some(source) = composer.source(condition) {
             probes.push(format!("SELECT {i} AS which, count(*) AS size FROM ({source} LIMIT {FEW})"));
@@ -434,34 +451,20 @@ async fn source(tx: &mut Tx, question: &Question) -> Result<Option<Source>, Stor
     }
     let mut sizes: Vec<(i64, i64)> = tx.all(Sql::composed(probes.join(" UNION ALL "), composer.args)).await?;
     sizes.sort_by_key(|(which, size)| (*size, *which));
-    Ok(match sizes.first() {
-        Some((-1, _)) => trigram.map(Source::Trigrams),
-        Some((which, _)) => usize::try_from(*which).ok().map(Source::Condition),
-        None => None,
-    })
+    Ok(sizes.first().and_then(|(which, _)| usize::try_from(*which).ok()))
 }
 
 /// `FROM …` of the people to be tested.
-fn from(composer: &mut Composer, question: &Question, source: Option<&Source>) -> String {
-    match source {
-        Some(Source::Trigrams(expression)) => {
-            let expression = composer.bind(expression.as_str());
-            format!(
-                "(SELECT rowid AS found FROM profile_search WHERE profile_search MATCH {expression}) AS s
-                 CROSS JOIN profiles AS p ON p.rank = s.found AND p.workspace_id = $1"
-            )
+fn from(composer: &mut Composer, question: &Question, source: Option<usize>) -> String {
+    match source.and_then(|which| conjuncts(&question.filter).get(which)).and_then(|condition| composer.source(condition)) {
+        Some(people) => {
+            format!("(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id")
         }
-        Some(Source::Condition(which)) => match conjuncts(&question.filter).get(*which).and_then(|f| composer.source(f)) {
-            Some(people) => format!(
-                "(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id"
-            ),
-            None => "profiles AS p".to_owned(),
-        },
         None => "profiles AS p".to_owned(),
     }
 }
 
-fn candidates(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, source: Option<&Source>) -> Sql {
+fn candidates(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, source: Option<usize>) -> Sql {
     let mut composer = Composer::new(engine, question.now, question.workspace);
     let from = from(&mut composer, question, source);
     let order = order(question.sort);
@@ -494,7 +497,7 @@ async fn count(tx: &mut Tx, question: &Question) -> Result<i64, StoreError> {
     }
     let source = source(tx, question).await?;
     let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
-    let from = from(&mut composer, question, source.as_ref());
+    let from = from(&mut composer, question, source);
     let predicate = predicate(&mut composer, question, &[]);
     let text = format!("SELECT count(*) FROM {from} WHERE p.workspace_id = $1 AND {predicate}");
     let args: Vec<Arg> = composer.args;

@@ -20,6 +20,7 @@ mod ids;
 mod maintenance;
 mod profiles;
 mod properties;
+mod read_model;
 pub mod registry;
 mod rows;
 mod schema;

@@ -9,17 +9,14 @@ use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
-    dialect::Engine,
     engine::Pools,
     profiles, properties,
-    rows::{Kind, Rows, ids},
+    rows::{Kind, Rows},
     statement::sql,
 };
 
 /// People whose search text is renewed in one transaction.
 const CHUNK: i64 = 500;
-/// Time given to merging the search index in each second; writers come in between the steps.
-const MERGING: Duration = Duration::from_millis(400);
 /// Log size, in pages, from which a checkpoint may make writers wait.
 const FORCED: i64 = 64_000;
 
@@ -33,6 +30,8 @@ struct Refresh {
 impl Store {
     /// Runs until the store is closed.
     pub async fn maintain(self) {
+        let following = self.clone();
+        tokio::spawn(async move { following.keeper.follow(&following, || following.is_closed()).await });
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
@@ -40,9 +39,6 @@ impl Store {
             }
             if let Err(error) = self.checkpoint().await {
                 tracing::debug!(%error, "checkpoint put off");
-            }
-            if let Err(error) = self.merge_search().await {
-                tracing::debug!(%error, "merging of the search index put off");
             }
             match self.refresh_search().await {
                 Ok(()) => {}
@@ -65,24 +61,6 @@ impl Store {
         let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
         if log - moved > FORCED || (log > FORCED && moved == log) {
             let _: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(RESTART)").fetch_one(writer).await?;
-        }
-        Ok(())
-    }
-
-    /// Merges the segments that commits left in SQLite's full-text index, a little at a time: a search reads every
-    /// segment, so few large ones are faster than many small ones. For how it is known that nothing is left, see the
-    /// `merge` command in SQLite's FTS5 documentation.
-    async fn merge_search(&self) -> Result<(), StoreError> {
-        let Pools::Sqlite { writer, .. } = &self.pools else { return Ok(()) };
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < MERGING {
-            let mut connection = writer.acquire().await?;
-            let (before,): (i64,) = sqlx::query_as("SELECT total_changes()").fetch_one(&mut *connection).await?;
-            sqlx::query("INSERT INTO profile_search (profile_search, rank) VALUES ('merge', 200)").execute(&mut *connection).await?;
-            let (after,): (i64,) = sqlx::query_as("SELECT total_changes()").fetch_one(&mut *connection).await?;
-            if after - before < 2 {
-                break;
-            }
         }
         Ok(())
     }
@@ -121,15 +99,13 @@ impl Store {
                 };
                 let documents = profiles::documents(tx, workspace, chunk.into_iter().map(|(id,)| id), true).await?;
                 let mut rows = Rows::new(&[("id", Kind::Uuid), ("search_text", Kind::Text)]);
-                let mut changed = Vec::new();
                 for row in documents {
                     let profile: Profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
                     if profile.attributes.contains_key(&key) {
                         rows.push([row.profile_id.into(), search::text_of(&profile, &definitions).into()]);
-                        changed.push(row.profile_id);
                     }
                 }
-                if !changed.is_empty() {
+                if !rows.is_empty() {
                     tx.run(
                         sql("UPDATE profiles
                              SET search_text = (SELECT r.search_text FROM {rows} AS r WHERE r.id = profiles.id)
@@ -138,15 +114,6 @@ impl Store {
                         .rows(rows),
                     )
                     .await?;
-                    if tx.engine() == Engine::Sqlite {
-                        tx.run(
-                            sql("INSERT OR REPLACE INTO profile_search (rowid, text)
-                                 SELECT p.rank, p.search_text FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id")
-                            .bind(workspace)
-                            .rows(ids(changed)),
-                        )
-                        .await?;
-                    }
                 }
                 tx.run(
                     sql("UPDATE search_refreshes SET after_profile_id = $3 WHERE workspace_id = $1 AND key = $2")

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     rows::{Kind, Rows},
-    statement::sql,
+    statement::{Sql, sql},
 };
 
 /// A person's document, byte for byte as the API answers it.
@@ -73,19 +73,28 @@ pub(crate) async fn documents(
     ids: impl IntoIterator<Item = Uuid>,
     lock: bool,
 ) -> Result<Vec<Document>, StoreError> {
+    if !lock {
+        return tx.all(documents_sql(workspace, ids)).await;
+    }
     let rows = crate::rows::ids(ids);
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let text = if lock {
-        "SELECT profile_id, version, document FROM profile_documents
-         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
-         ORDER BY profile_id {for_update}"
-    } else {
-        "SELECT profile_id, version, document FROM profile_documents
-         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)"
-    };
-    tx.all(sql(text).bind(workspace).rows(rows)).await
+    tx.all(
+        sql("SELECT profile_id, version, document FROM profile_documents
+             WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+             ORDER BY profile_id {for_update}")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+}
+
+pub(crate) fn documents_sql(workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Sql {
+    sql("SELECT profile_id, version, document FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+    .bind(workspace)
+    .rows(crate::rows::ids(ids))
 }
 
 impl Store {

@@ -204,4 +204,13 @@ impl crate::engine::Pools {
             Self::Postgres { pool } => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(pool).await?,
         })
     }
+
+    /// Every row of one statement, outside a transaction.
+    pub(crate) async fn all<T: Row>(&self, sql: Sql) -> Result<Vec<T>, StoreError> {
+        let (text, args) = sql.render(self.engine());
+        Ok(match self {
+            Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(readers).await?,
+            Self::Postgres { pool } => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(pool).await?,
+        })
+    }
 }

@@ -61,7 +61,7 @@ fn value_of(field: &Field, profile: &Profile) -> Option<Scalar> {
 }
 
 /// An attribute in the form conditions compare: dates as instants.
-pub(crate) fn attribute_value(value: &Value, kind: PropertyType) -> Option<Scalar> {
+pub fn attribute_value(value: &Value, kind: PropertyType) -> Option<Scalar> {
     match (kind, value) {
         (PropertyType::Text | PropertyType::Enum, Value::String(text)) => Some(Scalar::Text(text.clone())),
         (PropertyType::Number, Value::Number(number)) => number.as_f64().map(Scalar::Number),
@@ -72,7 +72,8 @@ pub(crate) fn attribute_value(value: &Value, kind: PropertyType) -> Option<Scala
     }
 }
 
-fn holds(test: &Test, value: Option<&Scalar>, now: Timestamp) -> bool {
+/// Whether a test of a single value holds, wherever the value is kept.
+pub fn holds(test: &Test, value: Option<&Scalar>, now: Timestamp) -> bool {
     let text = |check: &dyn Fn(String) -> bool| match value {
         Some(Scalar::Text(text)) => check(fold(text)),
         _ => false,

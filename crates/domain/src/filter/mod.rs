@@ -7,7 +7,7 @@
 mod eval;
 mod parse;
 
-pub use eval::{Facts, matches};
+pub use eval::{Facts, attribute_value, holds, matches};
 pub use parse::parse;
 
 use crate::{

@@ -38,6 +38,7 @@ use crate::{
     erasures::Receipt,
     ids::SystemIds,
     profiles, properties,
+    read_model::Keeper,
     rows::{Kind, Rows},
     statement::sql,
     workspaces,
@@ -121,7 +122,7 @@ pub(crate) struct Door {
 type Known = HashMap<WorkspaceId, (i64, Definitions)>;
 
 impl Door {
-    pub(crate) fn open(pools: Pools) -> Self {
+    pub(crate) fn open(pools: Pools, keeper: Keeper) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (closing, closed) = watch::channel(false);
         let workers = match pools.engine() {
@@ -131,7 +132,7 @@ impl Door {
         };
         let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
         let workers = (0..workers)
-            .map(|_| tokio::spawn(Worker { pools: pools.clone(), intake: Arc::clone(&intake), known: Known::new() }.run()))
+            .map(|_| tokio::spawn(Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::new() }.run()))
             .collect();
         Self { queue, closing, workers: Arc::new(Mutex::new(workers)) }
     }
@@ -211,6 +212,7 @@ impl Intake {
 
 struct Worker {
     pools: Pools,
+    keeper: Keeper,
     intake: Arc<Mutex<Intake>>,
     known: Known,
 }
@@ -263,7 +265,12 @@ impl Worker {
                     self.known.clear();
                     pause(attempt).await;
                 }
-                done => return done,
+                done => {
+                    if let Some(job) = jobs.first() {
+                        self.keeper.written(job.workspace);
+                    }
+                    return done;
+                }
             }
         }
         Err(StoreError::Raced)

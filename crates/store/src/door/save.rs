@@ -158,12 +158,8 @@ async fn profiles(
         ("comparables", Kind::Json),
     ];
     let mut rows = Rows::new(COLUMNS);
-    let mut found_by: Vec<Uuid> = Vec::new();
-    for (before, after) in living(spans) {
+    for (_, after) in living(spans) {
         let search_text = search::text_of(after, definitions);
-        if before.is_none_or(|b| search::text_of(b, definitions) != search_text) {
-            found_by.push(after.id.0);
-        }
         rows.push([
             after.id.into(),
             version(after),
@@ -229,15 +225,6 @@ async fn profiles(
         .rows(rows),
     )
     .await?;
-    if tx.engine() == Engine::Sqlite && !found_by.is_empty() {
-        tx.run(
-            sql("INSERT OR REPLACE INTO profile_search (rowid, text)
-                 SELECT p.rank, p.search_text FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id")
-            .bind(workspace)
-            .rows(ids(found_by)),
-        )
-        .await?;
-    }
     Ok(())
 }
 
@@ -594,16 +581,6 @@ async fn erase(
                 *counts.entry(id).or_default().entry(kind.to_owned()).or_insert(0) += 1;
             }
         }
-    }
-    if tx.engine() == Engine::Sqlite {
-        tx.run(
-            sql("DELETE FROM profile_search WHERE rowid IN (
-                     SELECT p.rank FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id
-                 )")
-            .bind(workspace)
-            .rows(ids(gone.iter().copied())),
-        )
-        .await?;
     }
     tx.run(sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(gone)))
         .await?;
