@@ -321,7 +321,7 @@ fn clock() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).expect("a time")).expect("a time")
 }
 
-async fn the_database_and_the_rules_name_the_same_people(app: &App) {
+pub(super) async fn the_database_and_the_rules_name_the_same_people(app: &App) {
     let seed: u64 = rand::rng().next_u64();
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let now = clock();

@@ -53,14 +53,14 @@ async fn walk(app: &App, sort: &str, limit: usize) -> Vec<String> {
     app.find(json!({"sort": sort, "limit": limit})).await
 }
 
-async fn a_list_holds_whole_profiles(app: &App) {
+pub(super) async fn a_list_holds_whole_profiles(app: &App) {
     let ada = app.person(ada()).await;
     let answer = app.get("/v1/profiles").await;
     same(&answer.ok(), &json!({"data": [ada], "next_cursor": null}));
     same(&app.search(json!({})).await, &json!({"data": [ada], "next_cursor": null}));
 }
 
-async fn every_sort_walks_everyone_once_each_way(app: &App) {
+pub(super) async fn every_sort_walks_everyone_once_each_way(app: &App) {
     crowd(app, 150).await;
     let default: Vec<String> = app.find(json!({})).await;
     for pair in SORTS.chunks(2) {
@@ -87,7 +87,7 @@ async fn every_sort_walks_everyone_once_each_way(app: &App) {
     }
 }
 
-async fn pages_stay_stable_while_people_are_added(app: &App) {
+pub(super) async fn pages_stay_stable_while_people_are_added(app: &App) {
     crowd(app, 60).await;
     for sort in SORTS {
         let before: Vec<String> = walk(app, sort, 200).await;
@@ -121,7 +121,7 @@ async fn pages_stay_stable_while_people_are_added(app: &App) {
     }
 }
 
-async fn names_sort_as_people_read_them_and_nameless_come_last(app: &App) {
+pub(super) async fn names_sort_as_people_read_them_and_nameless_come_last(app: &App) {
     for (n, name) in ["zebra", "Émile", "adam", "Ada", "Zoë", "emily"].iter().enumerate() {
         app.person(json!({"external_id": format!("p{n}"), "name": name})).await;
     }
@@ -136,7 +136,7 @@ async fn names_sort_as_people_read_them_and_nameless_come_last(app: &App) {
     assert_eq!(names("-name").await, expected);
 }
 
-async fn the_newest_change_comes_first(app: &App) {
+pub(super) async fn the_newest_change_comes_first(app: &App) {
     let a = app.person(json!({"external_id": "a"})).await;
     app.person(json!({"external_id": "b"})).await;
     app.person(json!({"external_id": "c"})).await;
@@ -146,7 +146,7 @@ async fn the_newest_change_comes_first(app: &App) {
     assert_eq!(walk(app, "-created_at", 50).await, ["c", "b", "a"]);
 }
 
-async fn a_cursor_belongs_to_its_question(app: &App) {
+pub(super) async fn a_cursor_belongs_to_its_question(app: &App) {
     crowd(app, 30).await;
     let question = json!({"q": "p", "sort": "name", "limit": 5, "filter": {"field": "external_id", "op": "exists"}});
     let cursor = app.search(question.clone()).await["next_cursor"].clone();
@@ -175,7 +175,7 @@ async fn a_cursor_belongs_to_its_question(app: &App) {
     assert_eq!(answer.status, 400, "{answer}");
 }
 
-async fn a_tampered_cursor_is_refused(app: &App) {
+pub(super) async fn a_tampered_cursor_is_refused(app: &App) {
     crowd(app, 20).await;
     let cursor = app.search(json!({"limit": 5})).await["next_cursor"].as_str().unwrap_or_default().to_owned();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
@@ -216,7 +216,7 @@ async fn a_tampered_cursor_is_refused(app: &App) {
     }
 }
 
-async fn each_parameter_filters(app: &App) {
+pub(super) async fn each_parameter_filters(app: &App) {
     app.person(json!({"external_id": "a", "name": "Ada", "country": "GB", "labels": ["vip"]})).await;
     let b = app.person(json!({"external_id": "b", "name": "Bob", "country": "IE"})).await;
     let get = async |query: String| -> Vec<String> {
@@ -244,7 +244,7 @@ async fn each_parameter_filters(app: &App) {
     }
 }
 
-async fn repeated_parameters_must_all_match(app: &App) {
+pub(super) async fn repeated_parameters_must_all_match(app: &App) {
     app.person(json!({"external_id": "a", "labels": ["vip", "beta"]})).await;
     app.person(json!({"external_id": "b", "labels": ["vip"]})).await;
     let page = app.get("/v1/profiles?label=vip&label=beta&count=true").await.ok();
@@ -252,7 +252,7 @@ async fn repeated_parameters_must_all_match(app: &App) {
     assert_eq!(app.get("/v1/profiles?label=vip&count=true").await.ok()["total"], 2);
 }
 
-async fn bad_parameters_are_refused_by_name(app: &App) {
+pub(super) async fn bad_parameters_are_refused_by_name(app: &App) {
     for (query, name) in [
         ("limit=0", "limit"),
         ("limit=201", "limit"),
@@ -293,7 +293,7 @@ async fn bad_parameters_are_refused_by_name(app: &App) {
     }
 }
 
-async fn pages_have_fifty_people_unless_told_otherwise(app: &App) {
+pub(super) async fn pages_have_fifty_people_unless_told_otherwise(app: &App) {
     let bodies: Vec<Value> = (0..201).map(|n| json!({"external_id": format!("p{n}")})).collect();
     app.people(&bodies).await;
     let size = |page: &Value| list(page, "data").len();

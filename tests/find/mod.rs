@@ -1,6 +1,7 @@
 //! Finding people: search, filters, counts and the lists they share.
 
 mod agreement;
+mod by_sql;
 mod count;
 mod filter;
 mod lists;

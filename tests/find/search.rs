@@ -129,7 +129,7 @@ fn says_something(piece: &str) -> bool {
     })
 }
 
-async fn every_piece_of_every_field_finds_its_person(app: &App) {
+pub(super) async fn every_piece_of_every_field_finds_its_person(app: &App) {
     for key in ["nickname", "tags"] {
         let kind = if key == "tags" { "text_list" } else { "text" };
         app.post("/v1/properties").json(json!({"key": key, "type": kind, "searchable": true})).await.created();
@@ -165,7 +165,7 @@ async fn every_piece_of_every_field_finds_its_person(app: &App) {
     }
 }
 
-async fn typing_finds_at_every_letter(app: &App) {
+pub(super) async fn typing_finds_at_every_letter(app: &App) {
     app.person(json!({"external_id": "a", "name": "Ada Lovelace"})).await;
     app.person(json!({"external_id": "b", "name": "Grace Hopper"})).await;
     let typed = "ada lovelace";
@@ -222,7 +222,7 @@ async fn case_and_accents_do_not_matter(app: &App) {
     }
 }
 
-async fn signs_are_letters(app: &App) {
+pub(super) async fn signs_are_letters(app: &App) {
     for (n, name) in [
         "100% sure",
         "100 percent",
@@ -275,7 +275,7 @@ async fn signs_are_letters(app: &App) {
     }
 }
 
-async fn phones_are_found_by_any_punctuation(app: &App) {
+pub(super) async fn phones_are_found_by_any_punctuation(app: &App) {
     app.person(json!({"external_id": "ada", "phone": "+442079460000"})).await;
     app.person(json!({"external_id": "grace", "phone": "+12125550100"})).await;
     for q in [
@@ -297,7 +297,7 @@ async fn phones_are_found_by_any_punctuation(app: &App) {
     }
 }
 
-async fn all_words_must_match_in_any_order(app: &App) {
+pub(super) async fn all_words_must_match_in_any_order(app: &App) {
     app.person(json!({"external_id": "a", "name": "Ada Lovelace", "company": "Analytical Engines", "email": "ada@example.com"})).await;
     app.person(json!({"external_id": "b", "name": "Ada Byron", "company": "Engines Ltd"})).await;
     for (q, expected) in [
@@ -315,7 +315,7 @@ async fn all_words_must_match_in_any_order(app: &App) {
     }
 }
 
-async fn a_whole_identity_comes_first(app: &App) {
+pub(super) async fn a_whole_identity_comes_first(app: &App) {
     let target = app.person(json!({"external_id": "ann", "email": "ann@example.com", "phone": "+442079460000"})).await;
     // Newer people whose data contains the same text.
     for n in 0..5 {
@@ -343,7 +343,7 @@ async fn only_searchable_attributes_are_searched(app: &App) {
     assert_eq!(app.find(json!({"q": "zulu"})).await, [""; 0], "an attribute nobody marked is not searched");
 }
 
-async fn making_an_attribute_searchable_finds_what_was_written_before(app: &App) {
+pub(super) async fn making_an_attribute_searchable_finds_what_was_written_before(app: &App) {
     app.person(json!({"external_id": "a", "attributes": {"nickname": "Zebra"}})).await;
     assert_eq!(app.find(json!({"q": "zebra"})).await, [""; 0]);
     app.patch("/v1/properties/nickname").json(json!({"searchable": true})).await.ok();

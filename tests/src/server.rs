@@ -206,6 +206,13 @@ impl Server {
         let place = Engine::ALL.iter().position(|e| *e == engine).unwrap_or_default();
         SERVERS[place].get_or_init(async || Self::start(Database::create(engine).await, &[], true)).await
     }
+
+    /// The same, but for a server that keeps nothing in memory and answers every question by SQL.
+    pub async fn without_memory(engine: Engine) -> &'static Self {
+        static SERVERS: [tokio::sync::OnceCell<Server>; 3] = [const { tokio::sync::OnceCell::const_new() }; 3];
+        let place = Engine::ALL.iter().position(|e| *e == engine).unwrap_or_default();
+        SERVERS[place].get_or_init(async || Self::start(Database::create(engine).await, &[("PEOPLE_READ_MODEL_MB", "0")], true)).await
+    }
 }
 
 impl Drop for Server {

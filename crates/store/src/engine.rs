@@ -117,7 +117,13 @@ pub struct Options {
 
 impl Options {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 10, acquire_timeout: Duration::from_secs(2), clock: Arc::new(SystemClock), read_model_bytes: 2 << 30 }
+        Self {
+            url: url.into(),
+            connections: 10,
+            acquire_timeout: Duration::from_secs(2),
+            clock: Arc::new(SystemClock),
+            read_model_bytes: 2 << 30,
+        }
     }
 }
 

@@ -132,7 +132,9 @@ impl Store {
         };
         let judged: HashMap<Uuid, u32> = page.people.iter().map(|(id, version)| (id.0, *version)).collect();
         let same = documents.len() == ids.len()
-            && documents.iter().all(|d| judged.get(&d.profile_id).is_none_or(|version| crate::read_model::same_version(d.version, *version)));
+            && documents
+                .iter()
+                .all(|d| judged.get(&d.profile_id).is_none_or(|version| crate::read_model::same_version(d.version, *version)));
         if !same && !last_try {
             return Ok(Some(None));
         }
@@ -458,7 +460,9 @@ async fn source(tx: &mut Tx, question: &Question) -> Result<Option<usize>, Store
 fn from(composer: &mut Composer, question: &Question, source: Option<usize>) -> String {
     match source.and_then(|which| conjuncts(&question.filter).get(which)).and_then(|condition| composer.source(condition)) {
         Some(people) => {
-            format!("(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id")
+            format!(
+                "(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id"
+            )
         }
         None => "profiles AS p".to_owned(),
     }

@@ -132,7 +132,11 @@ impl Door {
         };
         let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
         let workers = (0..workers)
-            .map(|_| tokio::spawn(Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::new() }.run()))
+            .map(|_| {
+                tokio::spawn(
+                    Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::new() }.run(),
+                )
+            })
             .collect();
         Self { queue, closing, workers: Arc::new(Mutex::new(workers)) }
     }

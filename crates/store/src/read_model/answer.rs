@@ -14,8 +14,7 @@ use uuid::Uuid;
 use super::{
     Model,
     bits::{Bits, words},
-    column,
-    order_of,
+    column, order_of,
     texts::{Needles, Part, Place},
 };
 use crate::find::Question;

@@ -118,12 +118,7 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 impl Keeper {
     pub(crate) fn new(budget: usize) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                budget,
-                kept: Mutex::new(HashMap::new()),
-                written: Mutex::new(BTreeSet::new()),
-                wake: Notify::new(),
-            }),
+            inner: Arc::new(Inner { budget, kept: Mutex::new(HashMap::new()), written: Mutex::new(BTreeSet::new()), wake: Notify::new() }),
         }
     }
 
@@ -238,9 +233,8 @@ impl Keeper {
 
     /// Takes in what was committed up to `head`. `false`: the model has to be made anew.
     async fn catch_up(&self, store: &Store, workspace: WorkspaceId, kept: &Arc<Kept>, head: Head) -> Result<bool, StoreError> {
-        let in_step = || {
-            kept.seq.load(Ordering::Acquire) >= head.seq && kept.definitions_version.load(Ordering::Acquire) >= head.definitions_version
-        };
+        let in_step =
+            || kept.seq.load(Ordering::Acquire) >= head.seq && kept.definitions_version.load(Ordering::Acquire) >= head.definitions_version;
         if kept.state.load(Ordering::Acquire) != READY || in_step() {
             return Ok(true);
         }
@@ -309,8 +303,29 @@ impl Keeper {
         }
     }
 
+    /// Loads the models of the workspaces where most has happened, before anybody asks.
+    async fn warm(&self, store: &Store) -> Result<(), StoreError> {
+        if self.inner.budget == 0 {
+            return Ok(());
+        }
+        let busiest: Vec<(Uuid,)> =
+            store.pools.all(sql("SELECT workspace_id FROM change_heads WHERE seq > $1 ORDER BY seq DESC LIMIT 4").bind(SMALL)).await?;
+        for (workspace,) in busiest {
+            let mut loaded = self.start(store, WorkspaceId(workspace)).loaded.subscribe();
+            // One after the other: each takes a core.
+            let _ = loaded.wait_for(|loaded| *loaded).await;
+        }
+        Ok(())
+    }
+
     /// Follows writes beside the questions, so that a question never has much to take in; runs until the store closes.
     pub(crate) async fn follow(&self, store: &Store, closed: impl Fn() -> bool) {
+        let (keeper, starting) = (self.clone(), store.clone());
+        tokio::spawn(async move {
+            if let Err(error) = keeper.warm(&starting).await {
+                tracing::debug!(%error, "read models wait for the first question");
+            }
+        });
         let mut round = Instant::now();
         loop {
             // Other instances write as well; nobody tells of those.

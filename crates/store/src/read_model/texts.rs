@@ -223,7 +223,9 @@ impl Texts {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.iter().map(Vec::capacity).sum::<usize>() + self.starts.capacity() * 4 + self.slices.iter().map(|s| s.capacity() * 8).sum::<usize>()
+        self.chunks.iter().map(Vec::capacity).sum::<usize>()
+            + self.starts.capacity() * 4
+            + self.slices.iter().map(|s| s.capacity() * 8).sum::<usize>()
     }
 }
 
