@@ -261,7 +261,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .busy_timeout(Duration::from_secs(5))
         // Erased bytes are overwritten; a setting of each connection.
         .pragma("secure_delete", "ON")
-        .pragma("cache_size", "-49152")
+        .pragma("cache_size", "-24576")
         .pragma("temp_store", "MEMORY")
         // A checkpoint inside a commit stalls every writer behind it; maintenance.rs does them beside the writes.
         .pragma("wal_autocheckpoint", "0")
@@ -281,7 +281,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-10240"))
+        .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-4096"))
         .await?;
     Ok(Pools::Sqlite { writer, readers })
 }

@@ -10,6 +10,8 @@ mod bits;
 mod column;
 mod keeper;
 mod order;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 use std::{cmp::Ordering, collections::HashMap};
