@@ -3,7 +3,7 @@
 //! The read model answers from memory. Before it is loaded, and for what it does not keep (events, whole values of fields
 //! with an index), two plans in SQL do. The *walk* goes along the index of the order asked for and tests each person; it is
 //! unbeatable when many match. The *candidates* plan starts from an index that singles people out (labels, attribute
-//! values, on PostgreSQL trigrams) and sorts what it finds; it wins when few match. A bounded walk is tried first: it answers the
+//! values) and sorts what it finds; it wins when few match. A bounded walk is tried first: it answers the
 //! common case at once and its cost is capped; only when it comes up short do the candidates have their turn. Nothing
 //! else builds a WHERE over profiles.
 
@@ -57,11 +57,8 @@ pub struct Found {
 }
 
 /// Rows tested by the first, bounded walk: a text is tested fast, a filter's conditions cost a probe each.
-const WALK_TEXT: i64 = 2_000;
+const WALK_TEXT: i64 = 20_000;
 const WALK_FILTER: i64 = 1_000;
-const WALK_SHORT: i64 = 20_000;
-/// Matches of a text from which walking is the better plan.
-const COMMON: i64 = 2_000;
 /// Most people shown first for a whole identity.
 const PINS: usize = 5;
 /// Pages made from memory before one is given whose people changed at that very moment.
@@ -281,42 +278,15 @@ async fn hits(tx: &mut Tx, question: &Question, pinned: &[ProfileId], limit: i64
     if unconditional {
         return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
     }
-    let long = |needle: &String| needle.chars().count() >= 3;
-    let indexed = tx.engine() == Engine::Postgres && question.query.words.iter().flat_map(|w| &w.needles).all(long);
-    let filtered = question.filter != Filter::EVERYONE;
-    let cap = match (filtered, indexed) {
-        (true, _) => WALK_FILTER,
-        (false, true) => WALK_TEXT,
-        // One or two characters: no index knows them, and almost everybody has them. Where they are rare, the table is
-        // read once, in its own order, which is many times faster than along an index.
-        (false, false) => WALK_SHORT,
-    };
+    // No index knows parts of texts. Where one is rare, the table is read once, in its own order, which is many times
+    // faster than along an index.
+    let cap = if question.filter == Filter::EVERYONE { WALK_TEXT } else { WALK_FILTER };
     let first: Vec<Hit> = tx.all(walk(tx.engine(), question, pinned, limit, Some(cap))).await?;
     if i64::try_from(first.len()).unwrap_or(0) >= limit {
         return Ok(first);
     }
-    if indexed && !filtered && is_common(tx, question).await? {
-        return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
-    }
     let source = source(tx, question).await?;
     tx.all(candidates(tx.engine(), question, pinned, limit, source)).await
-}
-
-/// Whether a text has so many matches that sorting them all would cost more than walking to the first few. Asked on
-/// PostgreSQL, whose trigram index counts them.
-async fn is_common(tx: &mut Tx, question: &Question) -> Result<bool, StoreError> {
-    // The trigram index answers, whatever the planner thinks of a LIMIT. Ends with the transaction.
-    tx.run(sql("SET LOCAL enable_seqscan = off")).await?;
-    tx.run(sql("SET LOCAL enable_indexscan = off")).await?;
-    let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
-    let predicate = predicate(&mut composer, question, &[]);
-    let text = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM profiles AS p WHERE p.workspace_id = $1 AND {predicate} LIMIT {COMMON}) AS n WHERE $1 = $1"
-    );
-    let row: Option<(i64,)> = tx.optional(Sql::composed(text, composer.args)).await?;
-    tx.run(sql("SET LOCAL enable_seqscan = on")).await?;
-    tx.run(sql("SET LOCAL enable_indexscan = on")).await?;
-    Ok(row.is_some_and(|(n,)| n >= COMMON))
 }
 
 struct Order {
@@ -373,11 +343,7 @@ fn predicate(composer: &mut Composer, question: &Question, pinned: &[ProfileId])
         let needles: Vec<String> = word
             .needles
             .iter()
-            .map(|needle| match composer.engine {
-                Engine::Sqlite => format!("instr(p.search_text, {}) > 0", composer.bind(needle.as_str())),
-                // LIKE is what the trigram index answers.
-                Engine::Postgres => format!("p.search_text LIKE {}", composer.bind(format!("%{}%", escape(needle)))),
-            })
+            .map(|needle| format!("{{position}}(p.search_text, {}) > 0", composer.bind(needle.as_str())))
             .collect();
         let _ = write!(text, " AND ({})", needles.join(" OR "));
     }
@@ -388,11 +354,6 @@ fn predicate(composer: &mut Composer, question: &Question, pinned: &[ProfileId])
         let _ = write!(text, " AND p.id <> {}", composer.bind(*id));
     }
     text
-}
-
-/// `%`, `_` and `\` are letters.
-fn escape(needle: &str) -> String {
-    needle.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 fn walk(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, cap: Option<i64>) -> Sql {
