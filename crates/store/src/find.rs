@@ -253,19 +253,19 @@ fn exact(engine: Engine, question: &Question) -> Sql {
     let list: Vec<String> = keys.into_iter().map(|key| composer.bind(key)).collect();
     let condition = composer.condition(&question.filter);
     let text = format!(
-        "SELECT p.id FROM profiles AS p
-         WHERE p.workspace_id = $1
-           AND p.id IN (
-               WITH RECURSIVE kinds (kind) AS (
-                   SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1
-                   UNION ALL
-                   SELECT (SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1 AND i.kind > k.kind)
-                   FROM kinds AS k WHERE k.kind IS NOT NULL
-               )
-               SELECT i.profile_id FROM kinds AS k CROSS JOIN profile_identities AS i
-               WHERE i.workspace_id = $1 AND i.kind = k.kind AND i.value IN ({})
-           )
-           AND {condition}
+        // The keys first, then their people: as a condition on people, SQLite would walk everyone in search of them.
+        "SELECT p.id
+         FROM (
+             WITH RECURSIVE kinds (kind) AS (
+                 SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1
+                 UNION ALL
+                 SELECT (SELECT min(i.kind) FROM profile_identities AS i WHERE i.workspace_id = $1 AND i.kind > k.kind)
+                 FROM kinds AS k WHERE k.kind IS NOT NULL
+             )
+             SELECT DISTINCT i.profile_id FROM kinds AS k CROSS JOIN profile_identities AS i
+             WHERE i.workspace_id = $1 AND i.kind = k.kind AND i.value IN ({})
+         ) AS f CROSS JOIN profiles AS p
+         WHERE p.workspace_id = $1 AND p.id = f.profile_id AND {condition}
          ORDER BY p.last_seen_at DESC, p.id LIMIT {PINS}",
         list.join(", ")
     );
@@ -340,11 +340,8 @@ fn after(composer: &mut Composer, question: &Question, order: &Order) -> String 
 fn predicate(composer: &mut Composer, question: &Question, pinned: &[ProfileId]) -> String {
     let mut text = String::from("(1 = 1)");
     for word in &question.query.words {
-        let needles: Vec<String> = word
-            .needles
-            .iter()
-            .map(|needle| format!("{{position}}(p.search_text, {}) > 0", composer.bind(needle.as_str())))
-            .collect();
+        let needles: Vec<String> =
+            word.needles.iter().map(|needle| format!("{{position}}(p.search_text, {}) > 0", composer.bind(needle.as_str()))).collect();
         let _ = write!(text, " AND ({})", needles.join(" OR "));
     }
     if question.filter != Filter::EVERYONE {

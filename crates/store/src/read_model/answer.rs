@@ -168,8 +168,14 @@ impl Model {
         match filter {
             Filter::All(parts) => {
                 let mut out = Bits::all(slots);
-                for part in parts {
+                // Parts of texts are looked for last, among those who are left.
+                let (texts, others): (Vec<_>, Vec<_>) = parts.iter().partition(|part| text_part(part).is_some());
+                for part in others {
                     out.and(&self.eval(part, now)?);
+                }
+                for (place, part) in texts.into_iter().filter_map(text_part) {
+                    out.and(self.present(place));
+                    out = self.texts.with_part(place, part, &out, slots);
                 }
                 Some(out)
             }
@@ -185,7 +191,10 @@ impl Model {
                 out.flip();
                 Some(out)
             }
-            Filter::Is(field, test) => self.condition(field, test, now),
+            Filter::Is(field, test) => match text_part(filter) {
+                Some((place, part)) => Some(self.texts.with_part(place, part, self.present(place), slots)),
+                None => self.condition(field, test, now),
+            },
             Filter::Event(_) => None,
         }
     }
@@ -194,10 +203,10 @@ impl Model {
         let slots = self.slots();
         match field {
             Field::Id => self.with_id(test),
-            Field::Email => self.in_text(Place::Email, &self.has_email, test),
-            Field::Phone => self.in_text(Place::Phone, &self.has_phone, test),
-            Field::ExternalId => self.in_text(Place::ExternalId, &self.has_external_id, test),
-            Field::Standard(Standard::Name) => self.in_text(Place::Name, &self.has_name, test),
+            Field::Email => presence(&self.has_email, test, slots),
+            Field::Phone => presence(&self.has_phone, test, slots),
+            Field::ExternalId => presence(&self.has_external_id, test, slots),
+            Field::Standard(Standard::Name) => presence(&self.has_name, test, slots),
             Field::Standard(Standard::AvatarUrl) => presence(&self.has_avatar, test, slots),
             Field::CreatedAt => Some(column::times(&self.created, None, test, now, slots)),
             Field::UpdatedAt => Some(column::times(&self.updated, None, test, now, slots)),
@@ -236,15 +245,13 @@ impl Model {
         }
     }
 
-    /// Fields that only have their place in the texts: whole values are left to the database's indexes.
-    fn in_text(&self, place: Place, present: &Bits, test: &Test) -> Option<Bits> {
-        let part = match test {
-            Test::Contains(needle) => Part::Anywhere(needle),
-            Test::StartsWith(needle) => Part::Start(needle),
-            Test::EndsWith(needle) => Part::End(needle),
-            _ => return presence(present, test, self.slots()),
-        };
-        Some(self.texts.with_part(place, part, present, self.slots()))
+    fn present(&self, place: Place) -> &Bits {
+        match place {
+            Place::Name => &self.has_name,
+            Place::Email => &self.has_email,
+            Place::Phone => &self.has_phone,
+            Place::ExternalId => &self.has_external_id,
+        }
     }
 
     fn in_set(&self, field: &Field, test: &Test) -> Option<Bits> {
@@ -288,6 +295,25 @@ impl Model {
     }
 }
 
+/// A condition on part of a field that has its place in the texts.
+fn text_part(filter: &Filter) -> Option<(Place, Part<'_>)> {
+    let Filter::Is(field, test) = filter else { return None };
+    let place = match field {
+        Field::Email => Place::Email,
+        Field::Phone => Place::Phone,
+        Field::ExternalId => Place::ExternalId,
+        Field::Standard(Standard::Name) => Place::Name,
+        _ => return None,
+    };
+    match test {
+        Test::Contains(needle) => Some((place, Part::Anywhere(needle))),
+        Test::StartsWith(needle) => Some((place, Part::Start(needle))),
+        Test::EndsWith(needle) => Some((place, Part::End(needle))),
+        _ => None,
+    }
+}
+
+/// Whole values of such fields are left to the database's indexes.
 fn presence(present: &Bits, test: &Test, slots: usize) -> Option<Bits> {
     let mut out = present.sized(slots);
     match test {

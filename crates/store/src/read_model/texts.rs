@@ -12,7 +12,7 @@ use people_domain::{
     text::fold,
 };
 
-use super::bits::{Bits, words};
+use super::bits::Bits;
 
 /// Bit rows: at about 70 different trigrams a person, a quarter of the bits of a row are set.
 const SLICES: usize = 256;
@@ -34,13 +34,39 @@ pub(super) struct Texts {
     chunks: Vec<Vec<u8>>,
     /// Chunk and offset of each slot's text; `NOWHERE` for none.
     starts: Vec<u32>,
-    slices: Vec<Vec<u64>>,
+    signatures: Vec<Block>,
     /// Bytes nobody refers to any more.
     garbage: usize,
     used: usize,
 }
 
 const NOWHERE: u32 = u32::MAX;
+
+/// Words of a full block: 65,536 slots.
+const BLOCK: usize = 1 << 10;
+
+/// The bit rows of a stretch of slots, one after the other in one piece of memory: rows that grew one by one would leave
+/// holes of every size behind.
+#[derive(Debug, Default)]
+struct Block {
+    /// Words of each row; doubles until the block is full.
+    width: usize,
+    rows: Vec<u64>,
+}
+
+impl Block {
+    fn widen(&mut self, width: usize) {
+        let mut rows = vec![0; SLICES * width];
+        for (old, new) in self.rows.chunks(self.width.max(1)).zip(rows.chunks_mut(width)) {
+            new[..old.len()].copy_from_slice(old);
+        }
+        *self = Self { width, rows };
+    }
+
+    fn row(&self, row: usize) -> &[u64] {
+        &self.rows[row * self.width..(row + 1) * self.width]
+    }
+}
 
 /// The text of a person. Lines that are part of an earlier one add nothing that could be found.
 pub(super) fn compose(profile: &Profile, definitions: &Definitions) -> Vec<u8> {
@@ -129,18 +155,16 @@ impl Texts {
             chunk.extend_from_slice(text);
             self.used += need;
         }
-        if self.slices.is_empty() {
-            self.slices = vec![Vec::new(); SLICES];
+        let (number, word, mask) = (slot as usize / 64 / BLOCK, slot as usize / 64 % BLOCK, 1_u64 << (slot % 64));
+        if number >= self.signatures.len() {
+            self.signatures.resize_with(number + 1, Block::default);
         }
-        let (word, mask) = (slot as usize / 64, 1_u64 << (slot % 64));
-        for slice in trigrams(text) {
-            let row = &mut self.slices[slice];
-            if word >= row.len() {
-                // In steps, so that the rows do not double at once.
-                row.reserve_exact(word + 1 - row.len() + 64);
-                row.resize(word + 1, 0);
-            }
-            row[word] |= mask;
+        let block = &mut self.signatures[number];
+        if word >= block.width {
+            block.widen(if number == 0 { (word + 1).next_power_of_two() } else { BLOCK });
+        }
+        for row in trigrams(text) {
+            block.rows[row * block.width + word] |= mask;
         }
         if self.garbage > 4 * CHUNK && self.garbage > self.used / 3 {
             self.compact();
@@ -181,15 +205,19 @@ impl Texts {
         let mut rows: Vec<usize> = trigrams(needle).collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut out = vec![if self.slices.is_empty() { 0 } else { u64::MAX }; words(slots)];
-        for row in rows {
-            if let Some(row) = self.slices.get(row) {
-                for (i, word) in out.iter_mut().enumerate() {
-                    *word &= row.get(i).copied().unwrap_or(0);
+        let mut out = Bits::all(slots);
+        for (number, words) in out.0.chunks_mut(BLOCK).enumerate() {
+            // Words no text has reached.
+            let known = self.signatures.get(number).map_or(0, |block| block.width).min(words.len());
+            words[known..].fill(0);
+            let Some(block) = self.signatures.get(number) else { continue };
+            for row in &rows {
+                for (word, bits) in words.iter_mut().zip(block.row(*row)) {
+                    *word &= bits;
                 }
             }
         }
-        Bits(out)
+        out
     }
 
     /// The folded value of a field that has its own place.
@@ -225,7 +253,7 @@ impl Texts {
     pub(super) fn bytes(&self) -> usize {
         self.chunks.iter().map(Vec::capacity).sum::<usize>()
             + self.starts.capacity() * 4
-            + self.slices.iter().map(|s| s.capacity() * 8).sum::<usize>()
+            + self.signatures.iter().map(|block| block.rows.capacity() * 8).sum::<usize>()
     }
 }
 
