@@ -9,6 +9,7 @@ mod citus;
 mod cli;
 mod document;
 mod erasures;
+mod events;
 mod febrl;
 mod find;
 mod hostile;

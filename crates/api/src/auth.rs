@@ -56,6 +56,7 @@ scopes! {
     ProfilesRead "profiles:read",
     ProfilesWrite "profiles:write",
     ProfilesDelete "profiles:delete",
+    EventsWrite "events:write",
     Config "config",
     Admin "admin",
 }

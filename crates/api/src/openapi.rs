@@ -42,6 +42,7 @@ use crate::{
     tags(
         (name = "profiles", description = "People: create, read, correct, find, export."),
         (name = "identities", description = "The keys a person is recognised by."),
+        (name = "events", description = "The timeline: what people did, and their sessions."),
         (name = "erasures", description = "Receipts of what was erased."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),

@@ -94,7 +94,7 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
+    use proptest::prelude::{Just, prop, prop_oneof, proptest};
 
     use super::{Keep, Side, merged};
     use crate::{
