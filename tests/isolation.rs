@@ -160,7 +160,8 @@ impl Ids {
 /// A refusal without what names this one request.
 fn bare(answer: &Answer) -> Value {
     let mut problem = answer.problem();
-    for member in ["request_id", "instance"] {
+    // The last three are there for tracking SDKs, on their routes.
+    for member in ["request_id", "instance", "success", "message", "error"] {
         problem.as_object_mut().map(|o| o.shift_remove(member));
     }
     redact(&problem)

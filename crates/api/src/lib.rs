@@ -26,5 +26,6 @@ pub mod properties;
 pub mod routes;
 pub mod sessions;
 pub mod telemetry;
+pub mod tracking;
 pub mod workspace;
 pub mod writes;

@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, erasures, events, operations, profiles, properties, sessions, workspace};
+use crate::{api_keys, erasures, events, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -30,6 +30,8 @@ pub fn all(config: &mut ServiceConfig) {
         .service(events::read::read_event)
         .service(sessions::session_events)
         .service(sessions::read_session)
+        // Tracking SDKs
+        .configure(tracking::routes)
         // Erasures
         .service(erasures::read_erasure)
         // Properties

@@ -41,10 +41,37 @@ pub fn is_route(path: &str) -> bool {
     path.strip_prefix("/v1/").is_some_and(|rest| PATHS.contains(&rest))
 }
 
-/// A message, or a batch of them, as the SDK writes it.
+/// A message, or a batch of them, as the SDK writes it. Members not listed are left alone.
 #[derive(Debug, ToSchema)]
-#[schema(value_type = Object)]
-pub struct TrackingMessage;
+#[schema(rename_all = "camelCase")]
+pub struct TrackingMessage {
+    /// Makes the message count once for its key.
+    pub message_id: Option<String>,
+    /// The `external_id`.
+    pub user_id: Option<String>,
+    /// The `anonymous_id`; this or `userId` is needed.
+    pub anonymous_id: Option<String>,
+    /// Of `track`: what happened.
+    pub event: Option<String>,
+    /// Of `page` and `screen`.
+    pub name: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub properties: Option<Value>,
+    /// Of `identify` and `group`.
+    #[schema(value_type = Option<Object>)]
+    pub traits: Option<Value>,
+    pub group_id: Option<String>,
+    /// Of `alias`.
+    pub previous_id: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub context: Option<Value>,
+    pub timestamp: Option<String>,
+    /// When it was sent, by the clock of `timestamp`.
+    pub sent_at: Option<String>,
+    /// Of `batch` and `import`: 1 to 2,500 messages, each with its `type`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub batch: Option<Vec<Value>>,
+}
 
 /// What the SDKs read of an answer, and what they leave alone.
 #[derive(Debug, Serialize, ToSchema)]
@@ -255,7 +282,7 @@ macro_rules! tracking {
                 security(("api_key" = ["events:write"]))
             )]
             #[post($path)]
-            pub async fn $name(app: Data<App>, request: HttpRequest, payload: Payload) -> ApiResult<HttpResponse> {
+            async fn $name(app: Data<App>, request: HttpRequest, payload: Payload) -> ApiResult<HttpResponse> {
                 take(&app, &request, payload, $kind).await
             }
         )+
