@@ -68,7 +68,8 @@ async fn an_event_makes_or_finds_its_person_and_shows_on_the_timeline(app: &App)
     let shown = app.get(&format!("/v1/events/{}", id(&first[0]))).await.ok();
     assert_eq!((&shown["properties"], &shown["channel"], &shown["message_id"]), (&event["properties"], &json!("web"), &json!("m1")));
     assert_eq!(shown["occurred_at"], "2026-01-01T00:00:00.000000Z");
-    let second = taken(app, json!([{"identities": by("anonymous_id", "a1"), "type": "page"}, {"profile_id": profile, "type": "call"}])).await;
+    let second =
+        taken(app, json!([{"identities": by("anonymous_id", "a1"), "type": "page"}, {"profile_id": profile, "type": "call"}])).await;
     assert!(second.iter().all(|r| r["profile_id"] == profile.as_str()), "{second:?}");
     let line = timeline(app, &profile, "").await;
     let mut kinds = types(&line);
@@ -140,10 +141,13 @@ async fn what_is_wrong_with_an_event_spoils_no_other(app: &App) {
 
 async fn a_person_seen_moves_up_and_has_channels(app: &App) {
     let person = app.person(ada()).await;
-    taken(app, json!([
-        {"profile_id": id(&person), "type": "page", "channel": "web", "occurred_at": at(100)},
-        {"profile_id": id(&person), "type": "message", "channel": "whatsapp", "occurred_at": at(50)}
-    ]))
+    taken(
+        app,
+        json!([
+            {"profile_id": id(&person), "type": "page", "channel": "web", "occurred_at": at(100)},
+            {"profile_id": id(&person), "type": "message", "channel": "whatsapp", "occurred_at": at(50)}
+        ]),
+    )
     .await;
     let seen = app.read(id(&person)).await;
     assert_eq!((&seen["last_seen_at"], &seen["last_channel"]), (&json!("2026-01-01T00:01:40.000000Z"), &json!("web")));
@@ -169,10 +173,13 @@ async fn the_senders_clock_is_corrected(app: &App) {
 }
 
 async fn an_anonymous_person_joins_the_identified_one(app: &App) {
-    let anonymous = taken(app, json!([
-        {"identities": by("anonymous_id", "a1"), "type": "page", "channel": "web", "occurred_at": at(0)},
-        {"identities": by("anonymous_id", "a1"), "type": "page", "channel": "web", "occurred_at": at(60)}
-    ]))
+    let anonymous = taken(
+        app,
+        json!([
+            {"identities": by("anonymous_id", "a1"), "type": "page", "channel": "web", "occurred_at": at(0)},
+            {"identities": by("anonymous_id", "a1"), "type": "page", "channel": "web", "occurred_at": at(60)}
+        ]),
+    )
     .await;
     let ada = app.person(ada()).await;
     taken(app, json!([{"profile_id": id(&ada), "type": "page", "channel": "web", "occurred_at": at(120)}])).await;
@@ -238,7 +245,11 @@ async fn identified_people_never_merge_by_themselves(app: &App) {
     assert_eq!(line.len(), 1);
     assert_eq!(line[0]["properties"]["fields"], json!(["identities.email"]));
     // A shared device: the key stays with whom it belongs to.
-    taken(app, json!([{"identities": [{"kind": "external_id", "value": "u1"}, {"kind": "anonymous_id", "value": "tablet"}], "type": "page"}])).await;
+    taken(
+        app,
+        json!([{"identities": [{"kind": "external_id", "value": "u1"}, {"kind": "anonymous_id", "value": "tablet"}], "type": "page"}]),
+    )
+    .await;
     let keys = json!([{"kind": "external_id", "value": "u9"}, {"kind": "anonymous_id", "value": "tablet"}]);
     let results = taken(app, json!([{"identities": keys, "type": "page"}])).await;
     assert!(results[0]["profile_id"] != ada["id"] && results[0]["refused"][0]["code"] == "shared_device", "{results:?}");
@@ -307,8 +318,10 @@ async fn sessions_follow_from_events_in_any_order(app: &App) {
 }
 
 async fn a_session_named_by_its_sender_is_one(app: &App) {
-    let event = |seconds: i64, properties: Value| json!({"identities": by("external_id", "u1"), "type": "page", "channel": "web", "occurred_at": at(seconds),
-        "session": {"id": "visit-1", "properties": properties}});
+    let event = |seconds: i64, properties: Value| {
+        json!({"identities": by("external_id", "u1"), "type": "page", "channel": "web", "occurred_at": at(seconds),
+        "session": {"id": "visit-1", "properties": properties}})
+    };
     let results = taken(app, json!([event(0, json!({"landing": "/spring"})), event(90_000, json!({"exit": "/cart"}))])).await;
     let profile = results[0]["profile_id"].as_str().expect("an id");
     taken(app, json!([event(50, json!({}))])).await;

@@ -38,7 +38,12 @@ fn failed(answer: &Answer, status: u16, code: &str) {
 }
 
 async fn a_visitor_is_followed_from_the_first_page_to_the_purchase(app: &App) {
-    page(app, "/v1/page", json!({"anonymousId": "a1", "name": "Pricing", "properties": {"path": "/pricing"}, "context": {"sessionId": 17}})).await;
+    page(
+        app,
+        "/v1/page",
+        json!({"anonymousId": "a1", "name": "Pricing", "properties": {"path": "/pricing"}, "context": {"sessionId": 17}}),
+    )
+    .await;
     page(app, "/v1/track", json!({"anonymousId": "a1", "event": "clicked", "context": {"sessionId": 17}})).await;
     page(
         app,
@@ -59,7 +64,8 @@ async fn a_visitor_is_followed_from_the_first_page_to_the_purchase(app: &App) {
     assert_eq!(ada["channels"], json!(["app", "web"]));
     assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 1}));
     let line = app.get(&format!("/v1/profiles/{}/timeline", id(&ada))).await.ok();
-    let mut kinds: Vec<&str> = list(&line, "data").iter().filter_map(|e| e["type"].as_str()).filter(|t| !t.starts_with("system.")).collect();
+    let mut kinds: Vec<&str> =
+        list(&line, "data").iter().filter_map(|e| e["type"].as_str()).filter(|t| !t.starts_with("system.")).collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["alias", "clicked", "group", "identify", "page", "page", "screen"]);
     let sessions = app.get(&format!("/v1/profiles/{}/sessions", id(&ada))).await.ok();
@@ -166,7 +172,12 @@ async fn errors_have_what_each_client_reads(app: &App) {
 }
 
 async fn a_browser_reads_the_answers(app: &App) {
-    let asked = app.call(Method::OPTIONS, "/v1/t").no_key().header("origin", "https://shop.example").header("access-control-request-method", "POST").await;
+    let asked = app
+        .call(Method::OPTIONS, "/v1/t")
+        .no_key()
+        .header("origin", "https://shop.example")
+        .header("access-control-request-method", "POST")
+        .await;
     assert_eq!((asked.status, asked.header("access-control-allow-origin")), (204, Some("*")), "{asked}");
     assert!(asked.header("access-control-allow-headers").is_some_and(|names| names.contains("authorization")));
     for answer in [

@@ -167,16 +167,14 @@ struct Recognised(Result<(Arc<ApiKey>, SecretString), Problem>);
 /// Recognises the caller of every request below `/v1`, before anything else of it is read.
 pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if request.path().starts_with("/v1") {
-        let presented = request
-            .headers()
-            .get("Authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .and_then(|(scheme, key)| match scheme.to_ascii_lowercase().as_str() {
-                "bearer" => Some(key.trim().to_owned()),
-                "basic" if crate::tracking::is_route(request.path()) => user_name(key.trim()),
-                _ => None,
-            });
+        let presented =
+            request.headers().get("Authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')).and_then(
+                |(scheme, key)| match scheme.to_ascii_lowercase().as_str() {
+                    "bearer" => Some(key.trim().to_owned()),
+                    "basic" if crate::tracking::is_route(request.path()) => user_name(key.trim()),
+                    _ => None,
+                },
+            );
         let app = request.app_data::<Data<App>>().cloned();
         let recognised = match (presented, app) {
             (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => {

@@ -132,7 +132,10 @@ mod tests {
         assert_eq!((one.created_at, one.last_seen_at), (at(1), Some(at(9))));
         assert_eq!(one.email.as_deref(), Some("a@example.com"), "the primary's key stays primary");
         assert_eq!(one.identities.len(), 2, "and no key is lost");
-        assert_eq!((one.labels.as_slice(), one.merged_from.as_slice()), (["trial".to_owned(), "vip".to_owned()].as_slice(), [b.id].as_slice()));
+        assert_eq!(
+            (one.labels.as_slice(), one.merged_from.as_slice()),
+            (["trial".to_owned(), "vip".to_owned()].as_slice(), [b.id].as_slice())
+        );
         let keep = Keep::from([(Standard::Company.as_str().to_owned(), Side::Secondary)]);
         assert_eq!(merged(&a, &b, &keep).company.as_deref(), Some("Navy"));
     }

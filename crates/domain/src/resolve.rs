@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_shared_device_stays_with_whom_it_belongs_to() {
-        let people = [person(1, &[("external_id", "u1"), ("anonymous_id", "a1")]), person(2, &[("email", "x@example.com"), ("anonymous_id", "a2")])];
+        let people =
+            [person(1, &[("external_id", "u1"), ("anonymous_id", "a1")]), person(2, &[("email", "x@example.com"), ("anonymous_id", "a2")])];
         assert_eq!(
             ask(&people, &[("external_id", "u2"), ("anonymous_id", "a1")]),
             (None, vec![], vec!["u2".into()], vec!["a1 shared_device".into()])

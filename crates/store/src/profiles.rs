@@ -109,7 +109,9 @@ impl Store {
         let found: Option<(Uuid,)> = self
             .pools
             .one(
-                sql("SELECT survivor_profile_id FROM profile_redirects WHERE workspace_id = $1 AND profile_id = $2").bind(workspace).bind(id),
+                sql("SELECT survivor_profile_id FROM profile_redirects WHERE workspace_id = $1 AND profile_id = $2")
+                    .bind(workspace)
+                    .bind(id),
             )
             .await?;
         Ok(found.map(|(id,)| ProfileId(id)))

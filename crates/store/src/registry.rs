@@ -54,7 +54,11 @@ pub struct Move {
 macro_rules! repoint {
     ($name:literal) => {
         concat!(
-            "UPDATE ", $name, " SET profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = ", $name, ".profile_id)
+            "UPDATE ",
+            $name,
+            " SET profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = ",
+            $name,
+            ".profile_id)
              WHERE workspace_id = $1 AND profile_id IN (SELECT from_id FROM {rows} AS r)"
         )
     };
@@ -71,8 +75,16 @@ macro_rules! leave {
 macro_rules! unite {
     ($name:literal, $columns:literal, $copied:literal) => {
         concat!(
-            "INSERT INTO ", $name, " (workspace_id, profile_id, ", $columns, ")
-             SELECT m.workspace_id, r.to_id, ", $copied, " FROM {rows} AS r CROSS JOIN ", $name, " AS m
+            "INSERT INTO ",
+            $name,
+            " (workspace_id, profile_id, ",
+            $columns,
+            ")
+             SELECT m.workspace_id, r.to_id, ",
+            $copied,
+            " FROM {rows} AS r CROSS JOIN ",
+            $name,
+            " AS m
              WHERE m.workspace_id = $1 AND m.profile_id = r.from_id ON CONFLICT DO NOTHING"
         )
     };
@@ -96,11 +108,7 @@ pub const MOVES: &[Move] = &[
     Move {
         name: "profile_labels",
         statements: &[
-            unite!(
-                "profile_labels",
-                "label, source, rule_id, actor, created_at",
-                "m.label, m.source, m.rule_id, m.actor, m.created_at"
-            ),
+            unite!("profile_labels", "label, source, rule_id, actor, created_at", "m.label, m.source, m.rule_id, m.actor, m.created_at"),
             leave!("profile_labels"),
         ],
     },
@@ -108,16 +116,10 @@ pub const MOVES: &[Move] = &[
         name: "profile_segments",
         statements: &[unite!("profile_segments", "segment_id, entered_at", "m.segment_id, m.entered_at"), leave!("profile_segments")],
     },
-    Move {
-        name: "profile_channels",
-        statements: &[unite!("profile_channels", "channel", "m.channel"), leave!("profile_channels")],
-    },
+    Move { name: "profile_channels", statements: &[unite!("profile_channels", "channel", "m.channel"), leave!("profile_channels")] },
     Move { name: "profile_identities", statements: &[repoint!("profile_identities")] },
     Move { name: "profile_documents", statements: &[leave!("profile_documents")] },
-    Move {
-        name: "idempotency_profiles",
-        statements: &[unite!("idempotency_profiles", "key", "m.key"), leave!("idempotency_profiles")],
-    },
+    Move { name: "idempotency_profiles", statements: &[unite!("idempotency_profiles", "key", "m.key"), leave!("idempotency_profiles")] },
 ];
 
 /// Only in SQLite, where PostgreSQL has `profiles.comparables`.

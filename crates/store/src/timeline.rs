@@ -106,7 +106,8 @@ struct StoredEntry {
     version: i64,
 }
 
-const EVENT: &str = "SELECT e.id, e.profile_id, e.occurred_at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
+const EVENT: &str =
+    "SELECT e.id, e.profile_id, e.occurred_at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
     e.message_id, e.received_at, e.refused{as_text} AS refused FROM events AS e";
 
 /// Puts a condition and its value to a statement.

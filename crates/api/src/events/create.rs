@@ -5,7 +5,10 @@ use people_domain::{
     Issue, Timestamp,
     consent::parse_channel,
     directory::{Command, Outcome},
-    event::{self, Event, Incoming, MAX_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, MAX_TYPE_BYTES, MessageKey, RefusedKey, SessionRef, Trust, Whose},
+    event::{
+        self, Event, Incoming, MAX_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, MAX_TYPE_BYTES, MessageKey, RefusedKey, SessionRef, Trust,
+        Whose,
+    },
     id::ProfileId,
     identity::NewIdentity,
     refusal::Issues,
@@ -172,7 +175,12 @@ fn keys(bodies: &[IdentityBody], country: Option<&str>, refused: &mut Vec<Refuse
             Ok(new) => keys.push(new),
             Err(issue) => {
                 let value = body.value.chars().take(100).collect();
-                refused.push(RefusedKey { kind: body.kind.chars().take(32).collect(), value, code: issue.code.to_owned(), profile_id: None });
+                refused.push(RefusedKey {
+                    kind: body.kind.chars().take(32).collect(),
+                    value,
+                    code: issue.code.to_owned(),
+                    profile_id: None,
+                });
                 wrong.push(issue);
             }
         }

@@ -42,7 +42,7 @@ pub struct EntryView {
     pub at: String,
     /// `key:<id>` of the API key.
     pub actor: String,
-    /// `created`, `updated`, `upserted`, `identity_added` or `identity_removed`.
+    /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused` or `merged`.
     pub action: String,
     pub source: String,
     /// The version it made.

@@ -51,10 +51,8 @@ pub(crate) fn position(read: Option<Position>) -> Option<(Timestamp, RecordId)> 
 }
 
 fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
-    text.map(|text| {
-        Timestamp::parse(text).ok_or_else(|| Problem::query(name, "expected an RFC 3339 time such as 2026-01-31T08:00:00Z"))
-    })
-    .transpose()
+    text.map(|text| Timestamp::parse(text).ok_or_else(|| Problem::query(name, "expected an RFC 3339 time such as 2026-01-31T08:00:00Z")))
+        .transpose()
 }
 
 /// A page as it is answered; `rows` holds one more than `limit` when there is a next one.
@@ -100,9 +98,10 @@ pub async fn profile_timeline(
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
     let limit = super::list::limit(params.limit)?;
-    let session = params.session_id.as_deref().map(|text| {
-        uuid::Uuid::try_parse(text).map(RecordId).map_err(|_| Problem::query("session_id", "expected the id of a session"))
-    });
+    let session = params
+        .session_id
+        .as_deref()
+        .map(|text| uuid::Uuid::try_parse(text).map(RecordId).map_err(|_| Problem::query("session_id", "expected the id of a session")));
     let mut span = Span {
         kind: params.kind,
         channel: params.channel,

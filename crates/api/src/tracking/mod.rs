@@ -32,9 +32,7 @@ use crate::{
     profiles::{body::MANY, country},
 };
 
-const PATHS: &[&str] = &[
-    "identify", "track", "page", "screen", "group", "alias", "batch", "import", "i", "t", "p", "s", "g", "a", "b",
-];
+const PATHS: &[&str] = &["identify", "track", "page", "screen", "group", "alias", "batch", "import", "i", "t", "p", "s", "g", "a", "b"];
 
 /// Whether a path is one of these routes, whose answers any web page may read.
 pub fn is_route(path: &str) -> bool {

@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
-    Timestamp,
-    clock,
+    Timestamp, clock,
     event::{Known, MessageKey, Occurrence},
     id::{ProfileId, RecordId, WorkspaceId},
     session::{self, Session, Visit},
@@ -224,7 +223,13 @@ pub(super) async fn events(
 }
 
 /// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included.
-async fn near(tx: &mut Tx, workspace: WorkspaceId, visits: &[Visit], moved: Vec<Session>, gap: clock::Span) -> Result<Vec<Session>, StoreError> {
+async fn near(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    visits: &[Visit],
+    moved: Vec<Session>,
+    gap: clock::Span,
+) -> Result<Vec<Session>, StoreError> {
     type Window = (Timestamp, Timestamp);
     let mut windows: BTreeMap<(ProfileId, &str), Vec<Window>> = BTreeMap::new();
     let mut named: BTreeSet<(ProfileId, &str)> = BTreeSet::new();
