@@ -40,11 +40,14 @@ pub(super) fn survivors(merges: &[Merge]) -> BTreeMap<ProfileId, ProfileId> {
         .collect()
 }
 
+/// A person before and after.
+type State = (ProfileId, Option<Arc<Profile>>, Option<Arc<Profile>>);
+
 /// States that make the ordinary saving write each row once: the merged as they last were, but for keys the survivor
 /// has given up since; and the survivors as if they had had everything that moves to them.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    states: Vec<(ProfileId, Option<Arc<Profile>>, Option<Arc<Profile>>)>,
+    states: Vec<State>,
 }
 
 impl Staged {
