@@ -169,8 +169,11 @@ async fn take(app: &App, request: &HttpRequest, payload: Payload, kind: Option<&
     respond(app, &caller, messages, kind.is_some()).await
 }
 
+/// A message, with its kind where the path says it.
+type Message = (Option<&'static str>, Map<String, Value>);
+
 /// The messages of a batch, each with the defaults of the batch under its own.
-fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<(Option<&'static str>, Map<String, Value>)>> {
+fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
     let Some(Value::Array(items)) = body.remove("batch") else {
         return Err(invalid("invalid_batch", "Expected a `batch` of messages."));
     };
@@ -198,12 +201,7 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<(Option<&'static str>, 
         .collect())
 }
 
-async fn respond(
-    app: &App,
-    caller: &Caller<EventsWrite>,
-    messages: Vec<(Option<&'static str>, Map<String, Value>)>,
-    alone: bool,
-) -> ApiResult<HttpResponse> {
+async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>, alone: bool) -> ApiResult<HttpResponse> {
     let (now, source) = (app.store.now(), caller.key.id.to_string());
     let country = country(&app.store, caller.workspace()).await?;
     let setting = Setting { source: &source, trust: trust(&caller.key), country: country.as_deref(), received_at: now, sent_at: None };
