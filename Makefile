@@ -1,7 +1,7 @@
 # One command for each thing a person wants to do. `make help` lists them.
 # A newcomer needs Rust and a C compiler; PostgreSQL is found, installed or skipped with a word (see tests/with-postgres).
 .POSIX:
-.PHONY: help run demo test lint openapi bench check-domain clean
+.PHONY: help run demo test sdk-test lint openapi bench check-domain clean
 
 CARGO ?= cargo
 # Profiles that `make bench` loads; 1000000 takes about half an hour for both engines.
@@ -21,6 +21,10 @@ demo: ## load 1,000 real records into a server of its own, and look around in it
 test: ## everything that must hold, on both engines
 	$(CARGO) build -p people-api
 	tests/with-postgres $(CARGO) test --workspace
+
+sdk-test: ## the public tracking SDKs, from their registries, against a running server (python3, node)
+	$(CARGO) build -p people-api
+	tests/sdk/run
 
 lint: check-domain ## formatting, clippy, documentation, purity of the domain
 	$(CARGO) fmt --all -- --check

@@ -93,6 +93,8 @@ struct Ids {
     property: String,
     api_key: String,
     erasure: String,
+    event: String,
+    session: String,
 }
 
 impl Ids {
@@ -102,7 +104,12 @@ impl Ids {
         let key = app.post("/v1/api-keys").json(json!({"name": "walked", "scopes": ["profiles:read"]})).await.created();
         let gone = app.person(json!({"external_id": "gone"})).await;
         let erasure = app.delete(&format!("/v1/profiles/{}", id(&gone))).await.ok();
+        let event = json!({"profile_id": profile["id"], "type": "walked", "channel": "web"});
+        let event = app.post("/v1/events").json(json!({"events": [event]})).await.ok()["results"][0].clone();
+        let event = app.get(&format!("/v1/events/{}", id(&event))).await.ok();
         Self {
+            event: id(&event).to_owned(),
+            session: event["session_id"].as_str().expect("the event has a session").to_owned(),
             profile: id(&profile).to_owned(),
             identity: ("external_id".to_owned(), "crm-17".to_owned()),
             property: property.to_owned(),
@@ -119,6 +126,8 @@ impl Ids {
             property: "nobodys_property".to_owned(),
             api_key: nothing(),
             erasure: nothing(),
+            event: nothing(),
+            session: nothing(),
         }
     }
 
@@ -139,6 +148,8 @@ impl Ids {
                 ("properties", "key") => &self.property,
                 ("api-keys", "id") => &self.api_key,
                 ("erasures", "id") => &self.erasure,
+                ("events", "id") => &self.event,
+                ("sessions", "id") => &self.session,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }
@@ -149,7 +160,8 @@ impl Ids {
 /// A refusal without what names this one request.
 fn bare(answer: &Answer) -> Value {
     let mut problem = answer.problem();
-    for member in ["request_id", "instance"] {
+    // The last three are there for tracking SDKs, on their routes.
+    for member in ["request_id", "instance", "success", "message", "error"] {
         problem.as_object_mut().map(|o| o.shift_remove(member));
     }
     redact(&problem)

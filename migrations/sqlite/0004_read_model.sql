@@ -19,6 +19,8 @@ CREATE TABLE profile_history_with_rows (
     fields TEXT NOT NULL,
     -- JSON list of {field, old, new}.
     changes TEXT NOT NULL,
+    -- Whose entry it was before a merge; NULL: the profile's own.
+    origin_profile_id BLOB,
     PRIMARY KEY (workspace_id, profile_id, id),
     FOREIGN KEY (workspace_id, profile_id) REFERENCES profiles (workspace_id, id)
 ) STRICT;

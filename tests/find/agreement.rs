@@ -290,7 +290,7 @@ async fn insert_events(app: &App, people: &[(Profile, Vec<Event>)]) {
             let id = uuid::Uuid::from_u128(u128::try_from(n).unwrap_or(0) + 1);
             let workspace: uuid::Uuid = app.workspace_id.parse().expect("an id");
             let properties = Value::Object(event.properties.clone()).to_string();
-            let text = "INSERT INTO events (workspace_id, profile_id, occurred_at, id, type, channel, properties) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            let text = "INSERT INTO events (workspace_id, profile_id, occurred_at, id, type, channel, properties, received_at, origin_profile_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $3, $2)";
             if app.engine == Engine::Sqlite {
                 let query = sqlx::query(text).bind(workspace).bind(profile.id.0).bind(event.occurred_at.micros()).bind(id);
                 query

@@ -20,6 +20,7 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
+use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
 use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
 use people_store::{ApiKey, Idempotency, Store};
@@ -56,6 +57,7 @@ scopes! {
     ProfilesRead "profiles:read",
     ProfilesWrite "profiles:write",
     ProfilesDelete "profiles:delete",
+    EventsWrite "events:write",
     Config "config",
     Admin "admin",
 }
@@ -165,13 +167,14 @@ struct Recognised(Result<(Arc<ApiKey>, SecretString), Problem>);
 /// Recognises the caller of every request below `/v1`, before anything else of it is read.
 pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if request.path().starts_with("/v1") {
-        let presented = request
-            .headers()
-            .get("Authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim().to_owned());
+        let presented =
+            request.headers().get("Authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')).and_then(
+                |(scheme, key)| match scheme.to_ascii_lowercase().as_str() {
+                    "bearer" => Some(key.trim().to_owned()),
+                    "basic" if crate::tracking::is_route(request.path()) => user_name(key.trim()),
+                    _ => None,
+                },
+            );
         let app = request.app_data::<Data<App>>().cloned();
         let recognised = match (presented, app) {
             (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => {
@@ -182,6 +185,23 @@ pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) ->
         request.extensions_mut().insert(Recognised(recognised));
     }
     next.call(request).await
+}
+
+/// The user name of Basic authentication (RFC 7617), where tracking SDKs put the write key; the colon may be missing.
+fn user_name(credentials: &str) -> Option<String> {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(credentials).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    Some(text.split_once(':').map_or(text.as_str(), |(name, _)| name).to_owned())
+}
+
+/// The caller by a key found elsewhere than in the head of the request.
+pub async fn by_key<S: Scope>(app: &App, request: &HttpRequest, key: &str) -> Result<Caller<S>, Problem> {
+    if key.is_empty() || key.len() > 512 {
+        return Err(unauthorized());
+    }
+    let found = app.doorkeeper.recognise(&app.store, key).await?;
+    request.extensions_mut().insert(Recognised(Ok((found, SecretString::from(key)))));
+    caller(request)
 }
 
 /// The caller of a request, holding the scope `S`.
@@ -225,7 +245,8 @@ impl<S: Scope> FromRequest for Caller<S> {
     }
 }
 
-fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
+/// The caller as the head of the request tells.
+pub fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
     let recognised = request.extensions().get::<Recognised>().cloned();
     let (key, presented) = recognised.map_or_else(|| Err(unauthorized()), |r| r.0)?;
     if !key.scopes.iter().any(|scope| scope == S::NAME) {

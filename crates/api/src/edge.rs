@@ -9,8 +9,11 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
-        header::{HeaderName, HeaderValue},
+        Method, StatusCode,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+            ACCESS_CONTROL_MAX_AGE, HeaderName, HeaderValue,
+        },
     },
     middleware::Next,
 };
@@ -50,8 +53,12 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
     );
     let instance = request.path().to_owned();
     let refused = head_limits(&request);
+    // Any web page may send to the tracking routes: its key says whose page it is, no cookie does.
+    let any_page = crate::tracking::is_route(&instance);
+    let preflight = any_page && request.method() == Method::OPTIONS;
     let answered = match refused {
         Some(problem) => Ok(request.into_response(problem.respond(Some(&instance), Some(&id)))),
+        None if preflight => Ok(request.into_response(HttpResponse::NoContent().finish())),
         None => next.call(request).instrument(span.clone()).await.map(|response| complete(response, &instance, &id)),
     };
     let mut response = match answered {
@@ -68,6 +75,17 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
     tracing::info!(parent: &span, "answered");
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    if any_page {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after, x-ratelimit-reset"));
+        if preflight {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+            // Authorization is not covered by the star (Fetch standard, CORS-preflight).
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, authorization, content-type, content-encoding"));
+            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        }
     }
     Ok(response)
 }

@@ -109,7 +109,8 @@ fn is_json(headers: &HeaderMap, media: &[&str]) -> ApiResult<()> {
     }
 }
 
-async fn read_all(headers: &HeaderMap, mut payload: Payload, limit: usize) -> ApiResult<Vec<u8>> {
+/// Reads a body of at most `limit` bytes.
+pub async fn read_all(headers: &HeaderMap, mut payload: Payload, limit: usize) -> ApiResult<Vec<u8>> {
     let too_large = || Problem::new(Kind::BodyTooLarge, format!("A body here has at most {limit} bytes; send less at a time."));
     let announced = headers.get("Content-Length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {

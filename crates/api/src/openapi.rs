@@ -42,6 +42,8 @@ use crate::{
     tags(
         (name = "profiles", description = "People: create, read, correct, find, export."),
         (name = "identities", description = "The keys a person is recognised by."),
+        (name = "events", description = "The timeline: what people did, and their sessions."),
+        (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "erasures", description = "Receipts of what was erased."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),
@@ -135,7 +137,8 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
     if path.contains('{') {
         kinds.push(Kind::NotFound);
     }
-    if operation.request_body.is_some() {
+    // Tracking SDKs send whatever else fails again, so their messages fail with 400.
+    if operation.request_body.is_some() && !crate::tracking::is_route(path) {
         kinds.extend([Kind::MalformedJson, Kind::BodyTooLarge, Kind::UnsupportedMediaType, Kind::ValidationFailed, Kind::RequestTimeout]);
     }
     if *method == HttpMethod::Post && !public {

@@ -41,6 +41,7 @@ kinds! {
     InvalidHeader "invalid_header" 400 "A header cannot be used",
     InvalidCursor "invalid_cursor" 400 "The cursor is not one of ours",
     CursorMismatch "cursor_mismatch" 400 "The cursor belongs to another query",
+    InvalidMessage "invalid_message" 400 "The message cannot be used",
     BadRequest "bad_request" 400 "The request cannot be understood",
     Unauthorized "unauthorized" 401 "A valid API key is needed",
     MissingScope "missing_scope" 403 "The API key lacks a scope",
@@ -220,7 +221,18 @@ impl Problem {
         if self.kind == Kind::Unauthorized {
             response.insert_header(("WWW-Authenticate", "Bearer"));
         }
-        let body = serde_json::to_string(&self.view(instance, request_id)).unwrap_or_default();
+        let mut body = serde_json::to_value(self.view(instance, request_id)).unwrap_or_default();
+        // Tracking SDKs read these three, each another one; some fail when one is missing.
+        if let Some(members) = body.as_object_mut().filter(|_| instance.is_some_and(crate::tracking::is_route)) {
+            let code = self.errors.first().map_or(self.kind.code(), |issue| issue.code);
+            members.insert("success".to_owned(), false.into());
+            members.insert("message".to_owned(), self.detail.as_str().into());
+            members.insert("error".to_owned(), self.detail.as_str().into());
+            if self.kind == Kind::InvalidMessage {
+                members.insert("code".to_owned(), code.into());
+            }
+        }
+        let body = body.to_string();
         response.insert_header(("Cache-Control", "no-store")).content_type("application/problem+json").body(body)
     }
 }

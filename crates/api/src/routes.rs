@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, erasures, operations, profiles, properties, workspace};
+use crate::{api_keys, erasures, events, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -23,6 +23,15 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::identities::add_identity)
         .service(profiles::identities::remove_identity)
         .service(profiles::history::profile_history)
+        .service(profiles::timeline::profile_timeline)
+        .service(profiles::sessions::profile_sessions)
+        // Timeline
+        .service(events::create::create_events)
+        .service(events::read::read_event)
+        .service(sessions::session_events)
+        .service(sessions::read_session)
+        // Tracking SDKs
+        .configure(tracking::routes)
         // Erasures
         .service(erasures::read_erasure)
         // Properties

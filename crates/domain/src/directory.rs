@@ -5,6 +5,8 @@
 //! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
+mod track;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -15,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::{
     Code, Refusal, Timestamp,
     consent::{self, Decision},
+    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Whose},
     history::{self, Change},
     id::{IdSource, ProfileId, RecordId},
     identity::{self, IdentityKey, IdentityKind, NewIdentity},
@@ -82,6 +85,7 @@ pub enum Command {
     AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
     RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
     Erase { id: ProfileId, if_match: Option<Vec<u64>> },
+    Track(Box<Incoming>),
 }
 
 /// What must be loaded before commands can be decided.
@@ -90,6 +94,8 @@ pub struct Needs {
     /// Every spelling of every key mentioned, for their owners.
     pub keys: BTreeSet<IdentityKey>,
     pub profiles: BTreeSet<ProfileId>,
+    /// Messages that may have arrived before.
+    pub messages: BTreeSet<MessageKey>,
 }
 
 impl Command {
@@ -100,10 +106,19 @@ impl Command {
             Self::Create(draft) | Self::Upsert(draft, _) => draft.primaries.iter().chain(&draft.identities).for_each(keys),
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
+            Self::Track(incoming) => match &incoming.whose {
+                Whose::Keys(new) => new.iter().for_each(keys),
+                Whose::Profile(id) => {
+                    needs.profiles.insert(*id);
+                }
+            },
             Self::RemoveIdentity { .. } | Self::Erase { .. } => {}
         }
         if let Self::Update { id, .. } | Self::AddIdentity { id, .. } | Self::RemoveIdentity { id, .. } | Self::Erase { id, .. } = self {
             needs.profiles.insert(*id);
+        }
+        if let Self::Track(incoming) = self {
+            needs.messages.extend(incoming.message.clone());
         }
     }
 }
@@ -112,6 +127,8 @@ impl Command {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     Live(Arc<Profile>),
+    /// Merged into another, who answers from then on.
+    Merged(ProfileId),
     Erased,
 }
 
@@ -123,6 +140,14 @@ pub enum Action {
     Upserted,
     IdentityAdded,
     IdentityRemoved,
+    /// A message named a key of another identified person; nothing of the profile changed.
+    IdentityRefused,
+    /// An event arrived: only when and where the person was last seen.
+    Seen,
+    /// Another was merged into this one.
+    Merged,
+    /// Was merged into another, and is no more.
+    MergedInto,
     Erased,
 }
 
@@ -134,6 +159,10 @@ impl Action {
             Self::Upserted => "upserted",
             Self::IdentityAdded => "identity_added",
             Self::IdentityRemoved => "identity_removed",
+            Self::IdentityRefused => "identity_refused",
+            Self::Seen => "seen",
+            Self::Merged => "merged",
+            Self::MergedInto => "merged_into",
             Self::Erased => "erased",
         }
     }
@@ -175,19 +204,38 @@ pub enum Outcome {
         erasure_id: RecordId,
         at: Timestamp,
     },
+    /// The same for a message that had arrived before.
+    Tracked {
+        event_id: RecordId,
+        profile_id: ProfileId,
+        refused: Vec<RefusedKey>,
+    },
+}
+
+/// Two people who became one, as it is recorded.
+#[derive(Clone, Debug)]
+pub struct Merge {
+    pub id: RecordId,
+    /// As they were before.
+    pub primary: Arc<Profile>,
+    pub secondary: Arc<Profile>,
+    pub cause: Arc<Cause>,
+    pub at: Timestamp,
+    /// By the rules of resolution, or because somebody asked.
+    pub automatic: bool,
 }
 
 impl Outcome {
     pub fn profile(&self) -> Option<&Arc<Profile>> {
         match self {
             Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => Some(profile),
-            Self::Erased { .. } => None,
+            Self::Erased { .. } | Self::Tracked { .. } => None,
         }
     }
 
     pub fn profile_id(&self) -> ProfileId {
         match self {
-            Self::Erased { profile_id, .. } => *profile_id,
+            Self::Erased { profile_id, .. } | Self::Tracked { profile_id, .. } => *profile_id,
             Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => profile.id,
         }
     }
@@ -202,6 +250,7 @@ pub struct Directory {
     owners: HashMap<IdentityKey, ProfileId>,
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
+    track: track::Track,
 }
 
 impl Directory {
@@ -211,12 +260,24 @@ impl Directory {
         people: HashMap<ProfileId, Standing>,
         owners: HashMap<IdentityKey, ProfileId>,
     ) -> Self {
-        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new() }
+        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default() }
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
     pub fn into_parts(self) -> (Vec<Effect>, Vec<Definition>, Definitions) {
         (self.effects, self.inferred, self.definitions)
+    }
+
+    /// Tells which messages had arrived before.
+    pub fn know(&mut self, messages: HashMap<MessageKey, Known>) {
+        self.track.known = messages;
+    }
+
+    /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
+    /// command.
+    pub fn finish(&mut self, ids: &mut dyn IdSource) -> (Vec<Occurrence>, Vec<Merge>) {
+        self.note_sightings(ids);
+        (std::mem::take(&mut self.track.occurrences), std::mem::take(&mut self.track.merges))
     }
 
     /// Decides one command and remembers its effect.
@@ -230,14 +291,15 @@ impl Directory {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
             }
             Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
+            Command::Track(incoming) => self.track(incoming, cause, ids),
         }
     }
 
     fn live(&self, id: ProfileId, if_match: Option<&[u64]>) -> Result<Arc<Profile>, Refusal> {
-        let profile = match self.people.get(&id) {
+        let profile = match self.people.get(&self.survivor(id)) {
             Some(Standing::Live(profile)) => Arc::clone(profile),
             Some(Standing::Erased) => return Err(Refusal::new(Code::ProfileErased, "This person was erased; nothing of them is kept.")),
-            None => return Err(Refusal::new(Code::NotFound, "There is no profile with this id.")),
+            Some(Standing::Merged(_)) | None => return Err(Refusal::new(Code::NotFound, "There is no profile with this id.")),
         };
         match if_match {
             Some(versions) if !versions.contains(&profile.version) => Err(Refusal::new(
@@ -246,6 +308,15 @@ impl Directory {
             )),
             _ => Ok(profile),
         }
+    }
+
+    /// Who answers for an id: itself, or who it was merged into, through chains.
+    fn survivor(&self, id: ProfileId) -> ProfileId {
+        let mut at = id;
+        while let Some(Standing::Merged(into)) = self.people.get(&at) {
+            at = *into;
+        }
+        at
     }
 
     /// Who holds a key, under any of its spellings.
@@ -322,6 +393,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
+        let id = before.id;
         let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -366,7 +438,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
-        let conflicts = self.taken(std::iter::once(new), Some(id));
+        let conflicts = self.taken(std::iter::once(new), Some(before.id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
                 Code::IdentityTaken,
@@ -401,6 +473,7 @@ impl Directory {
 
     fn erase(&mut self, id: ProfileId, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
+        let id = before.id;
         for identity in &before.identities {
             self.owners.remove(&identity.key());
         }

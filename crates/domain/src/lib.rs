@@ -17,11 +17,14 @@ pub mod history;
 pub mod id;
 pub mod identity;
 pub mod label;
+pub mod merge;
 pub mod page;
 pub mod profile;
 pub mod property;
 pub mod refusal;
+pub mod resolve;
 pub mod search;
+pub mod session;
 pub mod text;
 pub mod workspace;
 

@@ -26,6 +26,7 @@ mod rows;
 mod schema;
 mod statement;
 mod time;
+mod timeline;
 mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
@@ -37,4 +38,5 @@ pub use find::{Found, Question, Walk};
 pub use history::Entry;
 pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};
+pub use timeline::{Happened, Moment, Span};
 pub use workspaces::{WorkspacePatch, WorkspaceRow};

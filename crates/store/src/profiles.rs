@@ -97,7 +97,35 @@ pub(crate) fn documents_sql(workspace: WorkspaceId, ids: impl IntoIterator<Item 
     .rows(crate::rows::ids(ids))
 }
 
+/// Whom merged ids lead to, as (id, survivor); ids nobody was merged away from are left out.
+pub(crate) async fn redirects(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+    tx.all(
+        sql("SELECT profile_id, survivor_profile_id FROM profile_redirects
+             WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+        .bind(workspace)
+        .rows(crate::rows::ids(ids)),
+    )
+    .await
+}
+
 impl Store {
+    /// Who answers for an id that was merged away; `None` when it was not.
+    pub async fn survivor(&self, workspace: WorkspaceId, id: ProfileId) -> Result<Option<ProfileId>, StoreError> {
+        let found: Option<(Uuid,)> = self
+            .pools
+            .one(
+                sql("SELECT survivor_profile_id FROM profile_redirects WHERE workspace_id = $1 AND profile_id = $2")
+                    .bind(workspace)
+                    .bind(id),
+            )
+            .await?;
+        Ok(found.map(|(id,)| ProfileId(id)))
+    }
+
     /// One person by one statement.
     pub async fn document(&self, workspace: WorkspaceId, id: ProfileId) -> Result<Option<Document>, StoreError> {
         self.pools

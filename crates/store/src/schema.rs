@@ -28,6 +28,9 @@ const DISTRIBUTED: &[&str] = &[
     "profile_consents",
     "consent_ledger",
     "events",
+    "sessions",
+    "profile_redirects",
+    "merges",
     "profile_history",
 ];
 

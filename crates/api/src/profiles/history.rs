@@ -42,7 +42,7 @@ pub struct EntryView {
     pub at: String,
     /// `key:<id>` of the API key.
     pub actor: String,
-    /// `created`, `updated`, `upserted`, `identity_added` or `identity_removed`.
+    /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused` or `merged`.
     pub action: String,
     pub source: String,
     /// The version it made.
@@ -108,10 +108,13 @@ pub async fn profile_history(
     let limit = super::list::limit(params.limit)?;
     let question = cursor::fingerprint(&(id, &params.field));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
-    let mut entries = app.store.history(workspace, id, params.field, before, limit + 1).await?;
-    // Everybody has a first entry: no entries at all means nobody, or no change of that field.
-    if entries.is_empty() && app.store.document(workspace, id).await?.is_none() {
-        return Err(super::absent(&app.store, workspace, id).await);
+    let mut entries = app.store.history(workspace, id, params.field.clone(), before, limit + 1).await?;
+    // Everybody has a first entry: no entries at all means nobody, somebody merged into another, or no change of that field.
+    if entries.is_empty() {
+        let who = super::timeline::who_answers(&app.store, workspace, id).await?;
+        if who != id {
+            entries = app.store.history(workspace, who, params.field, before, limit + 1).await?;
+        }
     }
     let more = entries.len() > usize::try_from(limit).unwrap_or(0);
     entries.truncate(usize::try_from(limit).unwrap_or(0));

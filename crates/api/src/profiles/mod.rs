@@ -13,6 +13,8 @@ pub mod lookup;
 pub mod patch;
 pub mod read;
 pub mod search;
+pub mod sessions;
+pub mod timeline;
 pub mod upsert;
 pub mod view;
 

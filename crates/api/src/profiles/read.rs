@@ -2,6 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse, get,
+    http::header::CONTENT_LOCATION,
     web::{Data, Path},
 };
 use people_domain::id::ProfileId;
@@ -11,12 +12,13 @@ use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
     extract::{NoQuery, Query, id, is_known},
-    problem::ApiResult,
+    problem::{ApiResult, Problem},
 };
 
 /// Read a person
 ///
-/// The whole profile, from one row. With `If-None-Match`, a version you already have is answered with 304 and no body.
+/// The whole profile, from one row. The id of somebody who was merged into another is answered with that other, whose
+/// path is the `Content-Location`. With `If-None-Match`, a version you already have is answered with 304 and no body.
 #[utoipa::path(
     tag = "profiles",
     params(
@@ -44,6 +46,14 @@ pub async fn read_profile(
             Ok(HttpResponse::NotModified().insert_header(("ETag", format!("\"{}\"", document.version))).finish())
         }
         Some(document) => Ok(super::respond(document)),
-        None => Err(super::absent(&app.store, caller.workspace(), id).await),
+        None => {
+            let survivor = super::timeline::who_answers(&app.store, caller.workspace(), id).await?;
+            let document = app.store.document(caller.workspace(), survivor).await?.ok_or_else(Problem::not_found)?;
+            let mut response = super::respond(document);
+            if let Ok(value) = format!("/v1/profiles/{survivor}").parse() {
+                response.headers_mut().insert(CONTENT_LOCATION, value);
+            }
+            Ok(response)
+        }
     }
 }

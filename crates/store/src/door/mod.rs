@@ -5,9 +5,12 @@
 //! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
 //! apart. The number of statements does not depend on how many commands a group holds.
 
+mod merging;
 mod save;
+mod timeline;
 
 pub(crate) use save::micros;
+pub(crate) use timeline::StoredSession;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -300,7 +303,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
             groups.push(Group { outcomes, receipts: HashMap::new() });
         }
-        let receipts = save::save(tx, workspace_id, directory).await?;
+        let happened = directory.finish(&mut ids);
+        let receipts = save::save(tx, workspace_id, directory, happened).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
             group.receipts = group
@@ -345,7 +349,19 @@ async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut
         let profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
         people.insert(ProfileId(row.profile_id), Standing::Live(Arc::new(profile)));
     }
-    let missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
+    let mut missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
+    if !missing.is_empty() {
+        let merged = profiles::redirects(tx, workspace_id, missing.iter().copied()).await?;
+        let survivors: BTreeSet<Uuid> = merged.iter().map(|(_, to)| *to).filter(|id| !people.contains_key(&ProfileId(*id))).collect();
+        for row in profiles::documents(tx, workspace_id, survivors.iter().copied(), true).await? {
+            let profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
+            people.insert(ProfileId(row.profile_id), Standing::Live(Arc::new(profile)));
+        }
+        missing.retain(|id| !merged.iter().any(|(from, _)| from == id));
+        // Whom a merged id led to may have been erased since.
+        missing.extend(survivors.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))));
+        people.extend(merged.into_iter().map(|(from, to)| (ProfileId(from), Standing::Merged(ProfileId(to)))));
+    }
     if !missing.is_empty() {
         let erased: Vec<(Uuid,)> = tx
             .all(
@@ -363,7 +379,9 @@ async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut
             _ => return Err(StoreError::Raced),
         };
     }
-    Ok(Directory::new(workspace.workspace, definitions, people, held))
+    let mut directory = Directory::new(workspace.workspace, definitions, people, held);
+    directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
+    Ok(directory)
 }
 
 #[derive(FromRow)]

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    directory::{Action, Directory, Effect},
+    directory::{Action, Directory, Effect, Merge},
+    event::Occurrence,
     id::{ProfileId, RecordId, WorkspaceId},
     page::{name_key, seen_key},
     profile::Profile,
@@ -18,6 +19,7 @@ use people_domain::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::{merging, timeline};
 use crate::{
     StoreError, Tx,
     dialect::Engine,
@@ -28,15 +30,24 @@ use crate::{
 };
 
 /// The first state before the group and the last one after it.
-struct Span<'a> {
-    before: Option<&'a Profile>,
-    after: Option<&'a Profile>,
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) before: Option<&'a Profile>,
+    pub(super) after: Option<&'a Profile>,
 }
 
 /// Writes everything; answers the receipts of the erased.
-pub(super) async fn save(tx: &mut Tx, workspace: WorkspaceId, directory: Directory) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+pub(super) async fn save(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    directory: Directory,
+    (occurrences, merges): (Vec<Occurrence>, Vec<Merge>),
+) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+    let gap = directory.workspace.session_gap_seconds;
     let (effects, inferred, definitions) = directory.into_parts();
     if effects.is_empty() {
+        // Late events of people who have been seen since.
+        timeline::events(tx, workspace, occurrences, Vec::new(), gap).await?;
         return Ok(HashMap::new());
     }
     if !inferred.is_empty() {
@@ -47,17 +58,32 @@ pub(super) async fn save(tx: &mut Tx, workspace: WorkspaceId, directory: Directo
         let after = effect.after.as_deref();
         spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_deref(), after });
     }
+    let survivors = merging::survivors(&merges);
+    let staged = merging::Staged::of(&merges, &survivors, &spans);
+    let mut spans = spans.clone();
+    staged.lay_over(&mut spans);
+    let seen = only_seen(&spans, &effects);
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
-    profiles(tx, workspace, &spans, &definitions).await?;
+    sightings(tx, workspace, &spans, &seen).await?;
+    profiles(tx, workspace, &spans, &seen, &definitions).await?;
     identities_added(tx, workspace, &spans).await?;
     documents(tx, workspace, &spans).await?;
     if tx.engine() == Engine::Sqlite {
         attributes(tx, workspace, &spans, &definitions).await?;
     }
     labels(tx, workspace, &spans, &effects).await?;
+    channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
     history(tx, workspace, &spans, &effects).await?;
+    let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
+    merging::move_rows(tx, workspace, &merges, &survivors).await?;
+    let kept = occurrences.into_iter().filter_map(|mut occurrence| {
+        occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
+        // Of somebody erased at the end of the group nothing is kept.
+        spans.get(&occurrence.profile_id).is_none_or(|span| span.after.is_some()).then_some(occurrence)
+    });
+    timeline::events(tx, workspace, kept.collect(), moved, gap).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     changes(tx, workspace, &effects).await?;
     Ok(receipts)
@@ -126,10 +152,64 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
     if usize::try_from(added) == Ok(new.len()) { Ok(()) } else { Err(StoreError::Raced) }
 }
 
+/// People of whom nothing changed but when they were last seen: most of those who send events.
+fn only_seen(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> BTreeSet<ProfileId> {
+    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| e.action != Action::Seen).map(|e| e.profile_id).collect();
+    spans
+        .iter()
+        .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(b, a)| b.last_channel == a.last_channel))
+        .map(|(id, _)| *id)
+        .collect()
+}
+
+async fn sightings(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    seen: &BTreeSet<ProfileId>,
+) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("id", Kind::Uuid), ("version", Kind::Int), ("last_seen_at", Kind::Time)]);
+    for (_, after) in living(spans).filter(|(_, after)| seen.contains(&after.id)) {
+        rows.push([after.id.into(), version(after), seen_key(after).into()]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("UPDATE profiles SET version = r.version, last_seen_at = r.last_seen_at
+             FROM {rows} AS r WHERE profiles.workspace_id = $1 AND profiles.id = r.id")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text)]);
+    for (before, after) in living(spans) {
+        for channel in after.channels.iter().filter(|channel| before.is_none_or(|b| !b.channels.contains(channel))) {
+            rows.push([after.id.into(), channel.as_str().into()]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO profile_channels (workspace_id, profile_id, channel)
+             SELECT $1, r.profile_id, r.channel FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
 async fn profiles(
     tx: &mut Tx,
     workspace: WorkspaceId,
     spans: &BTreeMap<ProfileId, Span<'_>>,
+    seen: &BTreeSet<ProfileId>,
     definitions: &Definitions,
 ) -> Result<(), StoreError> {
     const COLUMNS: &[(&str, Kind)] = &[
@@ -158,7 +238,7 @@ async fn profiles(
         ("comparables", Kind::Json),
     ];
     let mut rows = Rows::new(COLUMNS);
-    for (_, after) in living(spans) {
+    for (_, after) in living(spans).filter(|(_, after)| !seen.contains(&after.id)) {
         let search_text = search::text_of(after, definitions);
         rows.push([
             after.id.into(),
@@ -508,6 +588,10 @@ async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId
     // What happened to somebody who is erased at the end of the group leaves no history.
     for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
         let Some(after) = &effect.after else { continue };
+        // The event itself tells when somebody was seen.
+        if effect.action == Action::Seen {
+            continue;
+        }
         let mut fields = String::from("\n");
         for change in &effect.changes {
             fields.push_str(&change.field);
@@ -651,9 +735,15 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
         let kind = match effect.action {
             Action::Created => "profile.created",
             Action::Erased => "profile.erased",
+            Action::Merged => "profile.merged",
+            // For whoever keeps a copy: this id is nobody's any more.
+            Action::MergedInto => "profile.merged_into",
             _ => "profile.updated",
         };
-        let fields: Vec<&str> = effect.changes.iter().map(|c| c.field.as_str()).collect();
+        let fields: Vec<&str> = match effect.action {
+            Action::Seen => vec!["channels", "last_channel", "last_seen_at"],
+            _ => effect.changes.iter().map(|c| c.field.as_str()).collect(),
+        };
         let last = effect.after.as_ref().or(effect.before.as_ref());
         rows.push([
             seq.into(),

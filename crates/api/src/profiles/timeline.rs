@@ -1,0 +1,126 @@
+//! `GET /v1/profiles/{id}/timeline`
+
+use actix_web::{
+    HttpResponse, get,
+    web::{Data, Path},
+};
+use people_domain::{
+    Timestamp,
+    id::{ProfileId, RecordId, WorkspaceId},
+};
+use people_store::{Moment, Span, Store};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    cursor,
+    events::view::{EventList, EventView},
+    extract::{Query, id},
+    problem::{ApiResult, Problem},
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TimelineParams {
+    /// A type of event; `system` for everything that became of the profile, `system.updated` for one kind of it.
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    kind: Option<String>,
+    /// Events of one channel.
+    channel: Option<String>,
+    /// Events of one session.
+    session_id: Option<String>,
+    /// From this time on, included.
+    from: Option<String>,
+    /// Up to this time, excluded.
+    to: Option<String>,
+    /// Rows of a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Where the next page begins.
+pub(crate) type Position = (i64, RecordId);
+
+pub(crate) fn position(read: Option<Position>) -> Option<(Timestamp, RecordId)> {
+    read.and_then(|(micros, id)| Timestamp::from_micros(micros).map(|at| (at, id)))
+}
+
+fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
+    text.map(|text| Timestamp::parse(text).ok_or_else(|| Problem::query(name, "expected an RFC 3339 time such as 2026-01-31T08:00:00Z")))
+        .transpose()
+}
+
+/// A page as it is answered; `rows` holds one more than `limit` when there is a next one.
+pub(crate) fn page(workspace: WorkspaceId, question: &str, mut rows: Vec<Moment>, limit: i64) -> HttpResponse {
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|last| cursor::write(workspace, question, &(last.at.micros(), last.id)));
+    let data = rows.into_iter().map(EventView::from).collect();
+    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(EventList { data, next_cursor: next })
+}
+
+/// Who answers for an id nothing was found under: the person, in which case there is nothing to find; or the one they
+/// were merged into. E: nobody.
+pub(crate) async fn who_answers(store: &Store, workspace: WorkspaceId, id: ProfileId) -> ApiResult<ProfileId> {
+    if store.document(workspace, id).await?.is_some() {
+        return Ok(id);
+    }
+    match store.survivor(workspace, id).await? {
+        Some(survivor) if store.document(workspace, survivor).await?.is_some() => Ok(survivor),
+        Some(survivor) => Err(super::absent(store, workspace, survivor).await),
+        None => Err(super::absent(store, workspace, id).await),
+    }
+}
+
+/// Read the timeline of a person
+///
+/// What they did, newest first, and between it what became of the profile, as events of the types `system.created`,
+/// `system.updated`, `system.merged` and so on, with the names of the changed fields. Events that came late stand where
+/// they happened. A filter on channel or session leaves the system's events out.
+#[utoipa::path(
+    tag = "events",
+    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), TimelineParams),
+    responses((status = 200, description = "A page of events", body = EventList), (status = 410, description = "The person was erased (`profile_erased`)")),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[get("/v1/profiles/{id:[0-9a-fA-F-]+}/timeline")]
+pub async fn profile_timeline(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    path: Path<String>,
+    Query(params): Query<TimelineParams>,
+) -> ApiResult<HttpResponse> {
+    let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
+    let limit = super::list::limit(params.limit)?;
+    let session = params
+        .session_id
+        .as_deref()
+        .map(|text| uuid::Uuid::try_parse(text).map(RecordId).map_err(|_| Problem::query("session_id", "expected the id of a session")));
+    let mut span = Span {
+        kind: params.kind,
+        channel: params.channel,
+        session: session.transpose()?,
+        from: time("from", params.from.as_deref())?,
+        to: time("to", params.to.as_deref())?,
+        after: None,
+        limit: limit + 1,
+    };
+    let bounds = (span.from.map(Timestamp::micros), span.to.map(Timestamp::micros));
+    let question = cursor::fingerprint(&("timeline", profile, &span.kind, &span.channel, span.session, bounds));
+    let read = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
+    span.after = position(read);
+    let mut rows = app.store.timeline(workspace, profile, span.clone()).await?;
+    if rows.is_empty() {
+        let who = who_answers(&app.store, workspace, profile).await?;
+        if who != profile {
+            rows = app.store.timeline(workspace, who, span).await?;
+        }
+    }
+    Ok(page(workspace, &question, rows, limit))
+}

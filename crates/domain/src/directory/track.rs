@@ -1,0 +1,293 @@
+//! Messages: who did it, what is learnt of them, and the event that is kept.
+//!
+//! A message that had arrived before is answered as before and changes nothing. When people were last seen is gathered
+//! over the whole group and noted once at its end, so that a hundred events of one person write that person once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{Action, Cause, Directory, Effect, Merge, Outcome, Standing};
+use crate::{
+    Code, Refusal, Timestamp,
+    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Trust, Whose},
+    history::Change,
+    id::{IdSource, ProfileId, RecordId},
+    identity::NewIdentity,
+    merge::{self, Keep},
+    profile::Profile,
+    property::Definition,
+    resolve::{self, Resolution},
+};
+
+/// What a group of messages adds up to.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    pub(super) known: HashMap<MessageKey, Known>,
+    pub(super) occurrences: Vec<Occurrence>,
+    pub(super) merges: Vec<Merge>,
+    sightings: BTreeMap<ProfileId, Sighting>,
+    /// Refused keys already told of in this group.
+    told: BTreeSet<(ProfileId, String, String)>,
+}
+
+/// When and where somebody was seen within the group.
+#[derive(Debug)]
+struct Sighting {
+    last: Timestamp,
+    channels: BTreeSet<String>,
+    /// The channel of the newest event that named one.
+    last_channel: Option<(Timestamp, String)>,
+    cause: Arc<Cause>,
+}
+
+impl Directory {
+    pub(super) fn track(&mut self, incoming: &Incoming, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        if let Some(known) = incoming.message.as_ref().and_then(|message| self.track.known.get(message)) {
+            let profile_id = self.survivor(known.profile_id);
+            return Ok(Outcome::Tracked { event_id: known.id, profile_id, refused: known.refused.clone() });
+        }
+        let (profile, mut refused) = match &incoming.whose {
+            Whose::Profile(id) => (self.live(*id, None)?, Vec::new()),
+            Whose::Keys(keys) => self.person_of(keys, incoming, cause, ids)?,
+        };
+        let profile_id = profile.id;
+        refused.extend(incoming.refused.iter().cloned());
+        self.tell_of(&refused, &profile, cause, ids);
+        self.see(profile_id, incoming, cause);
+        let event_id = RecordId(ids.next(cause.at));
+        if let Some(message) = &incoming.message {
+            self.track.known.insert(message.clone(), Known { id: event_id, profile_id, refused: refused.clone() });
+        }
+        self.track.occurrences.push(Occurrence {
+            id: event_id,
+            profile_id,
+            origin_profile_id: profile_id,
+            event: incoming.event.clone(),
+            message: incoming.message.clone(),
+            session: incoming.session.clone(),
+            received_at: cause.at,
+            refused: refused.clone(),
+        });
+        Ok(Outcome::Tracked { event_id, profile_id, refused })
+    }
+
+    /// Finds or makes the person, who learns what the message says.
+    fn person_of(
+        &mut self,
+        keys: &[NewIdentity],
+        incoming: &Incoming,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<(Arc<Profile>, Vec<RefusedKey>), Refusal> {
+        if keys.is_empty() {
+            return Err(Refusal::new(Code::IdentityRequired, "An event needs a profile_id, or an identity that can be used."));
+        }
+        let Resolution { chosen, absorbed, learnt, mut refused } =
+            resolve::resolve(keys, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
+                Some(Standing::Live(profile)) => Some(profile),
+                _ => None,
+            });
+        let Some(chosen) = chosen else {
+            return self.newcomer(keys, &learnt, refused, incoming, cause, ids);
+        };
+        for other in absorbed {
+            // Together they would exceed a limit: they stay two, and the sender is told.
+            if self.merge(chosen, other, &Keep::new(), true, cause, ids).is_err() {
+                refused.extend(keys.iter().filter(|new| self.owner(&new.key) == Some(other)).map(|new| RefusedKey {
+                    kind: new.key.kind.to_string(),
+                    value: new.key.value.clone(),
+                    code: "identity_cap".to_owned(),
+                    profile_id: Some(other),
+                }));
+            }
+        }
+        let before = self.live(chosen, None)?;
+        if learnt.is_empty() && incoming.traits.is_none() {
+            return Ok((before, refused));
+        }
+        let mut profile = (*before).clone();
+        for place in &learnt {
+            profile.learn(&keys[*place], cause.source, cause.at);
+        }
+        let inferred = self.take_traits(&mut profile, keys, incoming, cause, &mut refused)?;
+        let action = if incoming.traits.is_some() { Action::Upserted } else { Action::IdentityAdded };
+        let profile = self.save(Some(before), profile, action, inferred, Vec::new(), cause, ids)?;
+        Ok((profile, refused))
+    }
+
+    fn newcomer(
+        &mut self,
+        keys: &[NewIdentity],
+        learnt: &[usize],
+        mut refused: Vec<RefusedKey>,
+        incoming: &Incoming,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<(Arc<Profile>, Vec<RefusedKey>), Refusal> {
+        let mut profile = Profile::empty(ProfileId(ids.next(cause.at)), cause.at);
+        for place in learnt {
+            profile.learn(&keys[*place], cause.source, cause.at);
+        }
+        let inferred = self.take_traits(&mut profile, keys, incoming, cause, &mut refused)?;
+        profile.last_seen_at = Some(incoming.event.occurred_at);
+        profile.channels.extend(incoming.event.channel.iter().cloned());
+        profile.last_channel.clone_from(&incoming.event.channel);
+        let profile = self.save(None, profile, Action::Created, inferred, Vec::new(), cause, ids)?;
+        Ok((profile, refused))
+    }
+
+    /// Lays what an `identify` says over the profile. A trait that cannot be kept is refused by itself: the rest of the
+    /// message is worth no less.
+    fn take_traits(
+        &self,
+        profile: &mut Profile,
+        keys: &[NewIdentity],
+        incoming: &Incoming,
+        cause: &Arc<Cause>,
+        refused: &mut Vec<RefusedKey>,
+    ) -> Result<Vec<Definition>, Refusal> {
+        let Some(traits) = &incoming.traits else { return Ok(Vec::new()) };
+        let mut bare = traits.clone();
+        let attributes = std::mem::take(&mut bare.attributes);
+        let mut inferred = self.fill(profile, &bare, cause)?;
+        for (key, value) in attributes {
+            let one = serde_json::Map::from_iter([(key.clone(), value)]);
+            match self.set_attributes(profile, &one, cause) {
+                Ok(found) => inferred.extend(found),
+                Err(refusal) => refused.push(RefusedKey {
+                    kind: "trait".to_owned(),
+                    value: key,
+                    code: refusal.issues.first().map_or("invalid_value", |issue| issue.code).to_owned(),
+                    profile_id: None,
+                }),
+            }
+        }
+        // What a server says of somebody's address is the newest; a browser may add one, not put one first.
+        if incoming.trust == Trust::Server {
+            for new in keys.iter().filter(|new| matches!(new.key.kind.as_str(), "email" | "phone")) {
+                if let Some(held) = new.key.variants().into_iter().find(|variant| profile.holds(variant)) {
+                    profile.promote(&held);
+                }
+            }
+        }
+        Ok(inferred)
+    }
+
+    /// Two people become one. E: a limit of the profile is exceeded; nothing has changed then.
+    pub(super) fn merge(
+        &mut self,
+        primary: ProfileId,
+        secondary: ProfileId,
+        keep: &Keep,
+        automatic: bool,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Arc<Profile>, Refusal> {
+        let (first, second) = (self.live(primary, None)?, self.live(secondary, None)?);
+        if first.id == second.id {
+            return Ok(first);
+        }
+        let joined = merge::merged(&first, &second, keep);
+        let survivor = self.save(Some(Arc::clone(&first)), joined, Action::Merged, Vec::new(), Vec::new(), cause, ids)?;
+        self.people.insert(second.id, Standing::Merged(survivor.id));
+        let at = survivor.updated_at;
+        self.effects.push(Effect {
+            profile_id: second.id,
+            before: Some(Arc::clone(&second)),
+            after: None,
+            action: Action::MergedInto,
+            changes: Vec::new(),
+            decisions: Vec::new(),
+            cause: Arc::clone(cause),
+            at,
+            record_id: RecordId(ids.next(at)),
+        });
+        let id = RecordId(ids.next(at));
+        self.track.merges.push(Merge { id, primary: first, secondary: second, cause: Arc::clone(cause), at, automatic });
+        Ok(survivor)
+    }
+
+    /// A key that belongs to somebody else shows on the timeline, once a group.
+    fn tell_of(&mut self, refused: &[RefusedKey], profile: &Arc<Profile>, cause: &Arc<Cause>, ids: &mut dyn IdSource) {
+        let conflicts: Vec<&RefusedKey> = refused
+            .iter()
+            .filter(|key| key.code == "identity_conflict" && self.track.told.insert((profile.id, key.kind.clone(), key.value.clone())))
+            .collect();
+        if conflicts.is_empty() {
+            return;
+        }
+        let changes = conflicts
+            .into_iter()
+            .map(|key| Change { field: format!("identities.{}", key.kind), old: serde_json::Value::Null, new: key.value.as_str().into() })
+            .collect();
+        let at = cause.at.max(profile.updated_at);
+        self.effects.push(Effect {
+            profile_id: profile.id,
+            before: Some(Arc::clone(profile)),
+            after: Some(Arc::clone(profile)),
+            action: Action::IdentityRefused,
+            changes,
+            decisions: Vec::new(),
+            cause: Arc::clone(cause),
+            at,
+            record_id: RecordId(ids.next(at)),
+        });
+    }
+
+    fn see(&mut self, profile: ProfileId, incoming: &Incoming, cause: &Arc<Cause>) {
+        let (at, channel) = (incoming.event.occurred_at, &incoming.event.channel);
+        let sighting = self.track.sightings.entry(profile).or_insert_with(|| Sighting {
+            last: at,
+            channels: BTreeSet::new(),
+            last_channel: None,
+            cause: Arc::clone(cause),
+        });
+        sighting.last = sighting.last.max(at);
+        if let Some(channel) = channel {
+            if !sighting.channels.contains(channel) {
+                sighting.channels.insert(channel.clone());
+            }
+            if sighting.last_channel.as_ref().is_none_or(|(newest, name)| (*newest, name) < (at, channel)) {
+                sighting.last_channel = Some((at, channel.clone()));
+            }
+        }
+    }
+
+    pub(super) fn note_sightings(&mut self, ids: &mut dyn IdSource) {
+        for (id, sighting) in std::mem::take(&mut self.track.sightings) {
+            let id = self.survivor(id);
+            let Some(Standing::Live(before)) = self.people.get(&id) else { continue };
+            let before = Arc::clone(before);
+            let moved = before.last_seen_at.is_none_or(|seen| seen < sighting.last);
+            let is_known = sighting.channels.iter().all(|channel| before.channels.contains(channel));
+            let channel = sighting.last_channel.filter(|(at, _)| before.last_seen_at.is_none_or(|seen| seen <= *at)).map(|(_, name)| name);
+            let changes_channel = channel.is_some() && channel != before.last_channel;
+            if !moved && is_known && !changes_channel {
+                continue;
+            }
+            let mut profile = (*before).clone();
+            profile.last_seen_at = profile.last_seen_at.max(Some(sighting.last));
+            profile.channels.extend(sighting.channels);
+            profile.channels.sort();
+            profile.channels.dedup();
+            profile.last_channel = channel.or(profile.last_channel);
+            profile.version += 1;
+            let profile = Arc::new(profile);
+            self.people.insert(id, Standing::Live(Arc::clone(&profile)));
+            let at = sighting.cause.at.max(profile.updated_at);
+            self.effects.push(Effect {
+                profile_id: id,
+                before: Some(before),
+                after: Some(profile),
+                action: Action::Seen,
+                changes: Vec::new(),
+                decisions: Vec::new(),
+                cause: sighting.cause,
+                at,
+                record_id: RecordId(ids.next(at)),
+            });
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Sessions: stretches of one person's events.
+//!
+//! A sender that names its sessions is believed; otherwise events of one channel belong together as long as none is
+//! further from its neighbour than the workspace's gap. The same events end in the same sessions in any order of
+//! arrival: a late one opens, extends, or joins two that it stands between.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Timestamp,
+    clock::Span,
+    id::{ProfileId, RecordId},
+};
+
+/// A session as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    pub id: RecordId,
+    pub profile_id: ProfileId,
+    pub origin_profile_id: ProfileId,
+    /// Of its first event; `None` when that named none.
+    pub channel: Option<String>,
+    /// The sender's own id.
+    pub sender_id: Option<String>,
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+    pub event_count: i64,
+    pub properties: Map<String, Value>,
+}
+
+/// An event to be placed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Visit {
+    pub profile_id: ProfileId,
+    pub origin_profile_id: ProfileId,
+    pub channel: Option<String>,
+    pub sender_id: Option<String>,
+    pub at: Timestamp,
+    pub properties: Map<String, Value>,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Sessions that are new or have changed, whole.
+    pub written: Vec<Session>,
+    /// Sessions that became part of another: (gone, into).
+    pub joined: Vec<(RecordId, RecordId)>,
+    /// For each visit, in order.
+    pub placed: Vec<RecordId>,
+}
+
+/// Events that belong together: by the sender's id, else by channel.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Strand {
+    Named(ProfileId, String),
+    Channel(ProfileId, Option<String>),
+}
+
+fn strand(profile: ProfileId, channel: Option<&String>, sender_id: Option<&String>) -> Strand {
+    match sender_id {
+        Some(id) => Strand::Named(profile, id.clone()),
+        None => Strand::Channel(profile, channel.cloned()),
+    }
+}
+
+enum Piece {
+    Stands(Session),
+    Comes(usize),
+}
+
+impl Piece {
+    fn starts(&self, visits: &[Visit]) -> Timestamp {
+        match self {
+            Self::Stands(session) => session.started_at,
+            Self::Comes(i) => visits[*i].at,
+        }
+    }
+}
+
+/// Places visits among the sessions that stand near them. `standing` holds every session that one of them, or one of
+/// the others given, could touch.
+pub fn arrange(standing: Vec<Session>, visits: &[Visit], gap: Span, mut new_id: impl FnMut(Timestamp) -> RecordId) -> Plan {
+    let mut strands: BTreeMap<Strand, Vec<Piece>> = BTreeMap::new();
+    for session in standing {
+        let strand = strand(session.profile_id, session.channel.as_ref(), session.sender_id.as_ref());
+        strands.entry(strand).or_default().push(Piece::Stands(session));
+    }
+    for (i, visit) in visits.iter().enumerate() {
+        let strand = strand(visit.profile_id, visit.channel.as_ref(), visit.sender_id.as_ref());
+        strands.entry(strand).or_default().push(Piece::Comes(i));
+    }
+    let mut plan = Plan { placed: vec![RecordId(uuid::Uuid::nil()); visits.len()], ..Plan::default() };
+    for (strand, mut pieces) in strands {
+        pieces.sort_by_key(|piece| piece.starts(visits));
+        let named = matches!(strand, Strand::Named(..));
+        let mut stretch: Vec<Piece> = Vec::new();
+        let mut end = Timestamp::MIN;
+        for piece in pieces {
+            let (starts, ends) = match &piece {
+                Piece::Stands(session) => (session.started_at, session.ended_at),
+                Piece::Comes(i) => (visits[*i].at, visits[*i].at),
+            };
+            if !stretch.is_empty() && !named && starts > end.plus(gap) {
+                close(std::mem::take(&mut stretch), visits, &mut plan, &mut new_id);
+                end = Timestamp::MIN;
+            }
+            end = end.max(ends);
+            stretch.push(piece);
+        }
+        close(stretch, visits, &mut plan, &mut new_id);
+    }
+    plan
+}
+
+/// Makes one session of a stretch.
+fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut impl FnMut(Timestamp) -> RecordId) {
+    let mut standing: Vec<Session> = Vec::new();
+    let mut coming: Vec<usize> = Vec::new();
+    for piece in stretch {
+        match piece {
+            Piece::Stands(session) => standing.push(session),
+            Piece::Comes(i) => coming.push(i),
+        }
+    }
+    if coming.is_empty() && standing.len() < 2 {
+        return;
+    }
+    // The oldest id stays, so that the answer does not depend on who came last.
+    standing.sort_by_key(|session| session.id);
+    let mut all = standing.into_iter();
+    let mut session = match (all.next(), coming.first()) {
+        (Some(session), _) => session,
+        (None, Some(first)) => {
+            let visit = &visits[*first];
+            Session {
+                id: new_id(visit.at),
+                profile_id: visit.profile_id,
+                origin_profile_id: visit.origin_profile_id,
+                channel: visit.channel.clone(),
+                sender_id: visit.sender_id.clone(),
+                started_at: visit.at,
+                ended_at: visit.at,
+                event_count: 0,
+                properties: Map::new(),
+            }
+        }
+        (None, None) => return,
+    };
+    for other in all {
+        if other.started_at < session.started_at {
+            session.channel.clone_from(&other.channel);
+        }
+        session.started_at = session.started_at.min(other.started_at);
+        session.ended_at = session.ended_at.max(other.ended_at);
+        session.event_count += other.event_count;
+        for (key, value) in other.properties {
+            session.properties.entry(key).or_insert(value);
+        }
+        plan.joined.push((other.id, session.id));
+    }
+    for i in coming {
+        let visit = &visits[i];
+        if visit.at < session.started_at {
+            session.channel.clone_from(&visit.channel);
+        }
+        session.started_at = session.started_at.min(visit.at);
+        session.ended_at = session.ended_at.max(visit.at);
+        session.event_count += 1;
+        for (key, value) in &visit.properties {
+            session.properties.insert(key.clone(), value.clone());
+        }
+        plan.placed[i] = session.id;
+    }
+    plan.written.push(session);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{prop, proptest};
+
+    use super::{Session, Visit, arrange};
+    use crate::{
+        Timestamp,
+        clock::Span,
+        id::{ProfileId, RecordId},
+    };
+
+    const GAP: i64 = 30;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(1_790_000_000_000_000 + seconds * 1_000_000).unwrap_or(Timestamp::MIN)
+    }
+
+    fn visit((seconds, channel, named): (i64, u8, u8)) -> Visit {
+        let profile_id = ProfileId(uuid::Uuid::from_u128(1));
+        Visit {
+            profile_id,
+            origin_profile_id: profile_id,
+            channel: Some(format!("c{channel}")),
+            sender_id: (named == 0).then(|| "theirs".to_owned()),
+            at: at(seconds),
+            properties: serde_json::Map::new(),
+        }
+    }
+
+    /// Sessions and where each event ended up, after arrivals in these portions.
+    fn live(portions: &[Vec<Visit>]) -> Vec<(Option<String>, Timestamp, Timestamp, i64)> {
+        let mut sessions: BTreeMap<RecordId, Session> = BTreeMap::new();
+        let mut events: Vec<(Timestamp, RecordId)> = Vec::new();
+        let mut next = 0_u128;
+        for portion in portions {
+            let plan = arrange(sessions.values().cloned().collect(), portion, Span::from_seconds(GAP), |_| {
+                next += 1;
+                RecordId(uuid::Uuid::from_u128(next))
+            });
+            for (gone, into) in &plan.joined {
+                sessions.remove(gone);
+                events.iter_mut().filter(|(_, id)| id == gone).for_each(|(_, id)| *id = *into);
+            }
+            for session in plan.written {
+                sessions.insert(session.id, session);
+            }
+            events.extend(portion.iter().map(|v| v.at).zip(plan.placed));
+        }
+        for session in sessions.values() {
+            let mine: Vec<Timestamp> = events.iter().filter(|(_, id)| *id == session.id).map(|(at, _)| *at).collect();
+            assert_eq!(i64::try_from(mine.len()), Ok(session.event_count), "the count is the number of rows");
+            assert_eq!((mine.iter().min(), mine.iter().max()), (Some(&session.started_at), Some(&session.ended_at)));
+        }
+        let mut out: Vec<_> = sessions.into_values().map(|s| (s.sender_id, s.started_at, s.ended_at, s.event_count)).collect();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn a_late_event_joins_the_two_sessions_it_stands_between() {
+        let one = |seconds| vec![visit((seconds, 0, 1))];
+        assert_eq!(live(&[one(0), one(60)]).len(), 2);
+        assert_eq!(live(&[one(0), one(60), one(30)]), [(None, at(0), at(60), 3)]);
+        assert_eq!(live(&[one(0), one(31)]).len(), 2, "a gap ends a session");
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_arrival_ends_in_the_same_sessions(
+            events in prop::collection::vec((0_i64..400, 0_u8..2, 0_u8..4), 1..40),
+            cut in 1_usize..8,
+            turn in 0_usize..40,
+        ) {
+            let ordered: Vec<Visit> = { let mut e = events.clone(); e.sort_unstable(); e.into_iter().map(visit).collect() };
+            let mut shuffled: Vec<Visit> = events.into_iter().map(visit).collect();
+            let turn = turn % shuffled.len();
+            shuffled.rotate_left(turn);
+            let portions: Vec<Vec<Visit>> = shuffled.chunks(cut).map(<[Visit]>::to_vec).collect();
+            assert_eq!(live(&portions), live(&[ordered]));
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Saving events and the sessions they belong to.
+//!
+//! Sessions are arranged by `domain::session` on those that stand near the arriving events; a constant number of
+//! statements, whatever the number of events. People are locked since the group was loaded, so nobody else arranges
+//! theirs meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use people_domain::{
+    Timestamp, clock,
+    event::{Known, MessageKey, Occurrence},
+    id::{ProfileId, RecordId, WorkspaceId},
+    session::{self, Session, Visit},
+};
+use serde_json::Value;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    StoreError, Tx,
+    ids::new_id,
+    rows::{Kind, Rows, ids},
+    statement::sql,
+    time::At,
+};
+
+#[derive(FromRow)]
+struct Arrived {
+    source: String,
+    message_id: String,
+    id: Uuid,
+    profile_id: Uuid,
+    refused: Option<String>,
+}
+
+/// Which of these messages had arrived before, and what became of them.
+pub(super) async fn known(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    messages: &BTreeSet<MessageKey>,
+) -> Result<HashMap<MessageKey, Known>, StoreError> {
+    if messages.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut rows = Rows::new(&[("source", Kind::Text), ("message_id", Kind::Text)]);
+    for message in messages {
+        rows.push([message.source.as_str().into(), message.id.as_str().into()]);
+    }
+    let found: Vec<Arrived> = tx
+        .all(
+            sql("SELECT e.source, e.message_id, e.id, e.profile_id, e.refused{as_text} AS refused
+                 FROM {rows} AS r CROSS JOIN events AS e
+                 WHERE e.workspace_id = $1 AND e.source = r.source AND e.message_id = r.message_id")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    found
+        .into_iter()
+        .map(|row| {
+            let refused = row.refused.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text));
+            let known = Known {
+                id: RecordId(row.id),
+                profile_id: ProfileId(row.profile_id),
+                refused: refused.map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
+            };
+            Ok((MessageKey { source: row.source, id: row.message_id }, known))
+        })
+        .collect()
+}
+
+#[derive(FromRow)]
+pub(crate) struct StoredSession {
+    pub(crate) id: Uuid,
+    pub(crate) profile_id: Uuid,
+    pub(crate) origin_profile_id: Uuid,
+    pub(crate) channel: String,
+    pub(crate) sender_id: Option<String>,
+    pub(crate) started_at: At,
+    pub(crate) ended_at: At,
+    pub(crate) event_count: i64,
+    pub(crate) properties: String,
+}
+
+impl StoredSession {
+    pub(crate) fn read(self) -> Result<Session, StoreError> {
+        Ok(Session {
+            id: RecordId(self.id),
+            profile_id: ProfileId(self.profile_id),
+            origin_profile_id: ProfileId(self.origin_profile_id),
+            channel: (!self.channel.is_empty()).then_some(self.channel),
+            sender_id: self.sender_id,
+            started_at: self.started_at.0,
+            ended_at: self.ended_at.0,
+            event_count: self.event_count,
+            properties: serde_json::from_str(&self.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?,
+        })
+    }
+}
+
+/// The sessions of people who are about to be merged away, as those of the survivors they will be.
+pub(super) async fn sessions_that_move(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivors: &BTreeMap<ProfileId, ProfileId>,
+) -> Result<Vec<Session>, StoreError> {
+    if survivors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<StoredSession> = tx
+        .all(
+            sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                        s.properties{as_text} AS properties
+                 FROM {rows} AS r CROSS JOIN sessions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id")
+            .bind(workspace)
+            .rows(ids(survivors.keys().map(|id| id.0))),
+        )
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let mut session = row.read()?;
+            session.profile_id = survivors.get(&session.profile_id).copied().unwrap_or(session.profile_id);
+            Ok(session)
+        })
+        .collect()
+}
+
+/// Writes the events that people who are still there took part in. `moved` are sessions that came with a merge.
+pub(super) async fn events(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    occurrences: Vec<Occurrence>,
+    moved: Vec<Session>,
+    gap_seconds: i64,
+) -> Result<(), StoreError> {
+    let gap = clock::Span::from_seconds(gap_seconds);
+    let mut visits: Vec<Visit> = Vec::new();
+    let mut places: Vec<Option<usize>> = Vec::with_capacity(occurrences.len());
+    for occurrence in &occurrences {
+        places.push(occurrence.session.as_ref().map(|session| {
+            visits.push(Visit {
+                profile_id: occurrence.profile_id,
+                origin_profile_id: occurrence.origin_profile_id,
+                channel: occurrence.event.channel.clone(),
+                sender_id: session.id.clone(),
+                at: occurrence.event.occurred_at,
+                properties: session.properties.clone(),
+            });
+            visits.len() - 1
+        }));
+    }
+    let standing = near(tx, workspace, &visits, moved, gap).await?;
+    let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
+    let mut joined = Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid)]);
+    for (gone, into) in &plan.joined {
+        joined.push([(*gone).into(), (*into).into()]);
+    }
+    if !joined.is_empty() {
+        tx.run(
+            sql("UPDATE events SET session_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = events.session_id)
+                 WHERE workspace_id = $1 AND session_id IN (SELECT from_id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(joined.clone()),
+        )
+        .await?;
+        tx.run(
+            sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT from_id FROM {rows} AS r)").bind(workspace).rows(joined),
+        )
+        .await?;
+    }
+    write_sessions(tx, workspace, &plan.written).await?;
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("occurred_at", Kind::Time),
+        ("id", Kind::Uuid),
+        ("type", Kind::Text),
+        ("channel", Kind::Text),
+        ("properties", Kind::Json),
+        ("session_id", Kind::Uuid),
+        ("source", Kind::Text),
+        ("message_id", Kind::Text),
+        ("received_at", Kind::Time),
+        ("refused", Kind::Json),
+        ("origin_profile_id", Kind::Uuid),
+    ]);
+    for (occurrence, place) in occurrences.into_iter().zip(places) {
+        let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
+        let (source, message_id) = occurrence.message.map_or((String::new(), None), |message| (message.source, Some(message.id)));
+        rows.push([
+            occurrence.profile_id.into(),
+            occurrence.event.occurred_at.into(),
+            occurrence.id.into(),
+            occurrence.event.kind.into(),
+            occurrence.event.channel.into(),
+            Value::Object(occurrence.event.properties).to_string().into(),
+            place.map(|place| plan.placed[place].0).into(),
+            source.into(),
+            message_id.into(),
+            occurrence.received_at.into(),
+            refused.into(),
+            occurrence.origin_profile_id.into(),
+        ]);
+    }
+    let wanted = rows.len();
+    if wanted == 0 {
+        return Ok(());
+    }
+    let added = tx
+        .run(
+            sql("INSERT INTO events (
+                     workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
+                     refused, origin_profile_id
+                 )
+                 SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
+                        r.received_at, r.refused, r.origin_profile_id
+                 FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    // A message came in through another instance at the same time: decide again, knowing it.
+    if usize::try_from(added) == Ok(wanted) { Ok(()) } else { Err(StoreError::Raced) }
+}
+
+/// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included.
+async fn near(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    visits: &[Visit],
+    moved: Vec<Session>,
+    gap: clock::Span,
+) -> Result<Vec<Session>, StoreError> {
+    type Window = (Timestamp, Timestamp);
+    let mut windows: BTreeMap<(ProfileId, &str), Vec<Window>> = BTreeMap::new();
+    let mut named: BTreeSet<(ProfileId, &str)> = BTreeSet::new();
+    let stretches = visits
+        .iter()
+        .map(|v| (v.profile_id, &v.channel, &v.sender_id, v.at, v.at))
+        .chain(moved.iter().map(|s| (s.profile_id, &s.channel, &s.sender_id, s.started_at, s.ended_at)));
+    for (profile, channel, sender_id, from, to) in stretches {
+        match sender_id {
+            Some(sender) => {
+                named.insert((profile, sender));
+            }
+            None => {
+                windows.entry((profile, channel.as_deref().unwrap_or_default())).or_default().push((from.minus(gap), to.plus(gap)));
+            }
+        }
+    }
+    let mut found: BTreeMap<RecordId, Session> = moved.iter().map(|session| (session.id, session.clone())).collect();
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("low", Kind::Time), ("high", Kind::Time)]);
+    for ((profile, channel), mut spans) in windows {
+        spans.sort_unstable();
+        let mut open: Option<Window> = None;
+        for (low, high) in spans {
+            open = match open {
+                Some((from, to)) if low <= to => Some((from, to.max(high))),
+                Some((from, to)) => {
+                    rows.push([profile.into(), channel.into(), from.into(), to.into()]);
+                    Some((low, high))
+                }
+                None => Some((low, high)),
+            };
+        }
+        if let Some((from, to)) = open {
+            rows.push([profile.into(), channel.into(), from.into(), to.into()]);
+        }
+    }
+    if !rows.is_empty() {
+        let stored: Vec<StoredSession> = tx
+            .all(
+                sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                            s.properties{as_text} AS properties
+                     FROM {rows} AS r CROSS JOIN sessions AS s
+                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.channel = r.channel AND s.sender_id IS NULL
+                       AND s.ended_at >= r.low AND s.started_at <= r.high")
+                .bind(workspace)
+                .rows(rows),
+            )
+            .await?;
+        for row in stored {
+            let session = row.read()?;
+            found.entry(session.id).or_insert(session);
+        }
+    }
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("sender_id", Kind::Text)]);
+    for (profile, sender) in named {
+        rows.push([profile.into(), sender.into()]);
+    }
+    if !rows.is_empty() {
+        let stored: Vec<StoredSession> = tx
+            .all(
+                sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                            s.properties{as_text} AS properties
+                     FROM {rows} AS r CROSS JOIN sessions AS s
+                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.sender_id = r.sender_id")
+                .bind(workspace)
+                .rows(rows),
+            )
+            .await?;
+        for row in stored {
+            let session = row.read()?;
+            found.entry(session.id).or_insert(session);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn write_sessions(tx: &mut Tx, workspace: WorkspaceId, sessions: &[Session]) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Uuid),
+        ("profile_id", Kind::Uuid),
+        ("origin_profile_id", Kind::Uuid),
+        ("channel", Kind::Text),
+        ("sender_id", Kind::Text),
+        ("started_at", Kind::Time),
+        ("ended_at", Kind::Time),
+        ("event_count", Kind::Int),
+        ("properties", Kind::Json),
+    ]);
+    for session in sessions {
+        rows.push([
+            session.id.into(),
+            session.profile_id.into(),
+            session.origin_profile_id.into(),
+            session.channel.as_deref().unwrap_or_default().into(),
+            session.sender_id.clone().into(),
+            session.started_at.into(),
+            session.ended_at.into(),
+            session.event_count.into(),
+            Value::Object(session.properties.clone()).to_string().into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO sessions (workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties)
+             SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count, r.properties
+             FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, id) DO UPDATE SET
+                 channel = EXCLUDED.channel,
+                 started_at = EXCLUDED.started_at,
+                 ended_at = EXCLUDED.ended_at,
+                 event_count = EXCLUDED.event_count,
+                 properties = EXCLUDED.properties")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
