@@ -2,6 +2,7 @@
 //! against. Each returns rows of the report; targets are those of the design.
 
 pub mod batch;
+pub mod events;
 pub mod export;
 pub mod filter;
 pub mod load;
@@ -33,14 +34,25 @@ pub enum Work {
     Export,
     Upsert,
     Batch,
+    Events,
     Memory,
     Start,
 }
 
 impl Work {
     /// Reading comes before writing: what is counted is then exactly what was generated.
-    pub const ALL: [Self; 9] =
-        [Self::Read, Self::Search, Self::Filter, Self::Count, Self::Export, Self::Upsert, Self::Batch, Self::Memory, Self::Start];
+    pub const ALL: [Self; 10] = [
+        Self::Read,
+        Self::Search,
+        Self::Filter,
+        Self::Count,
+        Self::Export,
+        Self::Upsert,
+        Self::Batch,
+        Self::Events,
+        Self::Memory,
+        Self::Start,
+    ];
 }
 
 impl fmt::Display for Work {

@@ -13,6 +13,7 @@ use crate::{
     profiles, properties,
     rows::{Kind, Rows},
     statement::sql,
+    time::At,
 };
 
 /// People whose search text is renewed in one transaction.
@@ -25,6 +26,7 @@ struct Refresh {
     workspace_id: Uuid,
     key: String,
     after_profile_id: Option<Uuid>,
+    requested_at: At,
 }
 
 impl Store {
@@ -70,14 +72,18 @@ impl Store {
         loop {
             let next: Option<Refresh> = self
                 .pools
-                .one(sql("SELECT workspace_id, key, after_profile_id FROM search_refreshes ORDER BY requested_at LIMIT 1"))
+                .one(sql("SELECT workspace_id, key, after_profile_id, requested_at FROM search_refreshes ORDER BY requested_at LIMIT 1"))
                 .await?;
             let Some(next) = next else { return Ok(()) };
-            self.refresh_chunk(WorkspaceId(next.workspace_id), next.key, next.after_profile_id).await?;
+            self.refresh_chunk(next).await?;
         }
     }
 
-    async fn refresh_chunk(&self, workspace: WorkspaceId, key: String, after: Option<Uuid>) -> Result<(), StoreError> {
+    /// One chunk of the walk. What was asked anew meanwhile begins from its beginning: a walk only ends, or moves on, the
+    /// request it was made for.
+    async fn refresh_chunk(&self, refresh: Refresh) -> Result<(), StoreError> {
+        let Refresh { workspace_id, key, after_profile_id: after, requested_at } = refresh;
+        let (workspace, requested_at) = (WorkspaceId(workspace_id), requested_at.0);
         self.write(move |tx| {
             let key = key.clone();
             Box::pin(async move {
@@ -92,7 +98,10 @@ impl Store {
                     .await?;
                 let Some((last,)) = chunk.last().copied() else {
                     tx.run(
-                        sql("DELETE FROM search_refreshes WHERE workspace_id = $1 AND key = $2").bind(workspace).bind(key.as_str()),
+                        sql("DELETE FROM search_refreshes WHERE workspace_id = $1 AND key = $2 AND requested_at = $3")
+                            .bind(workspace)
+                            .bind(key.as_str())
+                            .bind(requested_at),
                     )
                     .await?;
                     return Ok(());
@@ -116,9 +125,10 @@ impl Store {
                     .await?;
                 }
                 tx.run(
-                    sql("UPDATE search_refreshes SET after_profile_id = $3 WHERE workspace_id = $1 AND key = $2")
+                    sql("UPDATE search_refreshes SET after_profile_id = $4 WHERE workspace_id = $1 AND key = $2 AND requested_at = $3")
                         .bind(workspace)
                         .bind(key.as_str())
+                        .bind(requested_at)
                         .bind(last),
                 )
                 .await?;

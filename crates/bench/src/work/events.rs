@@ -1,0 +1,112 @@
+//! Ingestion: events of people who are known, 100 a request over 4 connections, each with a message id of its own; the
+//! same through the route of the tracking SDKs; and the newest page of a timeline.
+
+use serde_json::{Value, json};
+
+use super::{Stage, load::all_accepted, scatter};
+use crate::{
+    Result,
+    client::{Answer, Call, Load, any_success, drive},
+    limits::insert,
+    people::person,
+    report::{Row, Target, Unit},
+};
+
+const NATIVE: &str = "POST /v1/events, 100 a request, 4 connections";
+const TRACKED: &str = "POST /v1/batch (SDKs), 100 a request, 4 connections";
+const TIMELINE: &str = "newest 50 of a timeline, 8 connections";
+const EVENTS: u64 = 100;
+/// Somebody who came back today, not the whole directory at once.
+const ACTIVE: u64 = 100_000;
+
+const TYPES: &[&str] = &["page_viewed", "product_viewed", "cart_updated", "order_completed", "email_opened"];
+
+fn who(stage_seed: u64, profiles: u64, at: u64) -> (&'static str, String) {
+    let mut n = at;
+    loop {
+        let person = person(stage_seed, scatter(n, ACTIVE.min(profiles)));
+        if let Some(id) = person.external_id {
+            return ("external_id", id);
+        }
+        if let Some(email) = person.email {
+            return ("email", email);
+        }
+        n += 1_000_003;
+    }
+}
+
+fn properties(at: u64) -> Value {
+    json!({"total": scatter(at, 20_000) as f64 / 100.0, "currency": "EUR", "items": scatter(at, 9), "sku": format!("SKU-{}", scatter(at, 5_000))})
+}
+
+pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
+    let (site, seed) = (stage.site, stage.seed);
+    let load = || Load { connections: 4, warm_up: 20, count: 40_000, time: stage.time };
+    let native = move |at: u64| {
+        let event = |n: u64| {
+            let (kind, value) = who(seed, site.profiles, n);
+            json!({
+                "identities": [{"kind": kind, "value": value}],
+                "type": TYPES[scatter(n, TYPES.len() as u64) as usize],
+                "channel": "web",
+                "properties": properties(n),
+                "message_id": format!("bench-{n}"),
+            })
+        };
+        let events: Vec<Value> = (at * EVENTS..(at + 1) * EVENTS).map(event).collect();
+        Call::post("/v1/events", serde_json::to_vec(&json!({ "events": events })).unwrap_or_default())
+    };
+    let own = drive(&stage.server.target, load(), native, |_, answer: &Answer| all_accepted(EVENTS as usize, answer)).await?;
+    let raw = insert::rows_per_second(&stage.database, &stage.scratch, EVENTS as usize, 250, stage.time / 2).await?;
+
+    let tracked = move |at: u64| {
+        let message = |n: u64| {
+            let (kind, value) = who(seed, site.profiles, n);
+            let mut message = json!({
+                "type": "track",
+                "event": TYPES[scatter(n, TYPES.len() as u64) as usize],
+                "properties": properties(n),
+                "messageId": format!("bench-sdk-{n}"),
+            });
+            if kind == "external_id" {
+                message["userId"] = json!(value);
+            } else {
+                message["anonymousId"] = json!(format!("device of {n}"));
+                message["context"] = json!({"traits": {"email": value}});
+            }
+            message
+        };
+        let batch: Vec<Value> = (at * EVENTS..(at + 1) * EVENTS).map(message).collect();
+        Call::post("/v1/batch", serde_json::to_vec(&json!({ "batch": batch })).unwrap_or_default())
+    };
+    let sdk = drive(&stage.server.target, load(), tracked, |_, answer: &Answer| {
+        let told: Value = serde_json::from_slice(&answer.body).map_err(|e| format!("unexpected answer ({e}): {}", answer.excerpt()))?;
+        if told["accepted"] == json!(EVENTS) { Ok(()) } else { Err(format!("not all were taken: {told}")) }
+    })
+    .await?;
+
+    let ids: Vec<uuid::Uuid> = (0..2_000).map(|n| stage.ids[scatter(n, ACTIVE.min(site.profiles)) as usize]).collect();
+    let read = Load { connections: 8, warm_up: 200, count: 20_000, time: stage.time };
+    let page = move |at: u64| Call::get(format!("/v1/profiles/{}/timeline?limit=50", ids[at as usize % ids.len()]));
+    let timeline = drive(&stage.server.target, read, page, any_success).await?;
+
+    let rate = |work, outcome: &crate::client::Outcome| {
+        Row::new(site, work, "events", Unit::PerSecond, outcome.per_second() * EVENTS as f64)
+            .target(Target::AtLeast(10_000.0))
+            .limit("raw insert, 100 rows a commit", raw)
+            .may_grow(2.0)
+            .trouble(outcome.complaint())
+    };
+    let time = |work, outcome: &crate::client::Outcome, measure: &str, quantile: f64| {
+        Row::new(site, work, measure, Unit::Milliseconds, outcome.milliseconds(quantile))
+    };
+    Ok(vec![
+        rate(NATIVE, &own),
+        time(NATIVE, &own, "request p99", 0.99),
+        rate(TRACKED, &sdk),
+        time(TRACKED, &sdk, "request p99", 0.99),
+        Row::new(site, TIMELINE, "requests", Unit::PerSecond, timeline.per_second()).trouble(timeline.complaint()),
+        time(TIMELINE, &timeline, "p50", 0.5),
+        time(TIMELINE, &timeline, "p99", 0.99),
+    ])
+}
