@@ -79,7 +79,7 @@ impl Store {
         let question = Arc::new(question);
         for attempt in 1..=TRIES {
             let Some(kept) = self.keeper.ready(self, question.workspace).await? else { break };
-            match self.from_memory(&kept, &question, attempt == TRIES).await? {
+            match self.page_in_memory(&kept, &question, attempt == TRIES).await? {
                 Some(Some(found)) => return Ok(found),
                 // Somebody on the page changed while it was made.
                 Some(None) => {}
@@ -103,7 +103,12 @@ impl Store {
 
     /// The page from the read model: its people are judged there, their documents read after. `None`: memory cannot
     /// answer; `Some(None)`: one of the people is not any more what the model judged.
-    async fn from_memory(&self, kept: &Arc<Kept>, question: &Arc<Question>, last_try: bool) -> Result<Option<Option<Found>>, StoreError> {
+    async fn page_in_memory(
+        &self,
+        kept: &Arc<Kept>,
+        question: &Arc<Question>,
+        last_try: bool,
+    ) -> Result<Option<Option<Found>>, StoreError> {
         let wanted = usize::try_from(question.limit).unwrap_or(0);
         let mut pinned = question.pinned.clone();
         let mut ids: Vec<Uuid> = Vec::new();

@@ -157,7 +157,7 @@ impl Model {
     }
 
     /// Takes a slot out of the orders whose key is about to change.
-    fn out_of_order(&mut self, slot: u32, fields: &[SortField]) {
+    fn take_from_order(&mut self, slot: u32, fields: &[SortField]) {
         for field in fields {
             let order = order_of(*field);
             let mut taken = std::mem::take(&mut self.orders[order]);
@@ -167,7 +167,7 @@ impl Model {
         }
     }
 
-    fn into_order(&mut self, slot: u32, fields: &[SortField]) {
+    fn put_in_order(&mut self, slot: u32, fields: &[SortField]) {
         for field in fields {
             let order = order_of(*field);
             let mut taken = std::mem::take(&mut self.orders[order]);
@@ -208,11 +208,11 @@ impl Model {
                     })
                     .collect();
                 if !self.loading {
-                    self.out_of_order(slot, &moved);
+                    self.take_from_order(slot, &moved);
                 }
                 self.write(slot, profile, definitions, &text, (seen, created, updated));
                 if !self.loading {
-                    self.into_order(slot, &moved);
+                    self.put_in_order(slot, &moved);
                 }
                 return;
             }
@@ -231,7 +231,7 @@ impl Model {
         self.live.set(slot, true);
         self.write(slot, profile, definitions, &text, (seen, created, updated));
         if !self.loading {
-            self.into_order(slot, &SORTS);
+            self.put_in_order(slot, &SORTS);
         }
     }
 
@@ -299,7 +299,7 @@ impl Model {
     pub(crate) fn remove(&mut self, id: ProfileId) {
         let Some(slot) = self.slot(id.0) else { return };
         if !self.loading {
-            self.out_of_order(slot, &SORTS);
+            self.take_from_order(slot, &SORTS);
         }
         if let Ok(entry) = self.by_id.find_entry(hash(id.0), |s| *s == slot) {
             entry.remove();
