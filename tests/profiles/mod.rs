@@ -1,6 +1,7 @@
 //! `/v1/profiles`: one person at a time, and many.
 
 mod batch;
+mod consents;
 mod create;
 mod delete;
 mod export;

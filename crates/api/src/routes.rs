@@ -25,6 +25,10 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::history::profile_history)
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
+        // Consent
+        .service(profiles::consents::profile_consents)
+        .service(profiles::consents::record_consent)
+        .service(profiles::consents::consent_history)
         // Timeline
         .service(events::create::create_events)
         .service(events::read::read_event)

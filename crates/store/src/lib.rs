@@ -8,6 +8,7 @@
 //! refers to a profile, and its rows in `door/save.rs` if they follow from a profile's state.
 
 mod api_keys;
+mod consents;
 mod dialect;
 mod door;
 mod engine;
@@ -30,6 +31,7 @@ mod timeline;
 mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
+pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};
 pub use erasures::Receipt;

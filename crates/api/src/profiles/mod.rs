@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod consents;
 pub mod count;
 pub mod create;
 pub mod delete;
