@@ -7,6 +7,7 @@ mod delete;
 mod export;
 mod history;
 mod identities;
+mod labels;
 mod lookup;
 mod patch;
 mod read;

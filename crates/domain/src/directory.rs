@@ -86,6 +86,8 @@ pub enum Command {
     AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
     RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
     Erase { id: ProfileId, if_match: Option<Vec<u64>> },
+    AddLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
+    RemoveLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
     RecordConsent { id: ProfileId, decision: Decision, if_match: Option<Vec<u64>> },
     Track(Box<Incoming>),
 }
@@ -114,12 +116,18 @@ impl Command {
                     needs.profiles.insert(*id);
                 }
             },
-            Self::RemoveIdentity { .. } | Self::Erase { .. } | Self::RecordConsent { .. } => {}
+            Self::RemoveIdentity { .. }
+            | Self::Erase { .. }
+            | Self::AddLabel { .. }
+            | Self::RemoveLabel { .. }
+            | Self::RecordConsent { .. } => {}
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
         | Self::RemoveIdentity { id, .. }
         | Self::Erase { id, .. }
+        | Self::AddLabel { id, .. }
+        | Self::RemoveLabel { id, .. }
         | Self::RecordConsent { id, .. } = self
         {
             needs.profiles.insert(*id);
@@ -149,6 +157,8 @@ pub enum Action {
     IdentityRemoved,
     /// A message named a key of another identified person; nothing of the profile changed.
     IdentityRefused,
+    LabelAdded,
+    LabelRemoved,
     /// A decision went into the ledger; an older one that came late changed nothing of the profile.
     ConsentRecorded,
     /// An event arrived: only when and where the person was last seen.
@@ -169,6 +179,8 @@ impl Action {
             Self::IdentityAdded => "identity_added",
             Self::IdentityRemoved => "identity_removed",
             Self::IdentityRefused => "identity_refused",
+            Self::LabelAdded => "label_added",
+            Self::LabelRemoved => "label_removed",
             Self::ConsentRecorded => "consent_recorded",
             Self::Seen => "seen",
             Self::Merged => "merged",
@@ -301,6 +313,8 @@ impl Directory {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
             }
             Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
+            Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
+            Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
         }

@@ -43,7 +43,7 @@ pub struct EntryView {
     /// `key:<id>` of the API key.
     pub actor: String,
     /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused`,
-    /// `consent_recorded` or `merged`.
+    /// `label_added`, `label_removed`, `consent_recorded` or `merged`.
     pub action: String,
     pub source: String,
     /// The version it made.

@@ -9,6 +9,7 @@ pub mod delete;
 pub mod export;
 pub mod history;
 pub mod identities;
+pub mod labels;
 pub mod list;
 pub mod lookup;
 pub mod patch;

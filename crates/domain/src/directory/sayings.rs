@@ -1,15 +1,49 @@
-//! What the business says about a person: where they stand on a channel.
+//! What the business says about a person: labels put by hand, and where they stand on a channel.
 
 use std::sync::Arc;
 
 use super::{Action, Cause, Directory, Effect, Outcome};
 use crate::{
-    Refusal,
+    Code, Refusal,
     consent::{self, Decision},
     id::{IdSource, ProfileId, RecordId},
 };
 
 impl Directory {
+    pub(super) fn add_label(
+        &mut self,
+        id: ProfileId,
+        label: &str,
+        if_match: Option<&[u64]>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(id, if_match)?;
+        if before.labels.iter().any(|held| held == label) {
+            return Ok(Outcome::Held(before));
+        }
+        let mut profile = (*before).clone();
+        profile.labels.push(label.to_owned());
+        self.save(Some(before), profile, Action::LabelAdded, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
+    }
+
+    pub(super) fn remove_label(
+        &mut self,
+        id: ProfileId,
+        label: &str,
+        if_match: Option<&[u64]>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(id, if_match)?;
+        if !before.labels.iter().any(|held| held == label) {
+            return Err(Refusal::new(Code::NotFound, "The profile does not carry this label."));
+        }
+        let mut profile = (*before).clone();
+        profile.labels.retain(|held| held != label);
+        self.save(Some(before), profile, Action::LabelRemoved, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
+    }
+
     pub(super) fn record_consent(
         &mut self,
         id: ProfileId,

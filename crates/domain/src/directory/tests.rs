@@ -161,6 +161,20 @@ fn a_late_decision_goes_into_the_ledger_and_changes_nothing() {
 }
 
 #[test]
+fn a_label_is_put_on_once_and_taken_off_once() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let add = Command::AddLabel { id, label: "vip".into(), if_match: None };
+    let remove = Command::RemoveLabel { id, label: "vip".into(), if_match: None };
+    assert!(matches!(desk.tell(&add), Ok(Outcome::Updated(profile)) if profile.labels == ["vip"] && profile.version == 2));
+    assert!(matches!(desk.tell(&add), Ok(Outcome::Held(profile)) if profile.version == 2));
+    assert!(matches!(desk.tell(&remove), Ok(Outcome::Updated(profile)) if profile.labels.is_empty()));
+    assert_eq!(desk.tell(&remove), Err(Code::NotFound));
+    let (effects, ..) = desk.directory.into_parts();
+    assert_eq!(effects.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["created", "label_added", "label_removed"]);
+}
+
+#[test]
 fn the_last_identity_stays() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("phone", "020 7946 0000")]))).expect("created").profile_id();
