@@ -145,6 +145,8 @@ impl Ids {
                 ("profiles", "id") => &self.profile,
                 ("identities", "kind") => &self.identity.0,
                 ("identities", "value") => &self.identity.1,
+                ("labels", "name") => "vip",
+                ("consents", "channel") => "email",
                 ("properties", "key") => &self.property,
                 ("api-keys", "id") => &self.api_key,
                 ("erasures", "id") => &self.erasure,

@@ -1,11 +1,13 @@
 //! `/v1/profiles`: one person at a time, and many.
 
 mod batch;
+mod consents;
 mod create;
 mod delete;
 mod export;
 mod history;
 mod identities;
+mod labels;
 mod lookup;
 mod patch;
 mod read;

@@ -18,6 +18,7 @@ pub mod erasures;
 pub mod events;
 pub mod extract;
 pub mod json;
+pub mod labels;
 pub mod openapi;
 pub mod operations;
 pub mod problem;

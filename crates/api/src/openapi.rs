@@ -42,6 +42,8 @@ use crate::{
     tags(
         (name = "profiles", description = "People: create, read, correct, find, export."),
         (name = "identities", description = "The keys a person is recognised by."),
+        (name = "labels", description = "Short names on people, and the catalogue of them."),
+        (name = "consents", description = "Where people stand on each channel, and the ledger of their decisions."),
         (name = "events", description = "The timeline: what people did, and their sessions."),
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "erasures", description = "Receipts of what was erased."),

@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, erasures, events, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{api_keys, erasures, events, labels, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -25,6 +25,15 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::history::profile_history)
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
+        // Labels
+        .service(labels::list_labels)
+        .service(profiles::labels::profile_labels)
+        .service(profiles::labels::add_label)
+        .service(profiles::labels::remove_label)
+        // Consent
+        .service(profiles::consents::profile_consents)
+        .service(profiles::consents::record_consent)
+        .service(profiles::consents::consent_history)
         // Timeline
         .service(events::create::create_events)
         .service(events::read::read_event)

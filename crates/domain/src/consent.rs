@@ -105,6 +105,16 @@ pub fn apply(current: Option<&Consent>, decision: &Decision) -> Consent {
     }
 }
 
+/// Takes a decision into the states of all channels.
+pub fn record(consents: &mut Vec<Consent>, decision: &Decision) {
+    let current = consents.iter().position(|c| c.channel == decision.channel);
+    let next = apply(current.map(|i| &consents[i]), decision);
+    match current {
+        Some(i) => consents[i] = next,
+        None => consents.push(next),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};

@@ -5,6 +5,7 @@
 //! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
+mod sayings;
 mod track;
 
 use std::{
@@ -85,6 +86,9 @@ pub enum Command {
     AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
     RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
     Erase { id: ProfileId, if_match: Option<Vec<u64>> },
+    AddLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
+    RemoveLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
+    RecordConsent { id: ProfileId, decision: Decision, if_match: Option<Vec<u64>> },
     Track(Box<Incoming>),
 }
 
@@ -112,9 +116,20 @@ impl Command {
                     needs.profiles.insert(*id);
                 }
             },
-            Self::RemoveIdentity { .. } | Self::Erase { .. } => {}
+            Self::RemoveIdentity { .. }
+            | Self::Erase { .. }
+            | Self::AddLabel { .. }
+            | Self::RemoveLabel { .. }
+            | Self::RecordConsent { .. } => {}
         }
-        if let Self::Update { id, .. } | Self::AddIdentity { id, .. } | Self::RemoveIdentity { id, .. } | Self::Erase { id, .. } = self {
+        if let Self::Update { id, .. }
+        | Self::AddIdentity { id, .. }
+        | Self::RemoveIdentity { id, .. }
+        | Self::Erase { id, .. }
+        | Self::AddLabel { id, .. }
+        | Self::RemoveLabel { id, .. }
+        | Self::RecordConsent { id, .. } = self
+        {
             needs.profiles.insert(*id);
         }
         if let Self::Track(incoming) = self {
@@ -142,6 +157,10 @@ pub enum Action {
     IdentityRemoved,
     /// A message named a key of another identified person; nothing of the profile changed.
     IdentityRefused,
+    LabelAdded,
+    LabelRemoved,
+    /// A decision went into the ledger; an older one that came late changed nothing of the profile.
+    ConsentRecorded,
     /// An event arrived: only when and where the person was last seen.
     Seen,
     /// Another was merged into this one.
@@ -160,6 +179,9 @@ impl Action {
             Self::IdentityAdded => "identity_added",
             Self::IdentityRemoved => "identity_removed",
             Self::IdentityRefused => "identity_refused",
+            Self::LabelAdded => "label_added",
+            Self::LabelRemoved => "label_removed",
+            Self::ConsentRecorded => "consent_recorded",
             Self::Seen => "seen",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
@@ -197,7 +219,7 @@ pub enum Outcome {
         created: bool,
         duplicates: Vec<Conflict>,
     },
-    /// The key was already on the profile: the profile as it is.
+    /// It was known already: the profile as it is.
     Held(Arc<Profile>),
     Erased {
         profile_id: ProfileId,
@@ -291,6 +313,9 @@ impl Directory {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
             }
             Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
+            Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
+            Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
+            Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
         }
     }
@@ -516,12 +541,7 @@ impl Directory {
         }
         profile.labels.extend(draft.labels.iter().cloned());
         for decision in &draft.decisions {
-            let current = profile.consents.iter().position(|c| c.channel == decision.channel);
-            let next = consent::apply(current.map(|i| &profile.consents[i]), decision);
-            match current {
-                Some(i) => profile.consents[i] = next,
-                None => profile.consents.push(next),
-            }
+            consent::record(&mut profile.consents, decision);
         }
         self.set_attributes(profile, &draft.attributes, cause)
     }

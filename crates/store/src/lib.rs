@@ -8,6 +8,7 @@
 //! refers to a profile, and its rows in `door/save.rs` if they follow from a profile's state.
 
 mod api_keys;
+mod consents;
 mod dialect;
 mod door;
 mod engine;
@@ -17,6 +18,7 @@ mod filter_sql;
 mod find;
 mod history;
 mod ids;
+mod labels;
 mod maintenance;
 mod profiles;
 mod properties;
@@ -30,12 +32,14 @@ mod timeline;
 mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
+pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};
 pub use erasures::Receipt;
 pub use error::StoreError;
 pub use find::{Found, Question, Walk};
 pub use history::Entry;
+pub use labels::{Carried, Label};
 pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use timeline::{Happened, Moment, Span};

@@ -42,7 +42,8 @@ pub struct EntryView {
     pub at: String,
     /// `key:<id>` of the API key.
     pub actor: String,
-    /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused` or `merged`.
+    /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused`,
+    /// `label_added`, `label_removed`, `consent_recorded` or `merged`.
     pub action: String,
     pub source: String,
     /// The version it made.

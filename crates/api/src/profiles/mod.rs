@@ -2,12 +2,14 @@
 
 pub mod batch;
 pub mod body;
+pub mod consents;
 pub mod count;
 pub mod create;
 pub mod delete;
 pub mod export;
 pub mod history;
 pub mod identities;
+pub mod labels;
 pub mod list;
 pub mod lookup;
 pub mod patch;

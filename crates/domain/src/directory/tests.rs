@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Cause, Command, Directory, Draft, OnConflict, Outcome, Patch};
 use crate::{
     Code, Timestamp,
+    consent::{Decision, Status},
     id::{IdSource, ProfileId, WorkspaceId},
     identity::{IdentityKey, IdentityKind, NewIdentity},
     property::Standard,
@@ -127,6 +128,50 @@ fn a_stale_version_is_refused_and_an_empty_change_is_none() {
     let same = desk.tell(&Command::Update { id, patch: company("A"), if_match: None }).expect("same");
     assert_eq!(same.profile().map(|p| p.version), Some(2));
     assert_eq!(desk.directory.into_parts().0.len(), 2);
+}
+
+#[test]
+fn a_late_decision_goes_into_the_ledger_and_changes_nothing() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let say = |status, at: i64, evidence: Option<&str>| Command::RecordConsent {
+        id,
+        decision: Decision {
+            channel: "sms".into(),
+            status,
+            occurred_at: Timestamp::from_micros(at).expect("a time"),
+            source: Some("form".into()),
+            evidence: evidence.map(str::to_owned),
+        },
+        if_match: None,
+    };
+    let stands = |outcome: &Outcome| outcome.profile().map(|p| (p.version, p.consents[0].status));
+    let out = desk.tell(&say(Status::OptedOut, 9, None)).expect("recorded");
+    assert_eq!(stands(&out), Some((2, Status::OptedOut)));
+    // Known already: nothing to record.
+    assert_eq!(desk.tell(&say(Status::OptedOut, 9, None)).as_ref().map(stands), Ok(Some((2, Status::OptedOut))));
+    let late = desk.tell(&say(Status::Pending, 5, Some("a letter"))).expect("recorded");
+    assert_eq!(stands(&late), Some((2, Status::OptedOut)));
+    // An older opt-in is the newest opt-in there is: that much shows, the status stays.
+    let late = desk.tell(&say(Status::OptedIn, 4, None)).expect("recorded");
+    assert_eq!(stands(&late), Some((3, Status::OptedOut)));
+    let (effects, ..) = desk.directory.into_parts();
+    let told: Vec<_> = effects.iter().map(|e| (e.action.as_str(), e.decisions.len(), e.changes.len())).collect();
+    assert_eq!(told, [("created", 0, 1), ("consent_recorded", 1, 1), ("consent_recorded", 1, 0), ("consent_recorded", 1, 0)]);
+}
+
+#[test]
+fn a_label_is_put_on_once_and_taken_off_once() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let add = Command::AddLabel { id, label: "vip".into(), if_match: None };
+    let remove = Command::RemoveLabel { id, label: "vip".into(), if_match: None };
+    assert!(matches!(desk.tell(&add), Ok(Outcome::Updated(profile)) if profile.labels == ["vip"] && profile.version == 2));
+    assert!(matches!(desk.tell(&add), Ok(Outcome::Held(profile)) if profile.version == 2));
+    assert!(matches!(desk.tell(&remove), Ok(Outcome::Updated(profile)) if profile.labels.is_empty()));
+    assert_eq!(desk.tell(&remove), Err(Code::NotFound));
+    let (effects, ..) = desk.directory.into_parts();
+    assert_eq!(effects.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["created", "label_added", "label_removed"]);
 }
 
 #[test]

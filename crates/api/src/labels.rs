@@ -1,0 +1,65 @@
+//! `GET /v1/labels`: the catalogue of labels.
+
+use actix_web::{HttpResponse, get, web::Data};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    cursor,
+    extract::Query,
+    problem::ApiResult,
+    profiles,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LabelParams {
+    /// Rows of a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A label of the catalogue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Label, example = json!({"name": "vip", "created_at": "2026-01-31T08:00:00.000000Z"}))]
+pub struct LabelView {
+    pub name: String,
+    /// When it was first put on somebody.
+    pub created_at: String,
+}
+
+/// A page of labels.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LabelList {
+    pub data: Vec<LabelView>,
+    pub next_cursor: Option<String>,
+}
+
+/// List the labels
+///
+/// Every label that was ever put on somebody, in the order of the names. How many carry one, `POST /v1/profiles/count`
+/// tells.
+#[utoipa::path(
+    tag = "labels",
+    params(LabelParams),
+    responses((status = 200, description = "A page of labels", body = LabelList)),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[get("/v1/labels")]
+pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<LabelParams>) -> ApiResult<HttpResponse> {
+    let workspace = caller.workspace();
+    let limit = profiles::list::limit(params.limit)?;
+    let question = cursor::fingerprint(&"labels");
+    let after: Option<String> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
+    let mut rows = app.store.labels(workspace, after, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.name));
+    let data = rows.into_iter().map(|label| LabelView { name: label.name, created_at: label.created_at.to_string() }).collect();
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor }))
+}
