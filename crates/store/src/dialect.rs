@@ -24,6 +24,7 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     // PostgreSQL keeps the values conditions compare in the profile's row, SQLite in profile_attributes.
     ("{comparables_column}", "", ", comparables"),
     ("{comparables_value}", "", ", r.comparables"),
+    ("{comparables_kept}", "", ", p.comparables"),
     ("{comparables_update}", "", ", comparables = EXCLUDED.comparables"),
 ];
 

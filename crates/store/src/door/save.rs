@@ -176,8 +176,17 @@ async fn sightings(
         return Ok(());
     }
     tx.run(
-        sql("UPDATE profiles SET version = r.version, last_seen_at = r.last_seen_at
-             FROM {rows} AS r WHERE profiles.workspace_id = $1 AND profiles.id = r.id")
+        // As an update from rows, SQLite would walk everyone for each of them; this looks up the ones there are.
+        sql("INSERT INTO profiles (
+                 workspace_id, id, version, last_seen_at, created_at, updated_at, name_key, search_text,
+                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
+                 language, timezone, avatar_url, last_channel, folded {comparables_column}
+             )
+             SELECT p.workspace_id, p.id, r.version, r.last_seen_at, p.created_at, p.updated_at, p.name_key, p.search_text,
+                    p.email, p.phone, p.external_id, p.name, p.first_name, p.last_name, p.company, p.job_title, p.country, p.city,
+                    p.language, p.timezone, p.avatar_url, p.last_channel, p.folded {comparables_kept}
+             FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id
+             ON CONFLICT (workspace_id, id) DO UPDATE SET version = EXCLUDED.version, last_seen_at = EXCLUDED.last_seen_at")
         .bind(workspace)
         .rows(rows),
     )
