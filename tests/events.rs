@@ -22,6 +22,7 @@ stories![
     shuffled_senders_end_where_the_ordered_replay_ends,
     two_first_events_at_once_make_one_person,
     behavioural_filters_see_the_events,
+    tallies_are_those_of_the_timeline,
 ];
 
 /// `2026-01-01T00:00:00Z` and so many seconds.
@@ -443,4 +444,40 @@ async fn behavioural_filters_see_the_events(app: &App) {
     assert_eq!(app.filtered(json!({"event": "order", "count": {"eq": 0}})).await, ["u3"]);
     let export = app.post("/v1/profiles/export").json(json!({"filter": large(2)})).await.text();
     assert_eq!(export.lines().count(), 1);
+}
+
+/// What is counted beside each person's document is what their timeline says, after late events, repeats and merges.
+pub(crate) async fn tallies_are_those_of_the_timeline(app: &App) {
+    let kinds = ["order_completed", "$pageview", "a \"quoted\" \\ 100% type", "12"];
+    let mut n = 0;
+    let mut event = |keys: Value, seconds: i64| {
+        n += 1;
+        json!({"identities": keys, "type": kinds[n % kinds.len()], "channel": "web", "occurred_at": at(seconds), "message_id": format!("m{n}")})
+    };
+    let known = json!([{"kind": "external_id", "value": "u1"}]);
+    let device = json!([{"kind": "anonymous_id", "value": "a1"}]);
+    let both = json!([{"kind": "external_id", "value": "u1"}, {"kind": "anonymous_id", "value": "a1"}]);
+    let first: Vec<Value> = (0..9).map(|i| event(known.clone(), i * 1_000)).collect();
+    let late: Vec<Value> = (0..9).map(|i| event(device.clone(), 5_000 - i * 700)).collect();
+    let joined: Vec<Value> = (0..5).map(|i| event(both.clone(), i)).collect();
+    taken(app, json!(first)).await;
+    taken(app, json!(late)).await;
+    taken(app, json!(joined)).await;
+    taken(app, json!(late)).await;
+    let many: Vec<Value> =
+        (0..130).map(|i| json!({"identities": by("external_id", "u2"), "type": format!("type {i}"), "occurred_at": at(i)})).collect();
+    taken(app, json!(many)).await;
+    for (kind, count) in [(kinds[0], 5), (kinds[1], 6), (kinds[2], 6), (kinds[3], 6), ("never", 0)] {
+        for (op, bound, wanted) in [("eq", count, true), ("gte", count, true), ("gt", count, false), ("lt", count, false)] {
+            let filter = json!({"all": [{"field": "external_id", "op": "eq", "value": "u1"}, {"event": kind, "count": {op: bound}}]});
+            let expected: &[&str] = if wanted { &["u1"] } else { &[] };
+            assert_eq!(app.filtered(filter.clone()).await, expected, "{filter}");
+        }
+    }
+    // More types than are counted by name: the timeline itself is asked.
+    for kind in ["type 3", "type 129"] {
+        assert_eq!(app.filtered(json!({"event": kind, "count": {"eq": 1}})).await, ["u2"]);
+        assert_eq!(app.filtered(json!({"event": kind, "within": "P3650D"})).await, ["u2"]);
+    }
+    assert_eq!(app.filtered(json!({"event": "type 200", "count": {"lt": 1}})).await, ["u1", "u2"]);
 }

@@ -176,7 +176,7 @@ async fn consistent(database: &Database) {
     let text = if database.engine.is_postgres() { "::text" } else { "" };
     let (own, of) = (hex(database, "p.id"), hex(database, "profile_id"));
     let documents = format!(
-        "SELECT {own}, p.version, d.document{text} FROM profiles p
+        "SELECT {own}, d.version, d.document{text} FROM profiles p
            LEFT JOIN profile_documents d ON d.workspace_id = p.workspace_id AND d.profile_id = p.id"
     );
     let profiles = database.rows(&documents).await;

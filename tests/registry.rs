@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use people_store::registry::{KEPT, SQLITE_ONLY, TABLES};
+use people_store::registry::{KEPT, TABLES};
 use people_tests::{App, Engine, stories};
 
 stories![every_table_that_refers_to_a_profile_is_registered];
@@ -16,9 +16,6 @@ async fn every_table_that_refers_to_a_profile_is_registered(app: &App) {
     };
     let there: BTreeSet<String> = app.database().rows(sql).await.into_iter().filter_map(|row| row.into_iter().next()).collect();
     let mut registered: BTreeSet<String> = TABLES.iter().map(|t| t.name.to_owned()).chain(KEPT.iter().map(|t| (*t).to_owned())).collect();
-    if app.engine == Engine::Sqlite {
-        registered.extend(SQLITE_ONLY.iter().map(|t| t.name.to_owned()));
-    }
     // A position in the walk over everyone, not a row of anybody.
     registered.insert("search_refreshes".to_owned());
     assert_eq!(there, registered, "tables with a profile's id, and the registry in crates/store/src/registry.rs");

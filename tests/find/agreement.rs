@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 
 use people_domain::{
     Timestamp,
+    clock::Span,
     event::Event,
     filter::{self, Facts},
     profile::Profile,
     property::{Definition, Definitions, Match, PropertyType},
 };
-use people_tests::{App, Engine, stories};
+use people_tests::{App, stories};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
-use sqlx::AssertSqlSafe;
 
 stories![the_database_and_the_rules_name_the_same_people];
 
@@ -153,7 +153,8 @@ impl Dice {
         Event {
             kind: self.one(&["order_completed", "page", "a b"]).to_owned(),
             channel: if self.chance(50) { Some(self.one(CHANNELS).to_owned()) } else { None },
-            occurred_at: Timestamp::parse(&self.ago(now)).expect("a time"),
+            // Nothing has happened that is yet to come.
+            occurred_at: Timestamp::parse(&self.ago(now)).expect("a time").min(now.minus(Span::from_seconds(60))),
             properties,
         }
     }
@@ -283,36 +284,30 @@ impl Dice {
     }
 }
 
-async fn insert_events(app: &App, people: &[(Profile, Vec<Event>)]) {
-    let database = app.database();
-    for (profile, events) in people {
-        for (n, event) in events.iter().enumerate() {
-            let id = uuid::Uuid::from_u128(u128::try_from(n).unwrap_or(0) + 1);
-            let workspace: uuid::Uuid = app.workspace_id.parse().expect("an id");
-            let properties = Value::Object(event.properties.clone()).to_string();
-            let text = "INSERT INTO events (workspace_id, profile_id, occurred_at, id, type, channel, properties, received_at, origin_profile_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $3, $2)";
-            if app.engine == Engine::Sqlite {
-                let query = sqlx::query(text).bind(workspace).bind(profile.id.0).bind(event.occurred_at.micros()).bind(id);
-                query
-                    .bind(&event.kind)
-                    .bind(&event.channel)
-                    .bind(properties)
-                    .execute(&mut database.sqlite().await)
-                    .await
-                    .expect("an event");
-            } else {
-                let text = text.replace("$3", "timestamptz 'epoch' + $3 * interval '1 microsecond'").replace("$7", "$7::jsonb");
-                let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(profile.id.0).bind(event.occurred_at.micros()).bind(id);
-                query
-                    .bind(&event.kind)
-                    .bind(&event.channel)
-                    .bind(properties)
-                    .execute(&mut database.postgres().await)
-                    .await
-                    .expect("an event");
-            }
-        }
+/// Sends the events, and answers each person as they are then: when and where they were seen follows from them.
+async fn live(app: &App, ids: Vec<String>, dice: &mut Dice, now: Timestamp) -> Vec<(Profile, Vec<Event>)> {
+    let lives: Vec<(String, Vec<Event>)> =
+        ids.into_iter().map(|id| (id, (0..dice.0.random_range(0..6)).map(|_| dice.event(now)).collect())).collect();
+    let events: Vec<Value> = lives
+        .iter()
+        .flat_map(|(id, events)| {
+            events.iter().map(move |event| {
+                let mut body = json!({"profile_id": id, "type": event.kind, "properties": event.properties});
+                body["occurred_at"] = json!(event.occurred_at.to_string());
+                if let Some(channel) = &event.channel {
+                    body["channel"] = json!(channel);
+                }
+                body
+            })
+        })
+        .collect();
+    let results = app.post("/v1/events").json(json!({"events": events})).await.ok();
+    assert!(results["results"].as_array().expect("results").iter().all(|r| r["status"] == 201), "{results}");
+    let mut people = Vec::new();
+    for (id, events) in lives {
+        people.push((serde_json::from_value(app.read(&id).await).expect("a profile reads as one"), events));
     }
+    people
 }
 
 /// The server's clock is the machine's: asked a moment apart, no answer differs.
@@ -333,13 +328,8 @@ pub(super) async fn the_database_and_the_rules_name_the_same_people(app: &App) {
         app.post("/v1/properties").json(body).await.created();
     }
     let bodies: Vec<Value> = (0..PEOPLE).map(|n| dice.person(n, now)).collect();
-    let mut people: Vec<(Profile, Vec<Event>)> = Vec::new();
-    for id in app.people(&bodies).await {
-        let profile: Profile = serde_json::from_value(app.read(&id).await).expect("a profile reads as one");
-        let events = (0..dice.0.random_range(0..6)).map(|_| dice.event(now)).collect();
-        people.push((profile, events));
-    }
-    insert_events(app, &people).await;
+    let ids = app.people(&bodies).await;
+    let people = live(app, ids, &mut dice, now).await;
     let definitions = definitions();
     let mut matched = 0;
     for _ in 0..FILTERS {

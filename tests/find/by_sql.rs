@@ -5,7 +5,7 @@ use people_tests::{App, Engine, Server, engine_stories};
 
 use super::{agreement, lists, search};
 
-engine_stories![the_rules_agree, every_piece_is_found, typing_finds, lists_walk_in_order];
+engine_stories![the_rules_agree, every_piece_is_found, typing_finds, lists_walk_in_order, behaviour_is_counted];
 
 async fn app(engine: Engine) -> App {
     App::on(Server::without_memory(engine).await)
@@ -13,6 +13,10 @@ async fn app(engine: Engine) -> App {
 
 async fn the_rules_agree(engine: Engine) {
     agreement::the_database_and_the_rules_name_the_same_people(&app(engine).await).await;
+}
+
+async fn behaviour_is_counted(engine: Engine) {
+    crate::events::tallies_are_those_of_the_timeline(&app(engine).await).await;
 }
 
 async fn every_piece_is_found(engine: Engine) {

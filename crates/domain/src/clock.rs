@@ -34,6 +34,11 @@ impl Timestamp {
         u64::try_from(self.0.div_euclid(1_000)).unwrap_or(0)
     }
 
+    /// The day since the epoch, UTC.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(86_400_000_000)
+    }
+
     /// RFC 3339 with any offset. Refused: leap seconds, year 0000, anything without an offset.
     pub fn parse(text: &str) -> Option<Self> {
         // `time` reads second 60 as 59.999…; two engines would then disagree on what was meant.

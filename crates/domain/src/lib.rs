@@ -7,6 +7,7 @@
 //! To add a rule: find the noun it is about, put the function beside it, give it a property test, and let
 //! [`directory`] call it.
 
+pub mod activity;
 pub mod clock;
 pub mod consent;
 pub mod country;

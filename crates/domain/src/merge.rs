@@ -85,6 +85,7 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
     }
     out.last_seen_at = primary.last_seen_at.max(secondary.last_seen_at);
     out.created_at = primary.created_at.min(secondary.created_at);
+    out.activity.join(&secondary.activity);
     out.merged_from.push(secondary.id);
     out.merged_from.extend(secondary.merged_from.iter().copied());
     out.merged_from.sort();

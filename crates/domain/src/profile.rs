@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Timestamp,
+    activity::Activity,
     consent::Consent,
     id::{ProfileId, SegmentId},
     identity::{Identity, IdentityKey, IdentityKind, NewIdentity},
@@ -54,6 +55,9 @@ pub struct Profile {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub merged_from: Vec<ProfileId>,
+    /// Counted beside the document, and no part of it.
+    #[serde(skip)]
+    pub activity: Activity,
 }
 
 impl Profile {
@@ -86,6 +90,7 @@ impl Profile {
             created_at: at,
             updated_at: at,
             merged_from: Vec::new(),
+            activity: Activity::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Every spelling that differs between the engines, both side by side.
 //!
 //! A template says `{for_update}`; [`spell`] writes what the engine understands. Nothing else in the store asks which
-//! engine it talks to, but for `engine.rs`, the bulk source in `rows.rs` and the two search plans.
+//! engine it talks to, but for `engine.rs` and the bulk source in `rows.rs`.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -20,12 +20,9 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ("{as_text}", "", "::text"),
     // An aggregated count is bigint in both; SQLite needs no cast.
     ("{as_bigint}", "", "::bigint"),
+    // A subquery is carried out as it stands, not woven into the outer one.
+    ("{fence}", "LIMIT -1 OFFSET 0", "OFFSET 0"),
     ("{empty_list}", "'[]'", "'[]'::jsonb"),
-    // PostgreSQL keeps the values conditions compare in the profile's row, SQLite in profile_attributes.
-    ("{comparables_column}", "", ", comparables"),
-    ("{comparables_value}", "", ", r.comparables"),
-    ("{comparables_kept}", "", ", p.comparables"),
-    ("{comparables_update}", "", ", comparables = EXCLUDED.comparables"),
 ];
 
 /// Replaces every token of a template. A token nobody knows is a fault that the first test meets.

@@ -1,15 +1,15 @@
-//! A domain filter as SQL over the row `p` of a profile.
+//! A domain filter as SQL over the row `p` of a profile and the row `d` of its document.
 //!
 //! Every piece is true or false, never NULL, so that `NOT` means what it says; the property test in
 //! `tests/find/agreement.rs` holds this file and `domain::filter::matches` to the same answer. Texts are put together
 //! from static pieces; every name and value is bound.
 
 use people_domain::{
-    Timestamp,
-    filter::{CountOrder, EventField, EventTest, Field, Filter, Order, Scalar, Test},
+    Timestamp, activity,
+    filter::{CountOrder, EventField, EventTest, Field, Filter, Scalar, Test},
     property::{PropertyType, Standard},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{dialect::Engine, door::micros, statement::Arg};
 
@@ -19,11 +19,13 @@ pub(crate) struct Composer {
     pub(crate) engine: Engine,
     pub(crate) now: Timestamp,
     pub(crate) args: Vec<Arg>,
+    /// Whether a condition looks at the document's row.
+    pub(crate) asks_documents: bool,
 }
 
 impl Composer {
     pub(crate) fn new(engine: Engine, now: Timestamp, workspace: people_domain::id::WorkspaceId) -> Self {
-        Self { engine, now, args: vec![workspace.into()] }
+        Self { engine, now, args: vec![workspace.into()], asks_documents: false }
     }
 
     /// Binds a value and answers its placeholder.
@@ -136,7 +138,10 @@ impl Composer {
             Field::Standard(property) => self.text(column(*property), property.as_str(), test),
             Field::CreatedAt => self.time("p.created_at", false, test),
             Field::UpdatedAt => self.time("p.updated_at", false, test),
-            Field::LastSeenAt => self.time("p.last_seen_at", true, test),
+            Field::LastSeenAt => {
+                self.asks_documents = true;
+                self.time("d.last_seen_at", true, test)
+            }
             Field::Labels => self.set("profile_labels", "label", false, test),
             Field::Segments => self.set("profile_segments", "segment_id", true, test),
             Field::Channels => self.set("profile_channels", "channel", false, test),
@@ -238,96 +243,57 @@ impl Composer {
         if let Test::Contains(needle) | Test::StartsWith(needle) | Test::EndsWith(needle) = test {
             return self.partial(&format!("attributes.{key}"), test, needle);
         }
-        match self.engine {
-            Engine::Sqlite => self.attribute_rows(key, kind, test),
-            Engine::Postgres => self.attribute_json(key, kind, test),
+        if kind == PropertyType::TextList {
+            return self.attribute_list(key, test);
+        }
+        let key = self.bind(key);
+        let present = format!("p.comparables -> {key} IS NOT NULL");
+        let textual = matches!(kind, PropertyType::Text | PropertyType::Enum);
+        let column = match (self.engine, kind) {
+            // SQLite reads numbers as numbers and booleans as 0 and 1.
+            (Engine::Sqlite, _) => format!("(p.comparables ->> {key})"),
+            (Engine::Postgres, PropertyType::Boolean) => format!("(p.comparables ->> {key})::boolean::int::double precision"),
+            (Engine::Postgres, _) if textual => format!("(p.comparables ->> {key})"),
+            (Engine::Postgres, _) => format!("(p.comparables ->> {key})::double precision"),
+        };
+        let among = |me: &mut Self, values: &[Scalar]| if textual { me.texts(&strings(values)) } else { me.numbers(&floats(values)) };
+        match test {
+            Test::Exists => format!("({present})"),
+            Test::Missing => format!("(NOT ({present}))"),
+            Test::In(values) => format!("({present} AND {column} {})", among(self, values)),
+            Test::NotIn(values) => format!("(NOT ({present} AND {column} {}))", among(self, values)),
+            _ => match self.number_range(&column, test) {
+                Some(range) => format!("({present} AND {range})"),
+                None => "(1 = 0)".to_owned(),
+            },
         }
     }
 
-    /// SQLite: typed rows.
-    fn attribute_rows(&mut self, key: &str, kind: PropertyType, test: &Test) -> String {
-        // Empty lists have an answer of their own, before anything is bound.
+    /// A list of texts; an empty one is not kept.
+    fn attribute_list(&mut self, key: &str, test: &Test) -> String {
         match test {
             Test::HasAny(values) if values.is_empty() => return "(1 = 0)".to_owned(),
             Test::HasAll(values) | Test::HasNone(values) if values.is_empty() => return "(1 = 1)".to_owned(),
             _ => {}
         }
-        let textual = matches!(kind, PropertyType::Text | PropertyType::Enum | PropertyType::TextList);
-        // The plus sign keeps SQLite on the primary key: one person's value is looked up, not a range of everybody's.
-        let column = if textual { "+m.text" } else { "+m.number" };
         let key = self.bind(key);
-        let rows = format!(
-            "SELECT 1 FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.key = {key} AND {column} IS NOT NULL"
-        );
-        let among = |me: &mut Self, values: &[Scalar]| if textual { me.texts(&strings(values)) } else { me.numbers(&floats(values)) };
+        let present = format!("p.comparables -> {key} IS NOT NULL");
+        let from = match self.engine {
+            Engine::Sqlite => format!("json_each(p.comparables -> {key}) AS j WHERE"),
+            Engine::Postgres => format!("jsonb_array_elements_text(coalesce(p.comparables -> {key}, '[]')) AS j (value) WHERE"),
+        };
         match test {
-            Test::Exists => format!("(EXISTS ({rows}))"),
-            Test::Missing => format!("(NOT EXISTS ({rows}))"),
-            Test::In(values) => format!("(EXISTS ({rows} AND {column} {}))", among(self, values)),
-            Test::NotIn(values) => format!("(NOT EXISTS ({rows} AND {column} {}))", among(self, values)),
-            Test::HasAny(values) => format!("(EXISTS ({rows} AND {column} {}))", self.texts(values)),
-            Test::HasNone(values) => format!("(NOT EXISTS ({rows} AND {column} {}))", self.texts(values)),
+            Test::Exists => format!("({present})"),
+            Test::Missing => format!("(NOT ({present}))"),
+            Test::HasAny(values) => format!("(EXISTS (SELECT 1 FROM {from} j.value {}))", self.texts(values)),
+            Test::HasNone(values) => format!("(NOT EXISTS (SELECT 1 FROM {from} j.value {}))", self.texts(values)),
             Test::HasAll(values) => {
                 let mut distinct = values.clone();
                 distinct.sort();
                 distinct.dedup();
                 let list = self.texts(&distinct);
                 let wanted = self.bind(i64::try_from(distinct.len()).unwrap_or(i64::MAX));
-                format!(
-                    "((SELECT count(*) FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.profile_id = p.id AND m.key = {key} \
-                     AND +m.text {list}) = {wanted})"
-                )
-            }
-            _ => match self.number_range(column, test) {
-                Some(range) => format!("(EXISTS ({rows} AND {range}))"),
-                None => "(1 = 0)".to_owned(),
-            },
-        }
-    }
-
-    /// PostgreSQL: `comparables`, whose index knows equality.
-    fn attribute_json(&mut self, key: &str, kind: PropertyType, test: &Test) -> String {
-        let contained = |me: &mut Self, value: Value| {
-            let object = me.bind(Arg::Json(json!({ key: value }).to_string()));
-            format!("p.comparables @> {object}::jsonb")
-        };
-        let one_of = |me: &mut Self, values: &[Scalar]| {
-            let parts: Vec<String> = values
-                .iter()
-                .map(|value| {
-                    let value = match value {
-                        Scalar::Text(text) => Value::from(text.as_str()),
-                        Scalar::Number(number) => Value::from(*number),
-                        Scalar::Boolean(flag) => Value::from(*flag),
-                        Scalar::Time(at) => Value::from(micros(*at)),
-                    };
-                    contained(me, value)
-                })
-                .collect();
-            if parts.is_empty() { "(1 = 0)".to_owned() } else { format!("({})", parts.join(" OR ")) }
-        };
-        match test {
-            Test::Exists => format!("(p.comparables ? {})", self.bind(key)),
-            Test::Missing => format!("(NOT (p.comparables ? {}))", self.bind(key)),
-            Test::In(values) => one_of(self, values),
-            Test::NotIn(values) => format!("(NOT {})", one_of(self, values)),
-            Test::HasAny(values) => {
-                let lists: Vec<String> = values.iter().map(|v| contained(self, json!([v]))).collect();
-                if lists.is_empty() { "(1 = 0)".to_owned() } else { format!("({})", lists.join(" OR ")) }
-            }
-            Test::HasNone(values) => {
-                let lists: Vec<String> = values.iter().map(|v| contained(self, json!([v]))).collect();
-                if lists.is_empty() { "(1 = 1)".to_owned() } else { format!("(NOT ({}))", lists.join(" OR ")) }
-            }
-            Test::HasAll(values) if values.is_empty() => "(1 = 1)".to_owned(),
-            Test::HasAll(values) => format!("({})", contained(self, json!(values))),
-            _ if matches!(kind, PropertyType::Number | PropertyType::Date | PropertyType::Datetime) => {
-                let key = self.bind(key);
-                let number = format!("(p.comparables ->> {key})::double precision");
-                match self.number_range(&number, test) {
-                    Some(range) => format!("(p.comparables ? {key} AND {range})"),
-                    None => "(1 = 0)".to_owned(),
-                }
+                format!("((SELECT count(DISTINCT j.value) FROM {from} j.value {list}) = {wanted})")
             }
             _ => "(1 = 0)".to_owned(),
         }
@@ -349,9 +315,10 @@ impl Composer {
         })
     }
 
-    fn event(&mut self, test: &EventTest) -> String {
+    /// Which events `e` count.
+    pub(crate) fn events(&mut self, test: &EventTest) -> String {
         let kind = self.bind(test.kind.as_str());
-        let mut rows = format!("FROM events AS e WHERE e.workspace_id = $1 AND e.profile_id = p.id AND e.type = {kind}");
+        let mut rows = format!("e.workspace_id = $1 AND e.type = {kind}");
         if let Some(span) = test.within {
             let (from, to) = (self.bind(self.now.minus(span)), self.bind(self.now));
             rows.push_str(&format!(" AND e.occurred_at >= {from} AND e.occurred_at <= {to}"));
@@ -360,8 +327,39 @@ impl Composer {
             rows.push_str(" AND ");
             rows.push_str(&self.event_leaf(field, condition));
         }
+        rows
+    }
+
+    /// How often something happened. What is counted beside the document answers, or at least tells who need not be
+    /// asked; the rest their timeline tells.
+    fn event(&mut self, test: &EventTest) -> String {
+        let rows = format!("FROM events AS e WHERE e.profile_id = p.id AND {}", self.events(test));
+        let holds = if test.count.is_empty() {
+            format!("EXISTS (SELECT 1 {rows})")
+        } else {
+            self.bounds(test, &format!("(SELECT count(*) {rows})"))
+        };
+        if !test.counts_all() && !test.needs_one() {
+            return format!("({holds})");
+        }
+        self.asks_documents = true;
+        let key = self.bind(activity::key(&test.kind));
+        let others = format!("d.activity -> '{}' IS NOT NULL", activity::OTHERS);
+        if test.counts_all() {
+            let counted = self.bounds(test, &format!("coalesce((d.activity -> {key} ->> 0){{as_bigint}}, 0)"));
+            return format!("(CASE WHEN {others} THEN {holds} ELSE {counted} END)");
+        }
+        let last = format!("(d.activity -> {key} ->> 2){{as_bigint}}");
+        let lately = match test.within {
+            Some(span) => format!("coalesce({last} >= {}, 1 = 0)", self.bind(self.now.minus(span).micros())),
+            None => format!("{last} IS NOT NULL"),
+        };
+        format!("(({others} OR {lately}) AND {holds})")
+    }
+
+    fn bounds(&mut self, test: &EventTest, count: &str) -> String {
         if test.count.is_empty() {
-            return format!("(EXISTS (SELECT 1 {rows}))");
+            return format!("({count} >= 1)");
         }
         let bounds: Vec<String> = test
             .count
@@ -371,7 +369,7 @@ impl Composer {
                     CountOrder::Eq => "=",
                     CountOrder::Order(order) => order.sql(),
                 };
-                format!("(SELECT count(*) {rows}) {order} {}", self.bind(*bound))
+                format!("{count} {order} {}", self.bind(*bound))
             })
             .collect();
         format!("({})", bounds.join(" AND "))
@@ -447,62 +445,22 @@ impl Composer {
             |table: &str, condition: String| format!("SELECT m.profile_id FROM {table} AS m WHERE m.workspace_id = $1 AND {condition}");
         Some(match (field, test) {
             (Field::Labels, Test::HasAny(values)) => members("profile_labels", format!("m.label {}", self.texts(values))),
-            (Field::Channels, Test::HasAny(values)) => members("profile_channels", format!("m.channel {}", self.texts(values))),
             (Field::Segments, Test::HasAny(values)) => members("profile_segments", format!("m.segment_id {}", self.ids(values))),
-            (Field::Consent(channel), Test::In(values)) => {
-                let channel = self.bind(channel.as_str());
-                members("profile_consents", format!("m.channel = {channel} AND m.status {}", self.texts(&strings(values))))
-            }
-            (Field::Email | Field::Phone | Field::ExternalId, Test::In(values)) => {
-                let kind = match field {
-                    Field::Email => "email",
-                    Field::Phone => "phone",
-                    _ => "external_id",
-                };
-                let kind = self.bind(kind);
-                members("profile_identities", format!("m.kind = {kind} AND m.value {}", self.texts(&strings(values))))
-            }
-            (Field::Standard(property @ Standard::Country), Test::In(values)) => {
-                let list = self.texts(&strings(values));
-                format!(
-                    "SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND {} {list}",
-                    column(*property).replacen('p', "m", 1)
-                )
-            }
-            (Field::CreatedAt | Field::LastSeenAt, Test::Compare(Order::Gt | Order::Gte, Scalar::Time(at))) => {
-                let from = self.bind(*at);
-                let column = if *field == Field::CreatedAt { "created_at" } else { "last_seen_at" };
-                format!("SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND m.{column} >= {from}")
-            }
-            (Field::CreatedAt | Field::LastSeenAt, Test::WithinLast(span)) => {
-                let from = self.bind(self.now.minus(*span));
-                let column = if *field == Field::CreatedAt { "created_at" } else { "last_seen_at" };
-                format!("SELECT m.id AS profile_id FROM profiles AS m WHERE m.workspace_id = $1 AND m.{column} >= {from}")
-            }
-            (Field::Attribute(key, kind), _) if self.engine == Engine::Sqlite => return self.attribute_source(key, *kind, test),
-            _ => return None,
+            _ => return self.identities(filter),
         })
     }
 
-    fn attribute_source(&mut self, key: &str, kind: PropertyType, test: &Test) -> Option<String> {
-        let textual = matches!(kind, PropertyType::Text | PropertyType::Enum | PropertyType::TextList);
-        let (column, condition) = match test {
-            Test::In(values) if textual => ("m.text", self.texts(&strings(values))),
-            Test::HasAny(values) => ("m.text", self.texts(values)),
-            Test::In(values) => ("m.number", self.numbers(&floats(values))),
-            Test::Compare(..) | Test::Between(..) | Test::WithinLast(_) => {
-                let range = self.number_range("m.number", test)?;
-                let key = self.bind(key);
-                return Some(format!(
-                    "SELECT m.profile_id FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.key = {key} AND m.number IS NOT NULL AND {range}"
-                ));
-            }
+    /// The people who hold an identity a condition names.
+    pub(crate) fn identities(&mut self, filter: &Filter) -> Option<String> {
+        let (kind, values) = match filter {
+            Filter::Is(Field::Email, Test::In(values)) => ("email", values),
+            Filter::Is(Field::Phone, Test::In(values)) => ("phone", values),
+            Filter::Is(Field::ExternalId, Test::In(values)) => ("external_id", values),
             _ => return None,
         };
-        let key = self.bind(key);
-        Some(format!(
-            "SELECT m.profile_id FROM profile_attributes AS m WHERE m.workspace_id = $1 AND m.key = {key} AND {column} IS NOT NULL AND {column} {condition}"
-        ))
+        let kind = self.bind(kind);
+        let values = self.texts(&strings(values));
+        Some(format!("SELECT m.profile_id FROM profile_identities AS m WHERE m.workspace_id = $1 AND m.kind = {kind} AND m.value {values}"))
     }
 }
 

@@ -1,17 +1,21 @@
 //! The one way to find people: list, search, count, export, and whatever selects them, all ask here.
 //!
-//! The read model answers from memory. Before it is loaded, and for what it does not keep (events, whole values of fields
-//! with an index), two plans in SQL do. The *walk* goes along the index of the order asked for and tests each person; it is
-//! unbeatable when many match. The *candidates* plan starts from an index that singles people out (labels, attribute
-//! values) and sorts what it finds; it wins when few match. A bounded walk is tried first: it answers the
-//! common case at once and its cost is capped; only when it comes up short do the candidates have their turn. Nothing
-//! else builds a WHERE over profiles.
+//! The read model answers from memory; what it does not keep of a condition (whole identities, single events) is looked
+//! up first and handed to it. Before it is loaded, and where there is no room for it, two plans in SQL do. The *walk*
+//! goes along the order asked for and tests each person; it is unbeatable when many match. The *candidates* plan starts
+//! from an index that singles people out (identities, labels, segments), or from everyone, and sorts what it finds. A
+//! bounded walk is tried first: it answers the common case at once and its cost is capped; only when it comes up short
+//! do the candidates have their turn. Nothing else builds a WHERE over profiles.
 
-use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use people_domain::{
     Timestamp,
-    filter::Filter,
+    filter::{Filter, Test},
     id::{ProfileId, WorkspaceId},
     identity::{IdentityKey, IdentityKind},
     page::{Position, Sort, SortField, SortKey},
@@ -24,7 +28,7 @@ use crate::{
     Document, Store, StoreError, Tx,
     dialect::Engine,
     filter_sql::Composer,
-    read_model::{Kept, Page},
+    read_model::{Kept, Outside, Page},
     statement::{Arg, Sql, sql},
     time::At,
 };
@@ -56,9 +60,14 @@ pub struct Found {
     pub total: Option<i64>,
 }
 
-/// Rows tested by the first, bounded walk: a text is tested fast, a filter's conditions cost a probe each.
-const WALK_TEXT: i64 = 20_000;
-const WALK_FILTER: i64 = 1_000;
+/// People tested by the first, bounded walk.
+const WALK: i64 = 2_000;
+/// People asked about one by one, at most; more, and all events of a type are read once.
+const MANY: usize = 100_000;
+/// People asked about in one statement.
+const CHUNK: usize = 20_000;
+/// Positions an export reads ahead where no index gives its order.
+const AHEAD: i64 = 50_000;
 /// Most people shown first for a whole identity.
 const PINS: usize = 5;
 /// Pages made from memory before one is given whose people changed at that very moment.
@@ -66,7 +75,7 @@ const TRIES: u32 = 3;
 /// A source of candidates is worth its while up to here.
 const FEW: i64 = 20_000;
 
-#[derive(FromRow)]
+#[derive(Debug, FromRow)]
 struct Hit {
     id: Uuid,
     key_time: At,
@@ -94,11 +103,65 @@ impl Store {
         let question = Arc::new(question);
         if let Some(kept) = self.keeper.ready(self, question.workspace).await? {
             let asked = Arc::clone(&question);
-            if let Some(answer) = kept.ask(move |model| model.answer(&asked, &[], 0, true)).await? {
+            let outside = self.outside(&kept, &question).await?;
+            if let Some(answer) = kept.ask(move |model| model.answer(&asked, &outside, &[], 0, true)).await? {
                 return Ok(answer.total.and_then(|n| i64::try_from(n).ok()).unwrap_or(0));
             }
         }
         self.read(move |tx| Box::pin(async move { count(tx, &question).await })).await
+    }
+
+    /// Asks the database about conditions that memory cannot judge alone: whole identities by their index, events of
+    /// those whose tallies leave it open. A statement for each such condition (and each chunk of very many people).
+    async fn outside(&self, kept: &Arc<Kept>, question: &Arc<Question>) -> Result<Outside, StoreError> {
+        let mut outside = Outside::default();
+        let engine = self.pools.engine();
+        for condition in question.filter.leaves() {
+            let mut composer = Composer::new(engine, question.now, question.workspace);
+            match condition {
+                Filter::Event(test) => {
+                    let (asked, now) = (test.clone(), question.now);
+                    let ask = kept.ask(move |model| model.to_ask(&asked, now)).await?;
+                    if ask.is_empty() {
+                        continue;
+                    }
+                    let mut counted: HashMap<Uuid, i64> = HashMap::new();
+                    let events = composer.events(test);
+                    if ask.len() > MANY {
+                        // The table is read once rather than looked into for each of them.
+                        let text = format!("SELECT e.profile_id, count(*) AS n FROM events AS e WHERE {events} GROUP BY e.profile_id");
+                        let rows: Vec<(Uuid, i64)> = self.pools.all(Sql::composed(text, composer.args)).await?;
+                        counted.extend(rows);
+                    } else {
+                        let text = format!(
+                            "SELECT e.profile_id, count(*) AS n FROM {{rows}} AS r CROSS JOIN events AS e
+                             WHERE e.profile_id = r.id AND {events} GROUP BY e.profile_id"
+                        );
+                        for chunk in ask.chunks(CHUNK) {
+                            let statement =
+                                Sql::composed(text.clone(), composer.args.clone()).rows(crate::rows::ids(chunk.iter().copied()));
+                            let rows: Vec<(Uuid, i64)> = self.pools.all(statement).await?;
+                            counted.extend(rows);
+                        }
+                    }
+                    let passed = ask.iter().copied().filter(|id| test.allows(counted.get(id).copied().unwrap_or(0))).collect();
+                    outside.tell_of(condition, ask.into_iter().collect(), passed);
+                }
+                Filter::Is(_, Test::In(_)) => {
+                    if let Some(source) = composer.identities(condition) {
+                        let holds = composer.condition(condition);
+                        let text = format!(
+                            "SELECT DISTINCT p.id FROM ({source}) AS m CROSS JOIN profiles AS p
+                             WHERE p.workspace_id = $1 AND p.id = m.profile_id AND {holds}"
+                        );
+                        let rows: Vec<(Uuid,)> = self.pools.all(Sql::composed(text, composer.args)).await?;
+                        outside.tell(condition, rows.into_iter().map(|(id,)| id).collect());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outside)
     }
 
     /// The page from the read model: its people are judged there, their documents read after. `None`: memory cannot
@@ -119,8 +182,11 @@ impl Store {
         }
         let rest = wanted - ids.len();
         let (asked, shown) = (Arc::clone(question), pinned.clone());
+        let outside = self.outside(kept, question).await?;
         // A page filled by people shown first asks for one more, to know whether there is a next page.
-        let Some(answer) = kept.ask(move |model| model.answer(&asked, &shown, rest.max(1), asked.count)).await? else { return Ok(None) };
+        let Some(answer) = kept.ask(move |model| model.answer(&asked, &outside, &shown, rest.max(1), asked.count)).await? else {
+            return Ok(None);
+        };
         let mut page = answer.page;
         if rest == 0 {
             page = Page { more: !page.people.is_empty(), ..Page::default() };
@@ -151,37 +217,55 @@ impl Store {
 pub struct Walk {
     store: Store,
     question: Question,
+    /// Where SQL has looked ahead to.
+    ahead: VecDeque<Hit>,
     done: bool,
 }
 
 impl Store {
-    /// Walks along the index of the question's order; for answers that take everyone, no other plan is better.
+    /// Walks along the question's order.
     pub fn walk(&self, question: Question) -> Walk {
-        Walk { store: self.clone(), question, done: false }
+        Walk { store: self.clone(), question, ahead: VecDeque::new(), done: false }
     }
 }
 
 impl Walk {
     /// The next chunk of at most the question's limit; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Document>>, StoreError> {
-        if self.done {
-            return Ok(None);
+        while !self.done {
+            let documents = if self.ahead.is_empty() && self.store.keeper.ready(&self.store, self.question.workspace).await?.is_some() {
+                let found = self.store.find(self.question.clone()).await?;
+                self.done = found.next.is_none();
+                self.question.after = found.next;
+                self.question.pinned = found.pinned;
+                found.documents
+            } else {
+                self.next_by_sql().await?
+            };
+            if !documents.is_empty() {
+                return Ok(Some(documents));
+            }
         }
-        let question = self.question.clone();
-        let (documents, last) = self
-            .store
-            .read(move |tx| {
-                Box::pin(async move {
-                    let hits: Vec<Hit> = tx.all(walk(tx.engine(), &question, &[], question.limit, None)).await?;
-                    let last = hits.last().map(|hit| position(question.sort, hit));
-                    let documents = in_order(tx, question.workspace, hits.into_iter().map(|hit| hit.id).collect()).await?;
-                    Ok((documents, last))
-                })
-            })
-            .await?;
-        self.done = i64::try_from(documents.len()).unwrap_or(0) < self.question.limit;
-        self.question.after = last;
-        Ok((!documents.is_empty()).then_some(documents))
+        Ok(None)
+    }
+
+    /// Positions are read far ahead, since most orders have no index; documents as they are asked for.
+    async fn next_by_sql(&mut self) -> Result<Vec<Document>, StoreError> {
+        if self.ahead.is_empty() {
+            let question = self.question.clone();
+            let hits: Vec<Hit> = self
+                .store
+                .read(move |tx| Box::pin(async move { tx.all(walk(tx.engine(), &question, &question.pinned, AHEAD, None)).await }))
+                .await?;
+            self.done = hits.is_empty();
+            self.ahead = hits.into();
+        }
+        let chunk: Vec<Hit> = self.ahead.drain(..self.ahead.len().min(usize::try_from(self.question.limit).unwrap_or(1))).collect();
+        if let Some(last) = chunk.last() {
+            self.question.after = Some(position(self.question.sort, last));
+        }
+        let (workspace, ids) = (self.question.workspace, chunk.into_iter().map(|hit| hit.id).collect());
+        self.store.read(move |tx| Box::pin(async move { in_order(tx, workspace, ids).await })).await
     }
 }
 
@@ -232,7 +316,7 @@ fn position(sort: Sort, hit: &Hit) -> Position {
 }
 
 async fn in_order(tx: &mut Tx, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result<Vec<Document>, StoreError> {
-    let rows = crate::profiles::documents(tx, workspace, ids.iter().copied(), false).await?;
+    let rows = crate::profiles::documents(tx, workspace, ids.iter().copied()).await?;
     Ok(sorted(rows, &ids))
 }
 
@@ -269,9 +353,9 @@ fn exact(engine: Engine, question: &Question) -> Sql {
              )
              SELECT DISTINCT i.profile_id FROM kinds AS k CROSS JOIN profile_identities AS i
              WHERE i.workspace_id = $1 AND i.kind = k.kind AND i.value IN ({})
-         ) AS f CROSS JOIN profiles AS p
-         WHERE p.workspace_id = $1 AND p.id = f.profile_id AND {condition}
-         ORDER BY p.last_seen_at DESC, p.id LIMIT {PINS}",
+         ) AS f CROSS JOIN profiles AS p CROSS JOIN profile_documents AS d
+         WHERE p.workspace_id = $1 AND p.id = f.profile_id AND d.workspace_id = $1 AND d.profile_id = p.id AND {condition}
+         ORDER BY d.last_seen_at DESC, p.id LIMIT {PINS}",
         list.join(", ")
     );
     Sql::composed(text, composer.args)
@@ -283,10 +367,7 @@ async fn hits(tx: &mut Tx, question: &Question, pinned: &[ProfileId], limit: i64
     if unconditional {
         return tx.all(walk(tx.engine(), question, pinned, limit, None)).await;
     }
-    // No index knows parts of texts. Where one is rare, the table is read once, in its own order, which is many times
-    // faster than along an index.
-    let cap = if question.filter == Filter::EVERYONE { WALK_TEXT } else { WALK_FILTER };
-    let first: Vec<Hit> = tx.all(walk(tx.engine(), question, pinned, limit, Some(cap))).await?;
+    let first: Vec<Hit> = tx.all(walk(tx.engine(), question, pinned, limit, Some(WALK))).await?;
     if i64::try_from(first.len()).unwrap_or(0) >= limit {
         return Ok(first);
     }
@@ -298,47 +379,64 @@ struct Order {
     column: &'static str,
     direction: &'static str,
     beyond: &'static str,
+    /// The order as an index of the driving table has it, to which the id is added.
+    by: String,
 }
 
 fn order(sort: Sort) -> Order {
     let column = match sort.field {
-        SortField::LastSeenAt => "p.last_seen_at",
+        SortField::LastSeenAt => "d.last_seen_at",
         SortField::CreatedAt => "p.created_at",
         SortField::UpdatedAt => "p.updated_at",
         SortField::Name => "p.name_key",
     };
     let (direction, beyond) = if sort.descending { ("DESC", "<") } else { ("ASC", ">") };
-    Order { column, direction, beyond }
-}
-
-/// What a walk over texts carries along.
-fn columns(sort: Sort) -> &'static str {
-    match sort.field {
-        SortField::LastSeenAt => "p.id, p.last_seen_at, p.search_text",
-        SortField::CreatedAt => "p.id, p.created_at, p.search_text",
-        SortField::UpdatedAt => "p.id, p.updated_at, p.search_text",
-        SortField::Name => "p.id, p.created_at, p.name_key, p.search_text",
-    }
+    let by = match sort.field {
+        // The index knows days; within one, the rows are sorted.
+        SortField::LastSeenAt => format!("d.seen_day {direction}, d.last_seen_at {direction}"),
+        _ => format!("{column} {direction}"),
+    };
+    Order { column, direction, beyond, by }
 }
 
 fn keys(sort: Sort) -> &'static str {
     match sort.field {
-        SortField::LastSeenAt => "p.id, p.last_seen_at AS key_time, '' AS key_text",
+        SortField::LastSeenAt => "p.id, d.last_seen_at AS key_time, '' AS key_text",
         SortField::CreatedAt => "p.id, p.created_at AS key_time, '' AS key_text",
         SortField::UpdatedAt => "p.id, p.updated_at AS key_time, '' AS key_text",
         SortField::Name => "p.id, p.created_at AS key_time, p.name_key AS key_text",
     }
 }
 
+/// The tables of a question, the one whose index gives the order first. `asks` tells whether the document's row is needed.
+fn tables(sort: Sort, asks: bool) -> &'static str {
+    match (sort.field, asks) {
+        (SortField::LastSeenAt, _) => {
+            "profile_documents AS d CROSS JOIN profiles AS p WHERE d.workspace_id = $1 AND p.workspace_id = $1 AND p.id = d.profile_id"
+        }
+        (_, true) => {
+            "profiles AS p CROSS JOIN profile_documents AS d WHERE p.workspace_id = $1 AND d.workspace_id = $1 AND d.profile_id = p.id"
+        }
+        (_, false) => "profiles AS p WHERE p.workspace_id = $1",
+    }
+}
+
 /// `AND (key, id) < (…)`: the rows after the cursor.
 fn after(composer: &mut Composer, question: &Question, order: &Order) -> String {
     let Some(position) = &question.after else { return String::new() };
+    let mut day = String::new();
     let key = match &position.key {
-        SortKey::Time(micros) => composer.bind(Timestamp::from_micros(*micros).unwrap_or(Timestamp::MIN)),
+        SortKey::Time(micros) => {
+            let at = Timestamp::from_micros(*micros).unwrap_or(Timestamp::MIN);
+            if question.sort.field == SortField::LastSeenAt {
+                day = format!(" AND d.seen_day {}= {}", order.beyond, composer.bind(at.day()));
+            }
+            composer.bind(at)
+        }
         SortKey::Text(text) => composer.bind(text.as_str()),
     };
     let id = composer.bind(position.id);
-    format!(" AND ({}, p.id) {} ({key}, {id})", order.column, order.beyond)
+    format!("{day} AND ({}, p.id) {} ({key}, {id})", order.column, order.beyond)
 }
 
 /// What a person must satisfy: words, filter, not shown first already.
@@ -363,27 +461,26 @@ fn walk(engine: Engine, question: &Question, pinned: &[ProfileId], limit: i64, c
     let order = order(question.sort);
     let after = after(&mut composer, question, &order);
     let predicate = predicate(&mut composer, question, pinned);
-    let (column, direction) = (order.column, order.direction);
+    let (by, direction) = (&order.by, order.direction);
     let limit = composer.bind(limit);
     let keys = keys(question.sort);
     let text = match cap {
         None => format!(
-            "SELECT {keys} FROM profiles AS p
-             WHERE p.workspace_id = $1{after} AND {predicate}
-             ORDER BY {column} {direction}, p.id {direction} LIMIT {limit}"
+            "SELECT {keys} FROM {}{after} AND {predicate}
+             ORDER BY {by}, p.id {direction} LIMIT {limit}",
+            tables(question.sort, composer.asks_documents)
         ),
         Some(cap) => {
             let cap = composer.bind(cap);
-            // A text alone needs three columns; a filter may ask for any.
-            let all = if question.filter == Filter::EVERYONE { columns(question.sort) } else { "p.*" };
             format!(
-                "SELECT {keys} FROM (
-                     SELECT {all} FROM profiles AS p
-                     WHERE p.workspace_id = $1{after}
-                     ORDER BY {column} {direction}, p.id {direction} LIMIT {cap}
-                 ) AS p
-                 WHERE {predicate}
-                 ORDER BY {column} {direction}, p.id {direction} LIMIT {limit}"
+                "SELECT {keys}
+                 FROM (
+                     SELECT p.id FROM {}{after}
+                     ORDER BY {by}, p.id {direction} LIMIT {cap}
+                 ) AS w CROSS JOIN profiles AS p CROSS JOIN profile_documents AS d
+                 WHERE p.workspace_id = $1 AND p.id = w.id AND d.workspace_id = $1 AND d.profile_id = w.id AND {predicate}
+                 ORDER BY {by}, p.id {direction} LIMIT {limit}",
+                tables(question.sort, false)
             )
         }
     };
@@ -398,23 +495,20 @@ fn conjuncts(filter: &Filter) -> &[Filter] {
     }
 }
 
-/// Chooses where candidates come from. PostgreSQL's planner chooses by itself; SQLite is told, by probing how many
-/// people each indexed condition singles out, in one statement.
+/// Chooses where candidates come from, by probing how many people each indexed condition singles out, in one statement.
 async fn source(tx: &mut Tx, question: &Question) -> Result<Option<usize>, StoreError> {
-    if tx.engine() == Engine::Postgres {
-        return Ok(None);
-    }
     let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
     let mut probes: Vec<String> = Vec::new();
     for (i, condition) in conjuncts(&question.filter).iter().enumerate().take(8) {
         if let Some(source) = composer.source(condition) {
-            probes.push(format!("SELECT {i} AS which, count(*) AS size FROM ({source} LIMIT {FEW})"));
+            probes.push(format!("SELECT {i}{{as_bigint}} AS which, count(*) AS size FROM ({source} LIMIT {FEW}) AS s"));
         }
     }
     if probes.is_empty() {
         return Ok(None);
     }
     let mut sizes: Vec<(i64, i64)> = tx.all(Sql::composed(probes.join(" UNION ALL "), composer.args)).await?;
+    sizes.retain(|(_, size)| *size < FEW);
     sizes.sort_by_key(|(which, size)| (*size, *which));
     Ok(sizes.first().and_then(|(which, _)| usize::try_from(*which).ok()))
 }
@@ -422,12 +516,11 @@ async fn source(tx: &mut Tx, question: &Question) -> Result<Option<usize>, Store
 /// `FROM …` of the people to be tested.
 fn from(composer: &mut Composer, question: &Question, source: Option<usize>) -> String {
     match source.and_then(|which| conjuncts(&question.filter).get(which)).and_then(|condition| composer.source(condition)) {
-        Some(people) => {
-            format!(
-                "(SELECT DISTINCT profile_id FROM ({people})) AS s CROSS JOIN profiles AS p ON p.workspace_id = $1 AND p.id = s.profile_id"
-            )
-        }
-        None => "profiles AS p".to_owned(),
+        Some(people) => format!(
+            "(SELECT DISTINCT profile_id FROM ({people}) AS m) AS s CROSS JOIN profiles AS p CROSS JOIN profile_documents AS d
+             WHERE p.workspace_id = $1 AND p.id = s.profile_id AND d.workspace_id = $1 AND d.profile_id = s.profile_id"
+        ),
+        None => tables(question.sort, true).to_owned(),
     }
 }
 
@@ -438,21 +531,14 @@ fn candidates(engine: Engine, question: &Question, pinned: &[ProfileId], limit: 
     let after = after(&mut composer, question, &order);
     let predicate = predicate(&mut composer, question, pinned);
     let limit = composer.bind(limit);
-    let (column, direction) = (order.column, order.direction);
-    let text = match engine {
-        // OFFSET 0 keeps the planner from walking the order's index: that walk has been tried.
-        Engine::Postgres => format!(
-            "SELECT {} FROM (SELECT p.* FROM {from} WHERE p.workspace_id = $1{after} AND {predicate} OFFSET 0) AS p
-             ORDER BY {column} {direction}, p.id {direction} LIMIT {limit}",
-            keys(question.sort)
-        ),
-        // The plus sign does the same in SQLite.
-        Engine::Sqlite => format!(
-            "SELECT {} FROM {from} WHERE p.workspace_id = $1{after} AND {predicate}
-             ORDER BY +{column} {direction}, p.id {direction} LIMIT {limit}",
-            keys(question.sort)
-        ),
-    };
+    let direction = order.direction;
+    let key = if question.sort.field == SortField::Name { "key_text" } else { "key_time" };
+    // The fence keeps the planner from walking the order's index: that walk has been tried.
+    let text = format!(
+        "SELECT c.id, c.key_time, c.key_text FROM (SELECT {} FROM {from}{after} AND {predicate} {{fence}}) AS c
+         ORDER BY c.{key} {direction}, c.id {direction} LIMIT {limit}",
+        keys(question.sort)
+    );
     Sql::composed(text, composer.args)
 }
 
@@ -466,8 +552,7 @@ async fn count(tx: &mut Tx, question: &Question) -> Result<i64, StoreError> {
     let mut composer = Composer::new(tx.engine(), question.now, question.workspace);
     let from = from(&mut composer, question, source);
     let predicate = predicate(&mut composer, question, &[]);
-    let text = format!("SELECT count(*) FROM {from} WHERE p.workspace_id = $1 AND {predicate}");
     let args: Vec<Arg> = composer.args;
-    let row: Option<(i64,)> = tx.optional(Sql::composed(text, args)).await?;
+    let row: Option<(i64,)> = tx.optional(Sql::composed(format!("SELECT count(*) FROM {from} AND {predicate}"), args)).await?;
     Ok(row.map_or(0, |(n,)| n))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use people_domain::{id::WorkspaceId, profile::Profile, search};
+use people_domain::{id::WorkspaceId, search};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -106,13 +106,10 @@ impl Store {
                     .await?;
                     return Ok(());
                 };
-                let documents = profiles::documents(tx, workspace, chunk.into_iter().map(|(id,)| id), true).await?;
+                let people = profiles::locked(tx, workspace, chunk.into_iter().map(|(id,)| id)).await?;
                 let mut rows = Rows::new(&[("id", Kind::Uuid), ("search_text", Kind::Text)]);
-                for row in documents {
-                    let profile: Profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
-                    if profile.attributes.contains_key(&key) {
-                        rows.push([row.profile_id.into(), search::text_of(&profile, &definitions).into()]);
-                    }
+                for profile in people.iter().filter(|profile| profile.attributes.contains_key(&key)) {
+                    rows.push([profile.id.into(), search::text_of(profile, &definitions).into()]);
                 }
                 if !rows.is_empty() {
                     tx.run(

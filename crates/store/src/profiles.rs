@@ -3,6 +3,7 @@
 use people_domain::{
     id::{ProfileId, WorkspaceId},
     identity::IdentityKey,
+    profile::Profile,
 };
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -66,28 +67,46 @@ pub(crate) async fn owners(
         .collect()
 }
 
-/// Documents by id. With `lock`, their rows stay as they are until this transaction ends (locked in id order).
+/// A person's row as the rules need it.
+#[derive(FromRow)]
+pub(crate) struct Whole {
+    pub(crate) document: String,
+    pub(crate) activity: String,
+}
+
+impl Whole {
+    pub(crate) fn read(&self) -> Result<Profile, StoreError> {
+        let mut profile: Profile = serde_json::from_str(&self.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
+        profile.activity = serde_json::from_str(&self.activity).map_err(|_| StoreError::Unreadable("a profile's activity"))?;
+        Ok(profile)
+    }
+}
+
+/// Documents by id.
 pub(crate) async fn documents(
     tx: &mut Tx,
     workspace: WorkspaceId,
     ids: impl IntoIterator<Item = Uuid>,
-    lock: bool,
 ) -> Result<Vec<Document>, StoreError> {
-    if !lock {
-        return tx.all(documents_sql(workspace, ids)).await;
-    }
+    tx.all(documents_sql(workspace, ids)).await
+}
+
+/// People by id, whose rows stay as they are until this transaction ends (locked in id order).
+pub(crate) async fn locked(tx: &mut Tx, workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Result<Vec<Profile>, StoreError> {
     let rows = crate::rows::ids(ids);
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    tx.all(
-        sql("SELECT profile_id, version, document FROM profile_documents
-             WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
-             ORDER BY profile_id {for_update}")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
+    let found: Vec<Whole> = tx
+        .all(
+            sql("SELECT document, activity{as_text} AS activity FROM profile_documents
+                 WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+                 ORDER BY profile_id {for_update}")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    found.iter().map(Whole::read).collect()
 }
 
 pub(crate) fn documents_sql(workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Sql {
@@ -145,7 +164,7 @@ impl Store {
                 let mut ids: Vec<Uuid> = owners.iter().map(|(_, id)| id.0).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                let documents = documents(tx, workspace, ids, false).await?;
+                let documents = documents(tx, workspace, ids).await?;
                 Ok(Lookup { owners, documents })
             })
         })

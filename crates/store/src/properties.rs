@@ -231,24 +231,15 @@ impl Store {
 
     /// Removes a definition that no profile holds a value of.
     pub async fn remove_property(&self, workspace: WorkspaceId, key: String) -> Result<Result<(), PropertyRefusal>, StoreError> {
-        let sqlite = self.is_sqlite();
         self.write(move |tx| {
             let key = key.clone();
             Box::pin(async move {
                 hold_workspace(tx, workspace).await?;
-                // Each engine asks where it keeps attribute values.
                 let used: Option<(i64,)> = tx
                     .optional(
-                        sql(if sqlite {
-                            "SELECT 1 FROM profile_attributes WHERE workspace_id = $1 AND key = $2 AND text IS NOT NULL
-                             UNION ALL
-                             SELECT 1 FROM profile_attributes WHERE workspace_id = $1 AND key = $2 AND number IS NOT NULL
-                             LIMIT 1"
-                        } else {
-                            "SELECT 1::bigint FROM profiles WHERE workspace_id = $1 AND comparables ? $2 LIMIT 1"
-                        })
-                        .bind(workspace)
-                        .bind(key.as_str()),
+                        sql("SELECT 1{as_bigint} FROM profiles WHERE workspace_id = $1 AND comparables -> $2 IS NOT NULL LIMIT 1")
+                            .bind(workspace)
+                            .bind(key.as_str()),
                     )
                     .await?;
                 if used.is_some() {

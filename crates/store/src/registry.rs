@@ -122,13 +122,6 @@ pub const MOVES: &[Move] = &[
     Move { name: "idempotency_profiles", statements: &[unite!("idempotency_profiles", "key", "m.key"), leave!("idempotency_profiles")] },
 ];
 
-/// Only in SQLite, where PostgreSQL has `profiles.comparables`.
-pub const SQLITE_ONLY: &[Table] = &[Table {
-    name: "profile_attributes",
-    erase: "DELETE FROM profile_attributes WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r) RETURNING profile_id",
-    counted_as: None,
-}];
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

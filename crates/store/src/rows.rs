@@ -16,7 +16,6 @@ use crate::{dialect::Engine, statement::Arg};
 pub(crate) enum Kind {
     Bool,
     Int,
-    Float,
     Text,
     Uuid,
     Time,
@@ -27,7 +26,6 @@ pub(crate) enum Kind {
 pub(crate) enum Cell {
     Bool(bool),
     Int(Option<i64>),
-    Float(Option<f64>),
     Text(Option<String>),
     Uuid(Option<Uuid>),
     Time(Option<Timestamp>),
@@ -44,7 +42,6 @@ macro_rules! into_cell {
 into_cell! {
     bool => |v| Self::Bool(v),
     i64 => |v| Self::Int(Some(v)),
-    Option<f64> => |v| Self::Float(v),
     &str => |v| Self::Text(Some(v.to_owned())),
     String => |v| Self::Text(Some(v)),
     Option<String> => |v| Self::Text(v),
@@ -110,7 +107,6 @@ impl Rows {
                         .map(|cell| match cell {
                             Cell::Bool(v) => Value::from(i64::from(v)),
                             Cell::Int(v) => v.map_or(Value::Null, Value::from),
-                            Cell::Float(v) => v.map_or(Value::Null, Value::from),
                             Cell::Text(v) => v.map_or(Value::Null, Value::from),
                             Cell::Uuid(v) => v.map_or(Value::Null, |id| Value::from(id.simple().to_string())),
                             Cell::Time(v) => v.map_or(Value::Null, |at| Value::from(at.micros())),
@@ -133,7 +129,6 @@ impl Rows {
             let (cast, arg) = match kind {
                 Kind::Bool => ("boolean", Arg::BoolList(Vec::new())),
                 Kind::Int => ("bigint", Arg::IntList(Vec::new())),
-                Kind::Float => ("double precision", Arg::FloatList(Vec::new())),
                 Kind::Text | Kind::Json => ("text", Arg::TextList(Vec::new())),
                 Kind::Uuid => ("uuid", Arg::UuidList(Vec::new())),
                 Kind::Time => ("timestamptz", Arg::TimeList(Vec::new())),
@@ -148,7 +143,6 @@ impl Rows {
                 match (arg, cell) {
                     (Arg::BoolList(list), Cell::Bool(v)) => list.push(Some(v)),
                     (Arg::IntList(list), Cell::Int(v)) => list.push(v),
-                    (Arg::FloatList(list), Cell::Float(v)) => list.push(v),
                     (Arg::TextList(list), Cell::Text(v)) => list.push(v),
                     (Arg::UuidList(list), Cell::Uuid(v)) => list.push(v),
                     (Arg::TimeList(list), Cell::Time(v)) => list.push(v),

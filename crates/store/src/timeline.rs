@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     door::StoredSession,
-    statement::{Arg, Sql, sql},
+    statement::{Arg, Sql},
     time::At,
 };
 
@@ -148,6 +148,11 @@ async fn events(tx: &mut Tx, workspace: WorkspaceId, profile: Option<ProfileId>,
         statement.and("e.profile_id = ?", profile);
     }
     if let Some(session) = span.session {
+        // Its events are a stretch of its person's timeline.
+        let Some(row) = session_row(tx, workspace, session).await? else { return Ok(Vec::new()) };
+        statement.and("e.profile_id = ?", row.profile_id);
+        statement.and("e.occurred_at >= ?", row.started_at.0);
+        statement.and("e.occurred_at <= ?", row.ended_at.0);
         statement.and("e.session_id = ?", session);
     }
     if let Some(kind) = &span.kind {
@@ -215,6 +220,13 @@ async fn entries(tx: &mut Tx, workspace: WorkspaceId, profile: ProfileId, span: 
 const SESSION: &str = "SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
     s.properties{as_text} AS properties FROM sessions AS s";
 
+async fn session_row(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<StoredSession>, StoreError> {
+    let mut statement = Builder::new(SESSION, workspace);
+    statement.text.push_str("s.workspace_id = $1");
+    statement.and("s.id = ?", id);
+    tx.optional(statement.finish("", 1)).await
+}
+
 impl Store {
     /// A page of a person's timeline, newest first.
     pub async fn timeline(&self, workspace: WorkspaceId, profile: ProfileId, span: Span) -> Result<Vec<Moment>, StoreError> {
@@ -242,7 +254,7 @@ impl Store {
         row.map(StoredEvent::read).transpose()
     }
 
-    /// A page of a person's sessions, newest first.
+    /// A page of a person's sessions; those that ended last come first.
     pub async fn sessions(
         &self,
         workspace: WorkspaceId,
@@ -261,9 +273,9 @@ impl Store {
                 }
                 if let Some((at, id)) = after {
                     let (at, id) = (statement.bind(at), statement.bind(id));
-                    statement.text.push_str(&format!(" AND (s.started_at, s.id) < (${at}, ${id})"));
+                    statement.text.push_str(&format!(" AND (s.ended_at, s.id) < (${at}, ${id})"));
                 }
-                let rows: Vec<StoredSession> = tx.all(statement.finish(" ORDER BY s.started_at DESC, s.id DESC", limit)).await?;
+                let rows: Vec<StoredSession> = tx.all(statement.finish(" ORDER BY s.ended_at DESC, s.id DESC", limit)).await?;
                 rows.into_iter().map(StoredSession::read).collect()
             })
         })
@@ -272,17 +284,7 @@ impl Store {
 
     /// One session.
     pub async fn session(&self, workspace: WorkspaceId, id: RecordId) -> Result<Option<Session>, StoreError> {
-        let row: Option<StoredSession> = self
-            .pools
-            .one(
-                sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                            s.properties{as_text} AS properties
-                     FROM sessions AS s WHERE s.workspace_id = $1 AND s.id = $2")
-                .bind(workspace)
-                .bind(id),
-            )
-            .await?;
-        row.map(StoredSession::read).transpose()
+        self.read(move |tx| Box::pin(async move { session_row(tx, workspace, id).await?.map(StoredSession::read).transpose() })).await
     }
 
     /// A page of a session's events, newest first; `span.session` names it.

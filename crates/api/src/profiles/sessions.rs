@@ -32,7 +32,7 @@ pub struct SessionParams {
 
 /// List the sessions of a person
 ///
-/// Newest first. A session is what the sender named so; otherwise events of one channel without a longer pause than the
+/// Those that ended last come first. A session is what the sender named so; otherwise events of one channel without a longer pause than the
 /// workspace's `session_gap_seconds`. Start, end and count are those of its events, also when some came late.
 #[utoipa::path(
     tag = "events",
@@ -61,7 +61,7 @@ pub async fn profile_sessions(
     let limit = usize::try_from(limit).unwrap_or(1);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &(last.started_at.micros(), last.id)));
+    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &(last.ended_at.micros(), last.id)));
     let data = rows.into_iter().map(SessionView::from).collect();
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor }))
 }

@@ -31,7 +31,7 @@ impl std::fmt::Debug for RawSearch {
 
 impl RawSearch {
     pub async fn read(database: &Database, workspace: Uuid) -> Result<Self> {
-        const ALL: &str = "SELECT search_text FROM profiles WHERE workspace_id = $1 ORDER BY last_seen_at DESC, id DESC";
+        const ALL: &str = "SELECT p.search_text FROM profile_documents AS d JOIN profiles AS p ON p.workspace_id = d.workspace_id AND p.id = d.profile_id WHERE d.workspace_id = $1 ORDER BY d.last_seen_at DESC, d.profile_id DESC";
         let mut raw = Self { texts: Vec::new(), ends: Vec::new() };
         let mut take = |text: String| {
             raw.texts.extend_from_slice(text.as_bytes());

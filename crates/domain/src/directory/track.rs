@@ -11,6 +11,7 @@ use std::{
 use super::{Action, Cause, Directory, Effect, Merge, Outcome, Standing};
 use crate::{
     Code, Refusal, Timestamp,
+    activity::{Activity, Tally},
     event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Trust, Whose},
     history::Change,
     id::{IdSource, ProfileId, RecordId},
@@ -39,6 +40,7 @@ struct Sighting {
     channels: BTreeSet<String>,
     /// The channel of the newest event that named one.
     last_channel: Option<(Timestamp, String)>,
+    did: Activity,
     cause: Arc<Cause>,
 }
 
@@ -242,9 +244,11 @@ impl Directory {
             last: at,
             channels: BTreeSet::new(),
             last_channel: None,
+            did: Activity::default(),
             cause: Arc::clone(cause),
         });
         sighting.last = sighting.last.max(at);
+        sighting.did.add(&incoming.event.kind, Tally::once(at));
         if let Some(channel) = channel {
             if !sighting.channels.contains(channel) {
                 sighting.channels.insert(channel.clone());
@@ -264,10 +268,12 @@ impl Directory {
             let is_known = sighting.channels.iter().all(|channel| before.channels.contains(channel));
             let channel = sighting.last_channel.filter(|(at, _)| before.last_seen_at.is_none_or(|seen| seen <= *at)).map(|(_, name)| name);
             let changes_channel = channel.is_some() && channel != before.last_channel;
+            let mut profile = (*before).clone();
+            profile.activity.join(&sighting.did);
             if !moved && is_known && !changes_channel {
+                self.note_activity(id, before, profile, sighting.cause, ids);
                 continue;
             }
-            let mut profile = (*before).clone();
             profile.last_seen_at = profile.last_seen_at.max(Some(sighting.last));
             profile.channels.extend(sighting.channels);
             profile.channels.sort();
@@ -289,5 +295,30 @@ impl Directory {
                 record_id: RecordId(ids.next(at)),
             });
         }
+    }
+
+    /// A late event, or the first one: it counts, and nothing of the profile that anybody sees is another.
+    fn note_activity(&mut self, id: ProfileId, before: Arc<Profile>, profile: Profile, cause: Arc<Cause>, ids: &mut dyn IdSource) {
+        let profile = Arc::new(profile);
+        self.people.insert(id, Standing::Live(Arc::clone(&profile)));
+        // Who changed in this group anyway is written anyway.
+        if let Some(last) = self.effects.iter_mut().rev().find(|effect| effect.profile_id == id)
+            && last.after.is_some()
+        {
+            last.after = Some(profile);
+            return;
+        }
+        let at = cause.at.max(profile.updated_at);
+        self.effects.push(Effect {
+            profile_id: id,
+            before: Some(before),
+            after: Some(profile),
+            action: Action::Seen,
+            changes: Vec::new(),
+            decisions: Vec::new(),
+            cause,
+            at,
+            record_id: RecordId(ids.next(at)),
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CountOrder, EventField, EventTest, Field, Filter, Scalar, Test};
+use super::{EventField, EventTest, Field, Filter, Scalar, Test};
 use crate::{Timestamp, event::Event, profile::Profile, property::PropertyType, text::fold};
 
 /// What is known of one person when a filter is asked about them.
@@ -128,14 +128,7 @@ fn event_holds(test: &EventTest, facts: Facts<'_>) -> bool {
                 && test.conditions.iter().all(|(field, condition)| holds_for_event(field, condition, event, facts.now))
         })
         .count();
-    let counted = i64::try_from(counted).unwrap_or(i64::MAX);
-    if test.count.is_empty() {
-        return counted >= 1;
-    }
-    test.count.iter().all(|(order, bound)| match order {
-        CountOrder::Eq => counted == *bound,
-        CountOrder::Order(order) => order.holds(&counted, bound),
-    })
+    test.allows(i64::try_from(counted).unwrap_or(i64::MAX))
 }
 
 fn holds_for_event(field: &EventField, test: &Test, event: &Event, now: Timestamp) -> bool {

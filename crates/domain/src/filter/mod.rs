@@ -37,6 +37,15 @@ pub enum Filter {
 
 impl Filter {
     pub const EVERYONE: Self = Self::All(Vec::new());
+
+    /// Every condition, in the order they stand.
+    pub fn leaves(&self) -> Vec<&Self> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::leaves).collect(),
+            Self::Not(inner) => inner.leaves(),
+            Self::Is(..) | Self::Event(_) => vec![self],
+        }
+    }
 }
 
 /// What a condition looks at.
@@ -164,6 +173,29 @@ pub struct EventTest {
     pub count: Vec<(CountOrder, i64)>,
     /// Only events from `now − within` to `now`.
     pub within: Option<Span>,
+}
+
+impl EventTest {
+    /// Whether the number of events that count is one the test asks for.
+    pub fn allows(&self, counted: i64) -> bool {
+        if self.count.is_empty() {
+            return counted >= 1;
+        }
+        self.count.iter().all(|(order, bound)| match order {
+            CountOrder::Eq => counted == *bound,
+            CountOrder::Order(order) => order.holds(&counted, bound),
+        })
+    }
+
+    /// Whether nobody without such an event can pass.
+    pub fn needs_one(&self) -> bool {
+        !self.allows(0)
+    }
+
+    /// Whether it asks for the number of events of its type and nothing else of them.
+    pub fn counts_all(&self) -> bool {
+        self.conditions.is_empty() && self.within.is_none()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,9 +19,7 @@ use uuid::Uuid;
 
 use super::save::Span;
 use crate::{
-    StoreError, Tx,
-    dialect::Engine,
-    registry,
+    StoreError, Tx, registry,
     rows::{Kind, Rows, ids},
     statement::sql,
 };
@@ -167,14 +165,6 @@ pub(super) async fn move_rows(
         for statement in table.statements {
             tx.run(sql(statement).bind(workspace).rows(moves.clone())).await?;
         }
-    }
-    if tx.engine() == Engine::Sqlite {
-        tx.run(
-            sql("DELETE FROM profile_attributes WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
-                .bind(workspace)
-                .rows(gone()),
-        )
-        .await?;
     }
     tx.run(sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(gone())).await?;
     tx.run(

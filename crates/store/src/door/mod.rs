@@ -345,17 +345,15 @@ async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
     let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
-    for row in profiles::documents(tx, workspace_id, ids.iter().copied(), true).await? {
-        let profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
-        people.insert(ProfileId(row.profile_id), Standing::Live(Arc::new(profile)));
+    for profile in profiles::locked(tx, workspace_id, ids.iter().copied()).await? {
+        people.insert(profile.id, Standing::Live(Arc::new(profile)));
     }
     let mut missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
     if !missing.is_empty() {
         let merged = profiles::redirects(tx, workspace_id, missing.iter().copied()).await?;
         let survivors: BTreeSet<Uuid> = merged.iter().map(|(_, to)| *to).filter(|id| !people.contains_key(&ProfileId(*id))).collect();
-        for row in profiles::documents(tx, workspace_id, survivors.iter().copied(), true).await? {
-            let profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
-            people.insert(ProfileId(row.profile_id), Standing::Live(Arc::new(profile)));
+        for profile in profiles::locked(tx, workspace_id, survivors.iter().copied()).await? {
+            people.insert(profile.id, Standing::Live(Arc::new(profile)));
         }
         missing.retain(|id| !merged.iter().any(|(from, _)| from == id));
         // Whom a merged id led to may have been erased since.

@@ -22,7 +22,6 @@ use uuid::Uuid;
 use super::{merging, timeline};
 use crate::{
     StoreError, Tx,
-    dialect::Engine,
     erasures::Receipt,
     properties, registry,
     rows::{Cell, Kind, Rows, ids},
@@ -65,13 +64,9 @@ pub(super) async fn save(
     let seen = only_seen(&spans, &effects);
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
-    sightings(tx, workspace, &spans, &seen).await?;
     profiles(tx, workspace, &spans, &seen, &definitions).await?;
     identities_added(tx, workspace, &spans).await?;
     documents(tx, workspace, &spans).await?;
-    if tx.engine() == Engine::Sqlite {
-        attributes(tx, workspace, &spans, &definitions).await?;
-    }
     labels(tx, workspace, &spans, &effects).await?;
     channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
@@ -162,38 +157,6 @@ fn only_seen(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> BTree
         .collect()
 }
 
-async fn sightings(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    spans: &BTreeMap<ProfileId, Span<'_>>,
-    seen: &BTreeSet<ProfileId>,
-) -> Result<(), StoreError> {
-    let mut rows = Rows::new(&[("id", Kind::Uuid), ("version", Kind::Int), ("last_seen_at", Kind::Time)]);
-    for (_, after) in living(spans).filter(|(_, after)| seen.contains(&after.id)) {
-        rows.push([after.id.into(), version(after), seen_key(after).into()]);
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    tx.run(
-        // As an update from rows, SQLite would walk everyone for each of them; this looks up the ones there are.
-        sql("INSERT INTO profiles (
-                 workspace_id, id, version, last_seen_at, created_at, updated_at, name_key, search_text,
-                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
-                 language, timezone, avatar_url, last_channel, folded {comparables_column}
-             )
-             SELECT p.workspace_id, p.id, r.version, r.last_seen_at, p.created_at, p.updated_at, p.name_key, p.search_text,
-                    p.email, p.phone, p.external_id, p.name, p.first_name, p.last_name, p.company, p.job_title, p.country, p.city,
-                    p.language, p.timezone, p.avatar_url, p.last_channel, p.folded {comparables_kept}
-             FROM {rows} AS r CROSS JOIN profiles AS p WHERE p.workspace_id = $1 AND p.id = r.id
-             ON CONFLICT (workspace_id, id) DO UPDATE SET version = EXCLUDED.version, last_seen_at = EXCLUDED.last_seen_at")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
-}
-
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text)]);
     for (before, after) in living(spans) {
@@ -223,8 +186,6 @@ async fn profiles(
 ) -> Result<(), StoreError> {
     const COLUMNS: &[(&str, Kind)] = &[
         ("id", Kind::Uuid),
-        ("version", Kind::Int),
-        ("last_seen_at", Kind::Time),
         ("created_at", Kind::Time),
         ("updated_at", Kind::Time),
         ("name_key", Kind::Text),
@@ -251,8 +212,6 @@ async fn profiles(
         let search_text = search::text_of(after, definitions);
         rows.push([
             after.id.into(),
-            version(after),
-            seen_key(after).into(),
             after.created_at.into(),
             after.updated_at.into(),
             name_key(after).into(),
@@ -280,17 +239,15 @@ async fn profiles(
     }
     tx.run(
         sql("INSERT INTO profiles (
-                 workspace_id, id, version, last_seen_at, created_at, updated_at, name_key, search_text,
+                 workspace_id, id, created_at, updated_at, name_key, search_text,
                  email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
-                 language, timezone, avatar_url, last_channel, folded {comparables_column}
+                 language, timezone, avatar_url, last_channel, folded, comparables
              )
-             SELECT $1, r.id, r.version, r.last_seen_at, r.created_at, r.updated_at, r.name_key, r.search_text,
+             SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
                     r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
-                    r.language, r.timezone, r.avatar_url, r.last_channel, r.folded {comparables_value}
+                    r.language, r.timezone, r.avatar_url, r.last_channel, r.folded, r.comparables
              FROM {rows} AS r WHERE true
              ON CONFLICT (workspace_id, id) DO UPDATE SET
-                 version = EXCLUDED.version,
-                 last_seen_at = EXCLUDED.last_seen_at,
                  created_at = EXCLUDED.created_at,
                  updated_at = EXCLUDED.updated_at,
                  name_key = EXCLUDED.name_key,
@@ -309,7 +266,8 @@ async fn profiles(
                  timezone = EXCLUDED.timezone,
                  avatar_url = EXCLUDED.avatar_url,
                  last_channel = EXCLUDED.last_channel,
-                 folded = EXCLUDED.folded {comparables_update}")
+                 folded = EXCLUDED.folded,
+                 comparables = EXCLUDED.comparables")
         .bind(workspace)
         .rows(rows),
     )
@@ -380,6 +338,8 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
             Comparable::Text(text) => Value::from(text),
             Comparable::Number(number) => Value::from(number),
             Comparable::Boolean(flag) => Value::from(flag),
+            // No item is no value.
+            Comparable::List(items) if items.is_empty() => continue,
             Comparable::List(items) => Value::from(items),
         };
         out.insert(key.clone(), value);
@@ -387,73 +347,45 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
     Value::Object(out)
 }
 
+/// The document and what stands beside it.
 async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("version", Kind::Int), ("document", Kind::Text)]);
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("version", Kind::Int),
+        ("last_seen_at", Kind::Time),
+        ("seen_day", Kind::Int),
+        ("activity", Kind::Json),
+        ("document", Kind::Text),
+    ]);
+    let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
     for (_, after) in living(spans) {
-        let document = serde_json::to_string(after).map_err(|_| StoreError::Unreadable("a profile that cannot be written"))?;
-        rows.push([after.id.into(), version(after), document.into()]);
+        let seen = seen_key(after);
+        rows.push([
+            after.id.into(),
+            version(after),
+            seen.into(),
+            seen.day().into(),
+            serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
+            serde_json::to_string(after).map_err(unwritable)?.into(),
+        ]);
     }
     if rows.is_empty() {
         return Ok(());
     }
     tx.run(
-        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, document)
-             SELECT $1, r.profile_id, r.version, r.document FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET version = EXCLUDED.version, document = EXCLUDED.document")
+        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
+             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.activity, r.document FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
+                 version = EXCLUDED.version,
+                 last_seen_at = EXCLUDED.last_seen_at,
+                 seen_day = EXCLUDED.seen_day,
+                 activity = EXCLUDED.activity,
+                 document = EXCLUDED.document")
         .bind(workspace)
         .rows(rows),
     )
     .await
     .map(|_| ())
-}
-
-/// SQLite's typed rows of custom attributes.
-async fn attributes(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    spans: &BTreeMap<ProfileId, Span<'_>>,
-    definitions: &Definitions,
-) -> Result<(), StoreError> {
-    let mut stale: Vec<Uuid> = Vec::new();
-    let mut rows =
-        Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Text), ("item", Kind::Int), ("text", Kind::Text), ("number", Kind::Float)]);
-    for (before, after) in living(spans) {
-        match before {
-            Some(before) if before.attributes == after.attributes => continue,
-            Some(_) => stale.push(after.id.0),
-            None => {}
-        }
-        for (key, value) in &after.attributes {
-            let Some(comparable) = definitions.get(key).and_then(|d| comparable(value, d.kind)) else { continue };
-            let mut put = |item: usize, text: Option<&str>, number: Option<f64>| {
-                rows.push([after.id.into(), key.as_str().into(), i64::try_from(item).unwrap_or(0).into(), text.into(), number.into()]);
-            };
-            match comparable {
-                Comparable::Text(text) => put(0, Some(text), None),
-                Comparable::Number(number) => put(0, None, Some(number)),
-                Comparable::Boolean(flag) => put(0, None, Some(f64::from(u8::from(flag)))),
-                Comparable::List(items) => items.iter().enumerate().for_each(|(i, text)| put(i, Some(text), None)),
-            }
-        }
-    }
-    if !stale.is_empty() {
-        tx.run(
-            sql("DELETE FROM profile_attributes WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
-                .bind(workspace)
-                .rows(ids(stale)),
-        )
-        .await?;
-    }
-    if !rows.is_empty() {
-        tx.run(
-            sql("INSERT INTO profile_attributes (workspace_id, profile_id, key, item, text, number)
-                 SELECT $1, r.profile_id, r.key, r.item, r.text, r.number FROM {rows} AS r")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
-    }
-    Ok(())
 }
 
 async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
@@ -663,8 +595,7 @@ async fn erase(
         .rows(ids(gone.iter().copied())),
     )
     .await?;
-    let sqlite: &[registry::Table] = if tx.engine() == Engine::Sqlite { registry::SQLITE_ONLY } else { &[] };
-    for table in registry::TABLES.iter().chain(sqlite) {
+    for table in registry::TABLES {
         let removed: Vec<(Uuid,)> = tx.all(sql(table.erase).bind(workspace).rows(ids(gone.iter().copied()))).await?;
         if let Some(kind) = table.counted_as.filter(|kind| *kind != "identities") {
             for id in &gone {
@@ -722,6 +653,11 @@ async fn receipts(
     Ok(out)
 }
 
+/// Whether the profile is another: a late event only counts.
+fn is_visible(effect: &Effect) -> bool {
+    effect.before.as_ref().map(|p| p.version) != effect.after.as_ref().map(|p| p.version)
+}
+
 /// The feed, last of all: the head's row is locked from here to the commit, so numbers follow the order of commits.
 async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
     let count = i64::try_from(effects.len()).unwrap_or(i64::MAX);
@@ -750,7 +686,7 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
             _ => "profile.updated",
         };
         let fields: Vec<&str> = match effect.action {
-            Action::Seen => vec!["channels", "last_channel", "last_seen_at"],
+            Action::Seen if is_visible(effect) => vec!["channels", "last_channel", "last_seen_at"],
             _ => effect.changes.iter().map(|c| c.field.as_str()).collect(),
         };
         let last = effect.after.as_ref().or(effect.before.as_ref());

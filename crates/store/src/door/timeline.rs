@@ -150,23 +150,36 @@ pub(super) async fn events(
         }));
     }
     let standing = near(tx, workspace, &visits, moved, gap).await?;
+    let stood: HashMap<RecordId, (ProfileId, Timestamp, Timestamp)> =
+        standing.iter().map(|s| (s.id, (s.profile_id, s.started_at, s.ended_at))).collect();
     let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
-    let mut joined = Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid)]);
+    let mut joined =
+        Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid), ("profile_id", Kind::Uuid), ("low", Kind::Time), ("high", Kind::Time)]);
     for (gone, into) in &plan.joined {
-        joined.push([(*gone).into(), (*into).into()]);
+        if let Some((profile, low, high)) = stood.get(gone) {
+            joined.push([(*gone).into(), (*into).into(), (*profile).into(), (*low).into(), (*high).into()]);
+        }
     }
     if !joined.is_empty() {
+        // The events of a session are a stretch of their person's timeline.
         tx.run(
             sql("UPDATE events SET session_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = events.session_id)
-                 WHERE workspace_id = $1 AND session_id IN (SELECT from_id FROM {rows} AS r)")
+                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (
+                     SELECT e.profile_id, e.occurred_at, e.id FROM {rows} AS r CROSS JOIN events AS e
+                     WHERE e.workspace_id = $1 AND e.profile_id = r.profile_id AND e.occurred_at >= r.low AND e.occurred_at <= r.high
+                       AND e.session_id = r.from_id
+                 )")
             .bind(workspace)
-            .rows(joined.clone()),
+            .rows(joined),
         )
         .await?;
-        tx.run(
-            sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT from_id FROM {rows} AS r)").bind(workspace).rows(joined),
-        )
-        .await?;
+    }
+    // A session stands where it ended: whoever changes moves, and is written anew.
+    let left = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|s| s.id).filter(|id| stood.contains_key(id)));
+    let left = ids(left.map(|id| id.0));
+    if !left.is_empty() {
+        tx.run(sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(left))
+            .await?;
     }
     write_sessions(tx, workspace, &plan.written).await?;
     let mut rows = Rows::new(&[
@@ -337,13 +350,7 @@ async fn write_sessions(tx: &mut Tx, workspace: WorkspaceId, sessions: &[Session
     tx.run(
         sql("INSERT INTO sessions (workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties)
              SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count, r.properties
-             FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, id) DO UPDATE SET
-                 channel = EXCLUDED.channel,
-                 started_at = EXCLUDED.started_at,
-                 ended_at = EXCLUDED.ended_at,
-                 event_count = EXCLUDED.event_count,
-                 properties = EXCLUDED.properties")
+             FROM {rows} AS r")
         .bind(workspace)
         .rows(rows),
     )

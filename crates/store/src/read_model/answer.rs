@@ -1,10 +1,13 @@
 //! Answers from memory: a filter as a bitmap, a search through it, a page along an order, an exact count.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+};
 
 use people_domain::{
     Timestamp,
-    filter::{Field, Filter, Scalar, Test},
+    filter::{EventTest, Field, Filter, Scalar, Test},
     id::ProfileId,
     page::{Position, SortField, SortKey},
     property::{PropertyType, Standard},
@@ -13,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Model,
+    behaviour::Judged,
     bits::{Bits, words},
     column, order_of,
     texts::{Needles, Part, Place},
@@ -39,10 +43,45 @@ pub(crate) struct Answer {
     pub(crate) total: Option<usize>,
 }
 
+/// What the database told of conditions that memory cannot judge alone, by where a condition stands in its filter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outside(HashMap<usize, Told>);
+
+/// Of whom the database was asked, and who passed.
+#[derive(Clone, Debug)]
+struct Told {
+    asked: Option<HashSet<Uuid>>,
+    passed: HashSet<Uuid>,
+}
+
+/// A condition is known by its place in the filter, which stays where it is while a question is answered.
+fn place_of(condition: &Filter) -> usize {
+    std::ptr::from_ref(condition).addr()
+}
+
+impl Outside {
+    /// The whole answer of a condition.
+    pub(crate) fn tell(&mut self, condition: &Filter, passed: HashSet<Uuid>) {
+        self.0.insert(place_of(condition), Told { asked: None, passed });
+    }
+
+    /// The answer of a condition for some.
+    pub(crate) fn tell_of(&mut self, condition: &Filter, asked: HashSet<Uuid>, passed: HashSet<Uuid>) {
+        self.0.insert(place_of(condition), Told { asked: Some(asked), passed });
+    }
+}
+
 impl Model {
+    /// Of whom the database has to be asked, for a condition on events.
+    pub(crate) fn to_ask(&self, test: &EventTest, now: Timestamp) -> Vec<Uuid> {
+        let mut ask = self.behaviour.judge(test, now, self.slots()).ask;
+        ask.and(&self.live);
+        ask.iter().map(|slot| self.ids[slot as usize]).collect()
+    }
+
     /// The page and the total; `None` when a condition needs what is not kept in memory.
-    pub(crate) fn answer(&self, question: &Question, pinned: &[ProfileId], limit: usize, count: bool) -> Option<Answer> {
-        let matching = self.matching(&question.filter, question.now)?;
+    pub(crate) fn answer(&self, question: &Question, outside: &Outside, pinned: &[ProfileId], limit: usize, count: bool) -> Option<Answer> {
+        let matching = self.matching(&question.filter, outside, question.now)?;
         let needles = Needles::of(&question.query);
         let mut candidates = matching;
         if let Some(narrow) = self.texts.candidates(&question.query, self.slots()) {
@@ -157,21 +196,24 @@ impl Model {
     }
 
     /// Everyone the filter matches.
-    fn matching(&self, filter: &Filter, now: Timestamp) -> Option<Bits> {
-        let mut out = self.eval(filter, now)?;
+    fn matching(&self, filter: &Filter, outside: &Outside, now: Timestamp) -> Option<Bits> {
+        let mut out = self.eval(filter, outside, now)?;
         out.and(&self.live);
         Some(out)
     }
 
-    fn eval(&self, filter: &Filter, now: Timestamp) -> Option<Bits> {
+    fn eval(&self, filter: &Filter, outside: &Outside, now: Timestamp) -> Option<Bits> {
         let slots = self.slots();
+        if let Some(told) = outside.0.get(&place_of(filter)).filter(|_| matches!(filter, Filter::Is(..))) {
+            return Some(self.named(&told.passed));
+        }
         match filter {
             Filter::All(parts) => {
                 let mut out = Bits::all(slots);
                 // Parts of texts are looked for last, among those who are left.
                 let (texts, others): (Vec<_>, Vec<_>) = parts.iter().partition(|part| text_part(part).is_some());
                 for part in others {
-                    out.and(&self.eval(part, now)?);
+                    out.and(&self.eval(part, outside, now)?);
                 }
                 for (place, part) in texts.into_iter().filter_map(text_part) {
                     out.and(self.present(place));
@@ -182,12 +224,12 @@ impl Model {
             Filter::Any(parts) => {
                 let mut out = Bits::none(slots);
                 for part in parts {
-                    out.or(&self.eval(part, now)?);
+                    out.or(&self.eval(part, outside, now)?);
                 }
                 Some(out)
             }
             Filter::Not(inner) => {
-                let mut out = self.eval(inner, now)?;
+                let mut out = self.eval(inner, outside, now)?;
                 out.flip();
                 Some(out)
             }
@@ -195,8 +237,30 @@ impl Model {
                 Some((place, part)) => Some(self.texts.with_part(place, part, self.present(place), slots)),
                 None => self.condition(field, test, now),
             },
-            Filter::Event(_) => None,
+            Filter::Event(test) => {
+                let Judged { mut sure, mut ask } = self.behaviour.judge(test, now, slots);
+                ask.and(&self.live);
+                if ask.0.iter().all(|word| *word == 0) {
+                    return Some(sure);
+                }
+                let told = outside.0.get(&place_of(filter))?;
+                for slot in ask.iter() {
+                    let id = self.ids[slot as usize];
+                    // Somebody who came to be asked about meanwhile: the database judges all.
+                    if told.asked.as_ref().is_some_and(|asked| !asked.contains(&id)) {
+                        return None;
+                    }
+                    sure.set(slot, told.passed.contains(&id));
+                }
+                Some(sure)
+            }
         }
+    }
+
+    fn named(&self, ids: &HashSet<Uuid>) -> Bits {
+        let mut out = Bits::none(self.slots());
+        ids.iter().filter_map(|id| self.slot(*id)).for_each(|slot| out.set(slot, true));
+        out
     }
 
     fn condition(&self, field: &Field, test: &Test, now: Timestamp) -> Option<Bits> {

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::Model;
-use crate::{Document, Store, StoreError, engine::Pools, properties, statement::sql};
+use crate::{Store, StoreError, engine::Pools, profiles::Whole, properties, statement::sql};
 
 /// Documents read at once while loading.
 const CHUNK: i64 = 2_000;
@@ -85,6 +85,7 @@ struct Head {
 struct Changed {
     profile_id: Uuid,
     document: Option<String>,
+    activity: Option<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -104,10 +105,6 @@ async fn head(pools: &Pools, workspace: WorkspaceId) -> Result<Head, StoreError>
 
 async fn definitions(store: &Store, workspace: WorkspaceId) -> Result<Arc<Definitions>, StoreError> {
     store.read(move |tx| Box::pin(async move { properties::load(tx, workspace).await.map(Arc::new) })).await
-}
-
-fn parse(document: &str) -> Result<Profile, StoreError> {
-    serde_json::from_str(document).map_err(|_| StoreError::Unreadable("a profile's document"))
 }
 
 /// Work that takes the processor for milliseconds, off the threads that answer.
@@ -197,12 +194,12 @@ impl Keeper {
         let definitions = definitions(store, workspace).await?;
         let mut model = Model { loading: true, ..Model::default() };
         let mut chunk = documents(&store.pools, workspace, Uuid::nil()).await?;
-        while let Some(last) = chunk.last().map(|d| d.profile_id) {
+        while let Some(last) = chunk.last().map(|row| row.profile_id) {
             let definitions = Arc::clone(&definitions);
             // One chunk is taken in while the next is read.
             let taken = compute(move || {
-                for document in &chunk {
-                    model.put(&parse(&document.document)?, &definitions);
+                for row in &chunk {
+                    model.put(&row.whole.read()?, &definitions);
                 }
                 Ok::<_, StoreError>(model)
             });
@@ -259,7 +256,7 @@ impl Keeper {
             let changed: Vec<Changed> = store
                 .pools
                 .all(
-                    sql("SELECT c.profile_id, d.document
+                    sql("SELECT c.profile_id, d.document, d.activity{as_text} AS activity
                          FROM (SELECT DISTINCT profile_id FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3) AS c
                          LEFT JOIN profile_documents AS d ON d.workspace_id = $1 AND d.profile_id = c.profile_id")
                     .bind(workspace)
@@ -271,7 +268,10 @@ impl Keeper {
             compute(move || {
                 let people: Vec<(ProfileId, Option<Profile>)> = changed
                     .into_iter()
-                    .map(|row| Ok((ProfileId(row.profile_id), row.document.as_deref().map(parse).transpose()?)))
+                    .map(|row| {
+                        let whole = row.document.zip(row.activity).map(|(document, activity)| Whole { document, activity });
+                        Ok((ProfileId(row.profile_id), whole.map(|whole| whole.read()).transpose()?))
+                    })
                     .collect::<Result<_, StoreError>>()?;
                 let mut model = kept_too.model.write().unwrap_or_else(PoisonError::into_inner);
                 for (id, person) in people {
@@ -366,10 +366,17 @@ impl Kept {
     }
 }
 
-async fn documents(pools: &Pools, workspace: WorkspaceId, after: Uuid) -> Result<Vec<Document>, StoreError> {
+#[derive(FromRow)]
+struct Loaded {
+    profile_id: Uuid,
+    #[sqlx(flatten)]
+    whole: Whole,
+}
+
+async fn documents(pools: &Pools, workspace: WorkspaceId, after: Uuid) -> Result<Vec<Loaded>, StoreError> {
     pools
         .all(
-            sql("SELECT profile_id, version, document FROM profile_documents
+            sql("SELECT profile_id, document, activity{as_text} AS activity FROM profile_documents
                  WHERE workspace_id = $1 AND profile_id > $2 ORDER BY profile_id LIMIT $3")
             .bind(workspace)
             .bind(after)

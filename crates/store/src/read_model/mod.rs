@@ -6,6 +6,7 @@
 //! step with the change feed before each answer; what it cannot answer is left to the SQL plans of `find.rs`.
 
 mod answer;
+mod behaviour;
 mod bits;
 mod column;
 mod keeper;
@@ -18,6 +19,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use hashbrown::HashTable;
 use people_domain::{
+    activity::Activity,
     filter::{Field, Scalar, attribute_value},
     id::ProfileId,
     page::{SortField, seen_key},
@@ -27,12 +29,13 @@ use people_domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
+use behaviour::Behaviour;
 use bits::{Bits, Members};
 use column::Column;
 use order::Order;
 use texts::Texts;
 
-pub(crate) use answer::Page;
+pub(crate) use answer::{Outside, Page};
 pub(crate) use keeper::{Keeper, Kept};
 
 /// Standard properties whose values are few enough for a dictionary. The others have a place in the texts.
@@ -74,6 +77,7 @@ pub(crate) struct Model {
     columns: HashMap<Field, Column>,
     sets: HashMap<Field, Sets>,
     texts: Texts,
+    behaviour: Behaviour,
     orders: [Order; 4],
     /// Orders are put off while everyone is being loaded.
     loading: bool,
@@ -211,6 +215,7 @@ impl Model {
                     self.take_from_order(slot, &moved);
                 }
                 self.write(slot, profile, definitions, &text, (seen, created, updated));
+                self.behaviour.put(slot, &profile.activity, self.ids.len(), true);
                 if !self.loading {
                     self.put_in_order(slot, &moved);
                 }
@@ -230,6 +235,7 @@ impl Model {
         self.by_id.insert_unique(hash(profile.id.0), slot, |slot| hash(ids[*slot as usize]));
         self.live.set(slot, true);
         self.write(slot, profile, definitions, &text, (seen, created, updated));
+        self.behaviour.put(slot, &profile.activity, self.ids.len(), false);
         if !self.loading {
             self.put_in_order(slot, &SORTS);
         }
@@ -313,6 +319,7 @@ impl Model {
             column.set(slot, None);
         }
         let slots = self.ids.len();
+        self.behaviour.put(slot, &Activity::default(), slots, true);
         for sets in self.sets.values_mut() {
             sets.put(slot, &[], slots);
         }
@@ -325,6 +332,7 @@ impl Model {
         self.ids.capacity() * (16 + 4 + 3 * 8)
             + self.by_id.capacity() * 5
             + self.texts.bytes()
+            + self.behaviour.bytes()
             + self.columns.values().map(Column::bytes).sum::<usize>()
             + self.sets.values().flat_map(|s| s.by_value.values()).map(Members::bytes).sum::<usize>()
             + self.orders.iter().map(Order::bytes).sum::<usize>()

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Model;
+use super::{Model, Outside};
 use crate::find::Question;
 
 const NAMES: &[&str] = &["Ada Lovelace", "Łukasz Żółć", "王小明", "José García", "Ana", "O'Brien", "ada", "Zoë\nTwo Lines"];
@@ -246,7 +246,7 @@ fn pages_and_totals_are_those_of_a_plain_list() {
         }
         let told = format!("seed {seed}, round {round}: {filter:?} {query:?} {sort:?} {after:?}");
         let count = dice.chance(50);
-        let answer = model.answer(&question, &[], 25, count).unwrap_or_else(|| panic!("{told}: not kept"));
+        let answer = model.answer(&question, &Outside::default(), &[], 25, count).unwrap_or_else(|| panic!("{told}: not kept"));
         let page: Vec<(ProfileId, u64)> = answer.page.people.iter().map(|(id, version)| (*id, u64::from(*version))).collect();
         let wanted: Vec<(ProfileId, u64)> = expected.iter().take(25).map(|(_, id, version)| (*id, *version)).collect();
         assert_eq!(page, wanted, "{told}");
