@@ -172,10 +172,8 @@ impl Walk {
             .store
             .read(move |tx| {
                 Box::pin(async move {
-                    let hits: Vec<Hit> = tx.all(walk(tx.engine(), &question, &[], question.limit, None)).await?;
-                    let last = hits.last().map(|hit| position(question.sort, hit));
-                    let documents = in_order(tx, question.workspace, hits.into_iter().map(|hit| hit.id).collect()).await?;
-                    Ok((documents, last))
+                    let (ids, last) = stretch(tx, &question).await?;
+                    Ok((in_order(tx, question.workspace, ids).await?, last))
                 })
             })
             .await?;
@@ -183,6 +181,46 @@ impl Walk {
         self.question.after = last;
         Ok((!documents.is_empty()).then_some(documents))
     }
+}
+
+impl Walk {
+    /// As [`Walk::next`], without the documents: who they are, and the version they were found in.
+    pub async fn next_versions(&mut self) -> Result<Option<Vec<(ProfileId, i64)>>, StoreError> {
+        if self.done {
+            return Ok(None);
+        }
+        let question = self.question.clone();
+        let (versions, last) = self
+            .store
+            .read(move |tx| {
+                Box::pin(async move {
+                    let (ids, last) = stretch(tx, &question).await?;
+                    let rows: Vec<(Uuid, i64)> = tx
+                        .all(
+                            sql("SELECT d.profile_id, d.version FROM {rows} AS r CROSS JOIN profile_documents AS d
+                                 WHERE d.workspace_id = $1 AND d.profile_id = r.id")
+                            .bind(question.workspace)
+                            .rows(crate::rows::ids(ids.iter().copied())),
+                        )
+                        .await?;
+                    let mut versions: HashMap<Uuid, i64> = rows.into_iter().collect();
+                    let found: Vec<(ProfileId, i64)> =
+                        ids.into_iter().filter_map(|id| versions.remove(&id).map(|version| (ProfileId(id), version))).collect();
+                    Ok((found, last))
+                })
+            })
+            .await?;
+        self.done = i64::try_from(versions.len()).unwrap_or(0) < self.question.limit;
+        self.question.after = last;
+        Ok((!versions.is_empty()).then_some(versions))
+    }
+}
+
+/// The next people of a walk in order, and where it stands after them.
+async fn stretch(tx: &mut Tx, question: &Question) -> Result<(Vec<Uuid>, Option<Position>), StoreError> {
+    let hits: Vec<Hit> = tx.all(walk(tx.engine(), question, &[], question.limit, None)).await?;
+    let last = hits.last().map(|hit| position(question.sort, hit));
+    Ok((hits.into_iter().map(|hit| hit.id).collect(), last))
 }
 
 async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
