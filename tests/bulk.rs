@@ -50,7 +50,7 @@ async fn a_change_is_made_of_those_who_were_confirmed(app: &App) {
     let job = confirmed(app, selection, json!({"type": "add_labels", "labels": ["named"]})).await.is(202);
     // Somebody who comes later would match, and was not confirmed.
     app.person(json!({"external_id": "late", "name": "Alan"})).await;
-    let done = super::bulk::finished(app, &job).await;
+    let done = finished(app, &job).await;
     assert_eq!((&done["status"], &done["total"], &done["succeeded"]), (&"succeeded".into(), &2.into(), &2.into()));
     assert_eq!(app.filtered(json!({"field": "labels", "op": "has", "value": "named"})).await, ["crm-17", "crm-18"]);
     let person = app.get("/v1/profiles/lookup?external_id=crm-18").await.ok();
@@ -95,7 +95,8 @@ async fn everyone_has_to_be_named(app: &App) {
 async fn a_token_is_for_one_selection_and_action(app: &App) {
     let ada = app.person(ada()).await;
     let (selection, action) = (json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]}));
-    let token = app.post("/v1/bulk/preview").json(json!({"selection": selection, "action": action})).await.ok()["confirmation_token"].clone();
+    let token =
+        app.post("/v1/bulk/preview").json(json!({"selection": selection, "action": action})).await.ok()["confirmation_token"].clone();
     for sent in [
         json!({"selection": {"ids": [ada["id"]]}, "action": action, "confirmation_token": token}),
         json!({"selection": selection, "action": {"type": "add_labels", "labels": ["y"]}, "confirmation_token": token}),
@@ -108,7 +109,8 @@ async fn a_token_is_for_one_selection_and_action(app: &App) {
 async fn a_retry_is_answered_with_the_same_job(app: &App) {
     app.person(ada()).await;
     let (selection, action) = (json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]}));
-    let token = app.post("/v1/bulk/preview").json(json!({"selection": selection, "action": action})).await.ok()["confirmation_token"].clone();
+    let token =
+        app.post("/v1/bulk/preview").json(json!({"selection": selection, "action": action})).await.ok()["confirmation_token"].clone();
     let sent = json!({"selection": selection, "action": action, "confirmation_token": token});
     let send = || app.post("/v1/bulk").idempotency_key("once").json(sent.clone());
     let first = send().await;

@@ -98,7 +98,7 @@ async fn a_job_is_followed_as_it_goes(app: &App) {
     assert_eq!((&last["status"], &last["processed"]), (&"succeeded".into(), &3_000.into()));
     assert_eq!(last, &app.get(&format!("/v1/jobs/{}", id(&job))).await.ok());
     // One that has ended is told once.
-    assert_eq!(followed(app, &job).await, [last.clone()]);
+    assert_eq!(followed(app, &job).await, std::slice::from_ref(last));
 }
 
 async fn what_a_job_was_asked_is_forgotten_when_it_ends(app: &App) {
@@ -108,15 +108,10 @@ async fn what_a_job_was_asked_is_forgotten_when_it_ends(app: &App) {
     let job = confirmed(app, selection, json!({"type": "update", "patch": {"company": format!("{mark} Ltd")}})).await.is(202);
     finished(app, &job).await;
     let database = app.database();
-    let traces = format!(
-        "SELECT count(*) FROM jobs WHERE parameters LIKE '%{mark}%' OR checkpoint LIKE '%{mark}%' OR details LIKE '%{mark}%'"
-    );
+    let traces =
+        format!("SELECT count(*) FROM jobs WHERE parameters LIKE '%{mark}%' OR checkpoint LIKE '%{mark}%' OR details LIKE '%{mark}%'");
     assert_eq!(database.one(&traces).await, "0");
-    let of = if app.engine.is_postgres() {
-        format!("'{}'", id(&job))
-    } else {
-        format!("x'{}'", id(&job).replace('-', ""))
-    };
+    let of = if app.engine.is_postgres() { format!("'{}'", id(&job)) } else { format!("x'{}'", id(&job).replace('-', "")) };
     assert_eq!(database.one(&format!("SELECT count(*) FROM job_inputs WHERE job_id = {of}")).await, "0");
 }
 
@@ -286,7 +281,8 @@ async fn a_server_that_is_told_to_go_gives_its_job_back(engine: Engine) {
     let database = server.database.clone();
     let given_back = if engine.is_postgres() { "lease_until < now()" } else { "lease_until < unixepoch() * 1000000" };
     eventually("the lease is given back", async || {
-        let open = database.one(&format!("SELECT count(*) FROM jobs WHERE status = 'running' AND {given_back} AND lease_owner IS NULL")).await;
+        let open =
+            database.one(&format!("SELECT count(*) FROM jobs WHERE status = 'running' AND {given_back} AND lease_owner IS NULL")).await;
         (open == "1").then_some(())
     })
     .await;

@@ -82,15 +82,46 @@ pub enum OnConflict {
 pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
-    Update { id: ProfileId, patch: Patch, if_match: Option<Vec<u64>> },
-    AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
-    RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
-    Erase { id: ProfileId, if_match: Option<Vec<u64>> },
-    AddLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
-    RemoveLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
+    Update {
+        id: ProfileId,
+        patch: Patch,
+        if_match: Option<Vec<u64>>,
+    },
+    AddIdentity {
+        id: ProfileId,
+        identity: NewIdentity,
+        if_match: Option<Vec<u64>>,
+    },
+    RemoveIdentity {
+        id: ProfileId,
+        key: IdentityKey,
+        if_match: Option<Vec<u64>>,
+    },
+    Erase {
+        id: ProfileId,
+        if_match: Option<Vec<u64>>,
+    },
+    AddLabel {
+        id: ProfileId,
+        label: String,
+        if_match: Option<Vec<u64>>,
+    },
+    RemoveLabel {
+        id: ProfileId,
+        label: String,
+        if_match: Option<Vec<u64>>,
+    },
     /// Several labels put on and taken off in one change; what is so already stays so.
-    Relabel { id: ProfileId, add: Vec<String>, remove: Vec<String> },
-    RecordConsent { id: ProfileId, decision: Decision, if_match: Option<Vec<u64>> },
+    Relabel {
+        id: ProfileId,
+        add: Vec<String>,
+        remove: Vec<String>,
+    },
+    RecordConsent {
+        id: ProfileId,
+        decision: Decision,
+        if_match: Option<Vec<u64>>,
+    },
     Track(Box<Incoming>),
 }
 

@@ -117,8 +117,7 @@ pub async fn preview_bulk(
     let question = selection.question(&app.store, workspace, now).await?;
     let matched = walk(&app.store, question.clone(), None).await?;
     let sample = sample(&app, workspace, question, &parsed, caller.cause(now)).await?;
-    let confirmation_token =
-        cursor::write(workspace, &fingerprint(&selection, &action), &Confirmed { matched: matched.clone(), now });
+    let confirmation_token = cursor::write(workspace, &fingerprint(&selection, &action), &Confirmed { matched: matched.clone(), now });
     let preview = Preview { matched: matched.count, sample, confirmation_token };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(preview))
 }

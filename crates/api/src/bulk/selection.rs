@@ -51,16 +51,16 @@ impl Selection {
         let refused = |code, detail: &str| Problem::invalid(vec![Issue::new("/selection", code, detail)]);
         let narrowed = self.filter.is_some() || self.q.is_some() || self.ids.is_some();
         match (self.all, narrowed) {
-            (Some(true), true) => return Err(refused("invalid_selection", "`all` means everyone; leave out filter, q and ids, or leave out all")),
+            (Some(true), true) => {
+                return Err(refused("invalid_selection", "`all` means everyone; leave out filter, q and ids, or leave out all"));
+            }
             (Some(true), false) | (None | Some(false), true) => {}
             (None | Some(false), false) => {
                 return Err(refused("empty_selection", "say who is meant by filter, q or ids; everyone is {\"all\": true}"));
             }
         }
-        let under = |problem: Problem| Problem {
-            errors: problem.errors.into_iter().map(|issue| issue.under("/selection")).collect(),
-            ..problem
-        };
+        let under =
+            |problem: Problem| Problem { errors: problem.errors.into_iter().map(|issue| issue.under("/selection")).collect(), ..problem };
         let query = words(self.q.as_deref()).map_err(under)?;
         if self.q.is_some() && query.words.is_empty() {
             return Err(refused("empty_selection", "q has no word to search for; everyone is {\"all\": true}"));

@@ -24,12 +24,7 @@ use crate::{
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/jobs/{id:[0-9a-fA-F-]+}")]
-pub async fn read_job(
-    app: Data<App>,
-    caller: Caller<ProfilesRead>,
-    path: Path<String>,
-    _query: Query<NoQuery>,
-) -> ApiResult<HttpResponse> {
+pub async fn read_job(app: Data<App>, caller: Caller<ProfilesRead>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
     let job = app.store.job(caller.workspace(), RecordId(id(&path)?)).await?.ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(JobView::from(&job)))
 }

@@ -172,14 +172,16 @@ impl Store {
 }
 
 impl Store {
-    /// What the commands would do, one after the other, decided on one snapshot and forgotten.
+    /// What the commands would do, one after the other: decided and forgotten.
     pub async fn rehearse(
         &self,
         workspace: WorkspaceId,
         cause: Arc<Cause>,
         commands: Vec<Command>,
     ) -> Result<Vec<Result<Outcome, Refusal>>, StoreError> {
-        self.read(move |tx| {
+        let commands = Arc::new(commands);
+        self.write(move |tx| {
+            let (cause, commands) = (Arc::clone(&cause), Arc::clone(&commands));
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));

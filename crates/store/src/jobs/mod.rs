@@ -18,7 +18,7 @@ use people_domain::{
     directory::Cause,
     id::{ProfileId, RecordId, WorkspaceId},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::FromRow;
 use tokio::{
     sync::{Mutex, Notify, watch},
@@ -110,7 +110,7 @@ pub struct NewJob {
 /// What became of a request for a job.
 #[derive(Clone, Debug)]
 pub enum Enqueued {
-    Now(Job),
+    Now(Box<Job>),
     /// The request had been carried out before.
     Replayed(StoredAnswer),
     /// The idempotency key had been used for another request.
@@ -160,7 +160,10 @@ pub struct Progress {
 pub enum End {
     Succeeded,
     /// As a whole, with a code and what to do; what was done stays done.
-    Failed { code: String, detail: String },
+    Failed {
+        code: String,
+        detail: String,
+    },
 }
 
 /// The progress of a step whose work goes through the door: written in the transaction of the work.
@@ -225,12 +228,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        Self {
-            wake: Arc::new(Notify::new()),
-            moved: watch::channel(0).0,
-            closing: watch::channel(false).0,
-            workers: Arc::default(),
-        }
+        Self { wake: Arc::new(Notify::new()), moved: watch::channel(0).0, closing: watch::channel(false).0, workers: Arc::default() }
     }
 
     /// Tells that a job was put in the queue, moved or ended. After the commit.
@@ -403,6 +401,26 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
     Ok(())
 }
 
+/// Ends a job that has not ended, inside a transaction that does something else too. A step that is under way when this is
+/// committed is refused. After the commit, [`Hub::tell`].
+pub(crate) async fn cancel(tx: &mut Tx, workspace: WorkspaceId, id: RecordId, now: Timestamp) -> Result<(), StoreError> {
+    let cancelled = tx
+        .run(
+            sql("UPDATE jobs
+                 SET status = 'cancelled', attempt = attempt + 1, parameters = '{}', checkpoint = 'null',
+                     lease_owner = NULL, lease_until = NULL, updated_at = $3, finished_at = $3
+                 WHERE workspace_id = $1 AND id = $2 AND status IN ('queued', 'running')")
+            .bind(workspace)
+            .bind(id)
+            .bind(now),
+        )
+        .await?;
+    if cancelled == 1 {
+        forget_inputs(tx, workspace, id).await?;
+    }
+    Ok(())
+}
+
 async fn forget_inputs(tx: &mut Tx, workspace: WorkspaceId, job: RecordId) -> Result<(), StoreError> {
     tx.run(sql("DELETE FROM job_inputs WHERE workspace_id = $1 AND job_id = $2").bind(workspace).bind(job)).await.map(|_| ())
 }
@@ -443,7 +461,7 @@ impl Store {
                     if let Some(key) = idempotency {
                         door::keep(tx, new.workspace, key, render(&job), new.cause.at).await?;
                     }
-                    Ok(Enqueued::Now(job))
+                    Ok(Enqueued::Now(Box::new(job)))
                 })
             })
             .await?;
@@ -515,8 +533,12 @@ impl Store {
                 .bind(limit),
             )
             .await?;
-        let error =
-            |row: StoredError| JobError { position: row.position, code: row.code, detail: row.detail, profile_id: row.profile_id.map(ProfileId) };
+        let error = |row: StoredError| JobError {
+            position: row.position,
+            code: row.code,
+            detail: row.detail,
+            profile_id: row.profile_id.map(ProfileId),
+        };
         Ok(rows.into_iter().map(error).collect())
     }
 
@@ -527,22 +549,8 @@ impl Store {
         let job = self
             .write(move |tx| {
                 Box::pin(async move {
-                    let cancelled = tx
-                        .run(
-                            sql("UPDATE jobs
-                                 SET status = 'cancelled', attempt = attempt + 1, parameters = '{}', checkpoint = 'null',
-                                     lease_owner = NULL, lease_until = NULL, updated_at = $3, finished_at = $3
-                                 WHERE workspace_id = $1 AND id = $2 AND status IN ('queued', 'running')")
-                            .bind(workspace)
-                            .bind(id)
-                            .bind(now),
-                        )
-                        .await?;
-                    if cancelled == 1 {
-                        forget_inputs(tx, workspace, id).await?;
-                    }
-                    let row: Option<Stored> =
-                        tx.optional(selected("WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
+                    cancel(tx, workspace, id, now).await?;
+                    let row: Option<Stored> = tx.optional(selected("WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
                     row.map(Job::try_from).transpose()
                 })
             })
@@ -611,9 +619,4 @@ impl Store {
 /// The parameters of a kind, read from what it wrote itself.
 pub fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, StoreError> {
     serde_json::from_value(value.clone()).map_err(|_| StoreError::Unreadable("a job's parameters or its checkpoint"))
-}
-
-/// The details of a job that shows none.
-pub fn no_details() -> Value {
-    json!({})
 }
