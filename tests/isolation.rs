@@ -95,6 +95,7 @@ struct Ids {
     erasure: String,
     event: String,
     session: String,
+    job: String,
 }
 
 impl Ids {
@@ -107,7 +108,11 @@ impl Ids {
         let event = json!({"profile_id": profile["id"], "type": "walked", "channel": "web"});
         let event = app.post("/v1/events").json(json!({"events": [event]})).await.ok()["results"][0].clone();
         let event = app.get(&format!("/v1/events/{}", id(&event))).await.ok();
+        let (selection, action) = (json!({"ids": [profile["id"]]}), json!({"type": "add_labels", "labels": ["vip"]}));
+        let job = crate::bulk::confirmed(app, selection, action).await.is(202);
+        let job = crate::bulk::finished(app, &job).await;
         Self {
+            job: id(&job).to_owned(),
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
             profile: id(&profile).to_owned(),
@@ -128,6 +133,7 @@ impl Ids {
             erasure: nothing(),
             event: nothing(),
             session: nothing(),
+            job: nothing(),
         }
     }
 
@@ -152,6 +158,7 @@ impl Ids {
                 ("erasures", "id") => &self.erasure,
                 ("events", "id") => &self.event,
                 ("sessions", "id") => &self.session,
+                ("jobs", "id") => &self.job,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

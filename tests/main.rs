@@ -4,6 +4,7 @@
 //! `tests/with-postgres cargo test -p people-tests` runs everything; a story's name, everything about it.
 
 mod api_keys;
+mod bulk;
 mod cast;
 mod citus;
 mod cli;
@@ -15,6 +16,7 @@ mod find;
 mod hostile;
 mod idempotency;
 mod isolation;
+mod jobs;
 mod kill;
 mod profiles;
 mod properties;

@@ -10,7 +10,7 @@ use utoipa_actix_web::AppExt as _;
 use crate::{
     auth::{self, Doorkeeper, SCOPES},
     config::Settings,
-    edge, openapi, routes,
+    edge, jobs, openapi, routes,
 };
 
 /// What every handler can reach.
@@ -50,12 +50,15 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 
 /// Opens and migrates the database, sees to the first key, and listens.
 pub async fn start(settings: &Settings) -> Result<Running, StartError> {
-    let store = open(settings.database.url.clone(), settings.database.connections, settings.read_model_bytes).await?;
+    let mut options = options(settings.database.url.clone(), settings.database.connections, settings.read_model_bytes);
+    options.lease_seconds = settings.job_lease_seconds;
+    let store = Store::open(options).await?;
     store.migrate().await?;
     let first_key = first_key(&store, settings.bootstrap_key.as_ref()).await?;
     let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
     let address = listener.local_addr().map_err(|e| StartError::Listen(settings.listen, e))?;
     tokio::spawn(store.clone().maintain());
+    store.start_jobs(jobs::kinds(), settings.jobs).await;
     // The tables of telephone numbers take a moment to read: now, not in somebody's first request.
     tokio::task::spawn_blocking(|| people_domain::identity::phone_search_digits("+442079460000"));
     let doorkeeper = Arc::new(Doorkeeper::default());
@@ -85,6 +88,11 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
 
 /// Opens a database, making the folder of an SQLite file that has none yet.
 pub async fn open(url: String, connections: u32, read_model_bytes: usize) -> Result<Store, StoreError> {
+    Store::open(options(url, connections, read_model_bytes)).await
+}
+
+/// How to open a database; makes the folder of an SQLite file that has none yet.
+fn options(url: String, connections: u32, read_model_bytes: usize) -> Options {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
         if let Some(folder) = std::path::Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -95,7 +103,7 @@ pub async fn open(url: String, connections: u32, read_model_bytes: usize) -> Res
     let mut options = Options::new(url);
     options.connections = connections;
     options.read_model_bytes = read_model_bytes;
-    Store::open(options).await
+    options
 }
 
 /// On the first start, the workspace `default` and a key that may do everything. The secret given is used; otherwise

@@ -58,6 +58,7 @@ scopes! {
     ProfilesWrite "profiles:write",
     ProfilesDelete "profiles:delete",
     EventsWrite "events:write",
+    Bulk "bulk",
     Config "config",
     Admin "admin",
 }

@@ -47,6 +47,14 @@ pub struct ServeArgs {
     /// do not fit are answered from the database. 0 keeps nothing in memory
     #[arg(long, env = "PEOPLE_READ_MODEL_MB", default_value = "2048")]
     pub read_model_mb: String,
+
+    /// Jobs this process works on at once; 0 leaves them to other processes
+    #[arg(long, env = "PEOPLE_JOBS", default_value = "2")]
+    pub jobs: String,
+
+    /// Seconds after which a job whose process died is taken over (1–300)
+    #[arg(long, env = "PEOPLE_JOB_LEASE", default_value = "30")]
+    pub job_lease: String,
 }
 
 /// Settings that passed every check.
@@ -59,6 +67,9 @@ pub struct Settings {
     pub log_json: bool,
     pub workers: usize,
     pub read_model_bytes: usize,
+    /// Jobs worked on at once.
+    pub jobs: usize,
+    pub job_lease_seconds: i64,
 }
 
 #[derive(Clone)]
@@ -130,6 +141,14 @@ impl ServeArgs {
         if read_model.is_none() {
             mistakes.push("PEOPLE_READ_MODEL_MB: expected a number of MiB from 0 to 1048576".to_owned());
         }
+        let jobs = self.jobs.parse::<usize>().ok().filter(|n| *n <= 16);
+        if jobs.is_none() {
+            mistakes.push("PEOPLE_JOBS: expected a number from 0 to 16".to_owned());
+        }
+        let job_lease = self.job_lease.parse::<i64>().ok().filter(|n| (1..=300).contains(n));
+        if job_lease.is_none() {
+            mistakes.push("PEOPLE_JOB_LEASE: expected a number of seconds from 1 to 300".to_owned());
+        }
         match (listen, workers) {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
@@ -138,6 +157,8 @@ impl ServeArgs {
                 log: self.log.clone(),
                 log_json,
                 read_model_bytes: read_model.unwrap_or(0) << 20,
+                jobs: jobs.unwrap_or(0),
+                job_lease_seconds: job_lease.unwrap_or(30),
                 workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
             }),
             _ => Err(mistakes),

@@ -10,6 +10,7 @@
 pub mod api_keys;
 pub mod app;
 pub mod auth;
+pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod cursor;
@@ -17,6 +18,7 @@ pub mod edge;
 pub mod erasures;
 pub mod events;
 pub mod extract;
+pub mod jobs;
 pub mod json;
 pub mod labels;
 pub mod openapi;

@@ -46,6 +46,8 @@ use crate::{
         (name = "consents", description = "Where people stand on each channel, and the ledger of their decisions."),
         (name = "events", description = "The timeline: what people did, and their sessions."),
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
+        (name = "bulk", description = "One change of many people, previewed before it is made."),
+        (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
         (name = "erasures", description = "Receipts of what was erased."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),

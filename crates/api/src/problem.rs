@@ -53,6 +53,7 @@ kinds! {
     IdentityConflict "identity_conflict" 409 "The identities belong to different profiles",
     PropertyExists "property_exists" 409 "The property is defined already",
     PropertyInUse "property_in_use" 409 "Profiles hold values of this property",
+    SelectionChanged "selection_changed" 409 "The selection is no longer the one previewed",
     ConcurrentUpdate "concurrent_update" 409 "Too many changes at once",
     ProfileErased "profile_erased" 410 "The profile was erased",
     VersionMismatch "version_mismatch" 412 "The profile has changed since",
@@ -260,7 +261,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(refusal) => (*refusal).into(),
-            StoreError::Raced => Self {
+            StoreError::Raced | StoreError::Stale => Self {
                 retry_after: Some(1),
                 ..Self::new(Kind::ConcurrentUpdate, "Other changes kept getting in between; send the request again.")
             },

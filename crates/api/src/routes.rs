@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, erasures, events, labels, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{api_keys, bulk, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -43,6 +43,15 @@ pub fn all(config: &mut ServiceConfig) {
         .configure(tracking::routes)
         // Erasures
         .service(erasures::read_erasure)
+        // Bulk
+        .service(bulk::preview::preview_bulk)
+        .service(bulk::execute::execute_bulk)
+        // Jobs
+        .service(jobs::list::list_jobs)
+        .service(jobs::errors::job_errors)
+        .service(jobs::cancel::cancel_job)
+        .service(jobs::stream::stream_job)
+        .service(jobs::read::read_job)
         // Properties
         .service(properties::list_properties)
         .service(properties::create_property)

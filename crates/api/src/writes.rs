@@ -65,7 +65,7 @@ pub async fn carry_out<S: Scope>(
         };
         (key, Arc::new(stored) as Arc<dyn Fn(&Group) -> Option<StoredAnswer> + Send + Sync>)
     });
-    let job = Job { workspace: caller.workspace(), cause: caller.cause(now), commands, idempotency };
+    let job = Job { workspace: caller.workspace(), cause: caller.cause(now), commands, idempotency, step: None };
     match app.store.carry_out(job).await? {
         Reply::Done(group) => {
             let answer = render(&group)?;

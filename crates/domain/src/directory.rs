@@ -82,13 +82,46 @@ pub enum OnConflict {
 pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
-    Update { id: ProfileId, patch: Patch, if_match: Option<Vec<u64>> },
-    AddIdentity { id: ProfileId, identity: NewIdentity, if_match: Option<Vec<u64>> },
-    RemoveIdentity { id: ProfileId, key: IdentityKey, if_match: Option<Vec<u64>> },
-    Erase { id: ProfileId, if_match: Option<Vec<u64>> },
-    AddLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
-    RemoveLabel { id: ProfileId, label: String, if_match: Option<Vec<u64>> },
-    RecordConsent { id: ProfileId, decision: Decision, if_match: Option<Vec<u64>> },
+    Update {
+        id: ProfileId,
+        patch: Patch,
+        if_match: Option<Vec<u64>>,
+    },
+    AddIdentity {
+        id: ProfileId,
+        identity: NewIdentity,
+        if_match: Option<Vec<u64>>,
+    },
+    RemoveIdentity {
+        id: ProfileId,
+        key: IdentityKey,
+        if_match: Option<Vec<u64>>,
+    },
+    Erase {
+        id: ProfileId,
+        if_match: Option<Vec<u64>>,
+    },
+    AddLabel {
+        id: ProfileId,
+        label: String,
+        if_match: Option<Vec<u64>>,
+    },
+    RemoveLabel {
+        id: ProfileId,
+        label: String,
+        if_match: Option<Vec<u64>>,
+    },
+    /// Several labels put on and taken off in one change; what is so already stays so.
+    Relabel {
+        id: ProfileId,
+        add: Vec<String>,
+        remove: Vec<String>,
+    },
+    RecordConsent {
+        id: ProfileId,
+        decision: Decision,
+        if_match: Option<Vec<u64>>,
+    },
     Track(Box<Incoming>),
 }
 
@@ -120,6 +153,7 @@ impl Command {
             | Self::Erase { .. }
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
+            | Self::Relabel { .. }
             | Self::RecordConsent { .. } => {}
         }
         if let Self::Update { id, .. }
@@ -128,6 +162,7 @@ impl Command {
         | Self::Erase { id, .. }
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
+        | Self::Relabel { id, .. }
         | Self::RecordConsent { id, .. } = self
         {
             needs.profiles.insert(*id);
@@ -315,6 +350,7 @@ impl Directory {
             Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
             Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
             Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
+            Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
         }

@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, dialect::Engine, door::Door, read_model::Keeper};
+use crate::{StoreError, dialect::Engine, door::Door, jobs::Hub, read_model::Keeper};
 
 /// Where time comes from; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -113,6 +113,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Bytes that read models may take in memory; 0: every question is answered by SQL.
     pub read_model_bytes: usize,
+    /// Seconds until a job whose worker is gone is taken over.
+    pub lease_seconds: i64,
 }
 
 impl Options {
@@ -123,6 +125,7 @@ impl Options {
             acquire_timeout: Duration::from_secs(2),
             clock: Arc::new(SystemClock),
             read_model_bytes: 2 << 30,
+            lease_seconds: 30,
         }
     }
 }
@@ -133,6 +136,8 @@ pub struct Store {
     pub(crate) pools: Pools,
     pub(crate) door: Door,
     pub(crate) keeper: Keeper,
+    pub(crate) jobs: Hub,
+    pub(crate) lease_seconds: i64,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -163,7 +168,7 @@ impl Store {
         };
         let keeper = Keeper::new(options.read_model_bytes);
         let door = Door::open(pools.clone(), keeper.clone());
-        Ok(Self { pools, door, keeper, clock: options.clock })
+        Ok(Self { pools, door, keeper, jobs: Hub::new(), lease_seconds: options.lease_seconds, clock: options.clock })
     }
 
     pub fn now(&self) -> Timestamp {
@@ -224,6 +229,8 @@ impl Store {
 
     /// Lets what is queued finish, then closes every connection.
     pub async fn close(&self) {
+        // Their steps go through the door.
+        self.jobs.close().await;
         self.door.close().await;
         match &self.pools {
             Pools::Sqlite { writer, readers } => {

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// after many attempts.
     #[error("another change got in between")]
     Raced,
+    /// The lease on a job is somebody else's by now, or the job was cancelled: nothing of this step may take effect.
+    #[error("the lease on a job was lost")]
+    Stale,
     /// The database cannot be reached or has no connection to spare.
     #[error("the database is not available")]
     Unavailable,

@@ -269,6 +269,31 @@ impl Walk {
     }
 }
 
+impl Walk {
+    /// As [`Walk::next`], without the documents: who they are, and the version they were found in.
+    pub async fn next_versions(&mut self) -> Result<Option<Vec<(ProfileId, i64)>>, StoreError> {
+        if self.done {
+            return Ok(None);
+        }
+        if self.ahead.is_empty()
+            && let Some(kept) = self.store.keeper.ready(&self.store, self.question.workspace).await?
+        {
+            let asked = Arc::new(self.question.clone());
+            let outside = self.store.outside(&kept, &asked).await?;
+            let limit = usize::try_from(self.question.limit).unwrap_or(1);
+            if let Some(answer) = kept.ask(move |model| model.answer(&asked, &outside, &[], limit, false)).await? {
+                self.done = !answer.page.more;
+                self.question.after = answer.page.last;
+                let people: Vec<(ProfileId, i64)> = answer.page.people.into_iter().map(|(id, version)| (id, i64::from(version))).collect();
+                return Ok((!people.is_empty()).then_some(people));
+            }
+        }
+        let documents = self.next_by_sql().await?;
+        let people = documents.iter().map(|d| (ProfileId(d.profile_id), d.version & i64::from(u32::MAX))).collect();
+        Ok((!documents.is_empty()).then_some(people))
+    }
+}
+
 async fn page(tx: &mut Tx, question: &Question) -> Result<Found, StoreError> {
     let wanted = usize::try_from(question.limit).unwrap_or(0);
     let mut ids: Vec<Uuid> = Vec::new();

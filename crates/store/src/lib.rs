@@ -18,6 +18,7 @@ mod filter_sql;
 mod find;
 mod history;
 mod ids;
+pub mod jobs;
 mod labels;
 mod maintenance;
 mod profiles;

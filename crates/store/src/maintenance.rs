@@ -106,7 +106,7 @@ impl Store {
                     .await?;
                     return Ok(());
                 };
-                let people = profiles::locked(tx, workspace, chunk.into_iter().map(|(id,)| id)).await?;
+                let people = profiles::whole(tx, workspace, chunk.into_iter().map(|(id,)| id), true).await?;
                 let mut rows = Rows::new(&[("id", Kind::Uuid), ("search_text", Kind::Text)]);
                 for profile in people.iter().filter(|profile| profile.attributes.contains_key(&key)) {
                     rows.push([profile.id.into(), search::text_of(profile, &definitions).into()]);

@@ -91,21 +91,26 @@ pub(crate) async fn documents(
     tx.all(documents_sql(workspace, ids)).await
 }
 
-/// People by id, whose rows stay as they are until this transaction ends (locked in id order).
-pub(crate) async fn locked(tx: &mut Tx, workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Result<Vec<Profile>, StoreError> {
+/// People by id. With `lock`, their rows stay as they are until this transaction ends (locked in id order).
+pub(crate) async fn whole(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: impl IntoIterator<Item = Uuid>,
+    lock: bool,
+) -> Result<Vec<Profile>, StoreError> {
     let rows = crate::rows::ids(ids);
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let found: Vec<Whole> = tx
-        .all(
-            sql("SELECT document, activity{as_text} AS activity FROM profile_documents
-                 WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
-                 ORDER BY profile_id {for_update}")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
+    let text = if lock {
+        "SELECT document, activity{as_text} AS activity FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+         ORDER BY profile_id {for_update}"
+    } else {
+        "SELECT document, activity{as_text} AS activity FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)"
+    };
+    let found: Vec<Whole> = tx.all(sql(text).bind(workspace).rows(rows)).await?;
     found.iter().map(Whole::read).collect()
 }
 

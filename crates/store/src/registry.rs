@@ -36,6 +36,7 @@ tables! {
     "profile_identities" Some("identities"),
     "profile_documents" None,
     "idempotency_profiles" None,
+    "job_errors" None,
 }
 
 /// Tables that keep a profile's id after it is gone, and nothing else of the person: receipts, the
@@ -120,6 +121,7 @@ pub const MOVES: &[Move] = &[
     Move { name: "profile_identities", statements: &[repoint!("profile_identities")] },
     Move { name: "profile_documents", statements: &[leave!("profile_documents")] },
     Move { name: "idempotency_profiles", statements: &[unite!("idempotency_profiles", "key", "m.key"), leave!("idempotency_profiles")] },
+    Move { name: "job_errors", statements: &[repoint!("job_errors")] },
 ];
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ const DISTRIBUTED: &[&str] = &[
     "profile_redirects",
     "merges",
     "profile_history",
+    "jobs",
+    "job_errors",
+    "job_inputs",
 ];
 
 impl Store {

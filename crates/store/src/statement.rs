@@ -31,6 +31,7 @@ pub(crate) enum Arg {
     Time(Option<Timestamp>),
     /// JSON text, `jsonb` in PostgreSQL.
     Json(String),
+    Bytes(Vec<u8>),
     BoolList(Vec<Option<bool>>),
     IntList(Vec<Option<i64>>),
     FloatList(Vec<Option<f64>>),
@@ -56,6 +57,7 @@ into_arg! {
     String => |v| Self::Text(Some(v)),
     Option<String> => |v| Self::Text(v),
     Option<&str> => |v| Self::Text(v.map(str::to_owned)),
+    Vec<u8> => |v| Self::Bytes(v),
     Uuid => |v| Self::Uuid(Some(v)),
     Option<Uuid> => |v| Self::Uuid(v),
     Timestamp => |v| Self::Time(Some(v)),
@@ -136,6 +138,7 @@ fn sqlite_args(args: Vec<Arg>) -> Result<SqliteArguments, StoreError> {
             Arg::Uuid(v) => Arguments::add(&mut out, v),
             Arg::Time(v) => Arguments::add(&mut out, v.map(Timestamp::micros)),
             Arg::Json(v) => Arguments::add(&mut out, v),
+            Arg::Bytes(v) => Arguments::add(&mut out, v),
             Arg::BoolList(_) | Arg::IntList(_) | Arg::FloatList(_) | Arg::TextList(_) | Arg::UuidList(_) | Arg::TimeList(_) => {
                 return Err(StoreError::Unreadable("a list reached SQLite unrendered"));
             }
@@ -156,6 +159,7 @@ fn postgres_args(args: Vec<Arg>) -> Result<PgArguments, StoreError> {
             Arg::Uuid(v) => out.add(v),
             Arg::Time(v) => out.add(v.map(Timestamp::to_offset)),
             Arg::Json(v) => out.add(v),
+            Arg::Bytes(v) => out.add(v),
             Arg::BoolList(v) => out.add(v),
             Arg::IntList(v) => out.add(v),
             Arg::FloatList(v) => out.add(v),

@@ -246,7 +246,7 @@ fn attribute_names(attributes: &Map<String, Value>, issues: &mut Issues) {
     }
 }
 
-pub(super) fn decision(body: &ConsentBody, now: Timestamp, at: &str) -> Result<Decision, Vec<Issue>> {
+pub(crate) fn decision(body: &ConsentBody, now: Timestamp, at: &str) -> Result<Decision, Vec<Issue>> {
     let mut issues = Issues::default();
     let channel = issues.take(consent::parse_channel(&body.channel).map_err(|issue| issue.under(&format!("{at}/channel"))));
     let status = Status::parse(&body.status);

@@ -46,12 +46,12 @@ pub struct SearchProfiles {
 impl Shape for SearchProfiles {}
 
 /// Words from a body.
-pub(super) fn words(sent: Option<&str>) -> ApiResult<Words> {
+pub(crate) fn words(sent: Option<&str>) -> ApiResult<Words> {
     Words::parse(sent.unwrap_or_default()).map_err(|issue| Problem::invalid(vec![issue.under("/q")]))
 }
 
 /// A filter from a body, read with the workspace's definitions.
-pub(super) async fn filter_of(store: &Store, workspace: WorkspaceId, sent: Option<&Value>) -> ApiResult<Filter> {
+pub(crate) async fn filter_of(store: &Store, workspace: WorkspaceId, sent: Option<&Value>) -> ApiResult<Filter> {
     let Some(value) = sent else { return Ok(Filter::EVERYONE) };
     let definitions = store.properties(workspace).await?;
     filter::parse(value, &definitions).map_err(|issues| Problem::invalid(issues.into_iter().map(|issue| issue.under("/filter")).collect()))

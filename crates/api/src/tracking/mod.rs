@@ -223,7 +223,7 @@ async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>
     }
     if !commands.is_empty() {
         let cause = std::sync::Arc::new(Cause { source: "tracking", ..(*caller.cause(now)).clone() });
-        let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None };
+        let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None, step: None };
         let Reply::Done(group) = app.store.carry_out(job).await? else {
             return Err(Problem::new(Kind::Internal, "The messages were not carried out."));
         };

@@ -44,6 +44,27 @@ impl Directory {
         self.save(Some(before), profile, Action::LabelRemoved, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
     }
 
+    pub(super) fn relabel(
+        &mut self,
+        id: ProfileId,
+        add: &[String],
+        remove: &[String],
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(id, None)?;
+        let mut profile = (*before).clone();
+        profile.labels.retain(|held| !remove.contains(held));
+        let fewer = profile.labels.len() < before.labels.len();
+        let new: Vec<String> = add.iter().filter(|label| !profile.labels.contains(label)).cloned().collect();
+        if new.is_empty() && !fewer {
+            return Ok(Outcome::Held(before));
+        }
+        let action = if new.is_empty() { Action::LabelRemoved } else { Action::LabelAdded };
+        profile.labels.extend(new);
+        self.save(Some(before), profile, action, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
+    }
+
     pub(super) fn record_consent(
         &mut self,
         id: ProfileId,

@@ -175,6 +175,28 @@ fn a_label_is_put_on_once_and_taken_off_once() {
 }
 
 #[test]
+fn many_labels_go_on_and_off_in_one_change_and_none_in_none() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let relabel = |add: &[&str], remove: &[&str]| Command::Relabel {
+        id,
+        add: add.iter().map(|l| (*l).to_owned()).collect(),
+        remove: remove.iter().map(|l| (*l).to_owned()).collect(),
+    };
+    let told = desk.tell(&relabel(&["b", "a"], &["absent"]));
+    assert!(matches!(&told, Ok(Outcome::Updated(profile)) if profile.labels == ["a", "b"] && profile.version == 2), "{told:?}");
+    let again = desk.tell(&relabel(&["a"], &["absent"]));
+    assert!(matches!(&again, Ok(Outcome::Held(profile)) if profile.version == 2), "{again:?}");
+    let both = desk.tell(&relabel(&["c"], &["a"]));
+    assert!(matches!(&both, Ok(Outcome::Updated(profile)) if profile.labels == ["b", "c"] && profile.version == 3), "{both:?}");
+    let off = desk.tell(&relabel(&[], &["b", "c"]));
+    assert!(matches!(&off, Ok(Outcome::Updated(profile)) if profile.labels.is_empty() && profile.version == 4), "{off:?}");
+    let (effects, ..) = desk.directory.into_parts();
+    let told: Vec<&str> = effects.iter().map(|e| e.action.as_str()).collect();
+    assert_eq!(told, ["created", "label_added", "label_added", "label_removed"]);
+}
+
+#[test]
 fn the_last_identity_stays() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("phone", "020 7946 0000")]))).expect("created").profile_id();

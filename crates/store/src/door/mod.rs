@@ -40,7 +40,7 @@ use crate::{
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
-    profiles, properties,
+    jobs, profiles, properties,
     read_model::Keeper,
     rows::{Kind, Rows},
     statement::sql,
@@ -92,6 +92,9 @@ pub struct Job {
     /// With the key, the function that writes the answer to be stored; it returns `None` for answers not worth
     /// replaying (nothing took effect).
     pub idempotency: Option<(Idempotency, Render)>,
+    /// For a step of a background job: its progress, written in the same transaction. When its lease is lost, nothing of
+    /// this takes effect ([`StoreError::Stale`]).
+    pub step: Option<jobs::Step>,
 }
 
 impl fmt::Debug for Job {
@@ -165,6 +168,29 @@ impl Store {
     /// Carries out the commands of one request. It happens even when the caller goes away meanwhile.
     pub async fn carry_out(&self, job: Job) -> Result<Reply, StoreError> {
         self.door.send(job).await
+    }
+}
+
+impl Store {
+    /// What the commands would do, one after the other: decided and forgotten.
+    pub async fn rehearse(
+        &self,
+        workspace: WorkspaceId,
+        cause: Arc<Cause>,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Result<Outcome, Refusal>>, StoreError> {
+        let commands = Arc::new(commands);
+        self.write(move |tx| {
+            let (cause, commands) = (Arc::clone(&cause), Arc::clone(&commands));
+            Box::pin(async move {
+                let mut needs = Needs::default();
+                commands.iter().for_each(|command| command.needs(&mut needs));
+                let mut directory = load(tx, workspace, &needs, &mut Known::new(), false).await?;
+                let mut ids = SystemIds;
+                Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
+            })
+        })
+        .await
     }
 }
 
@@ -296,12 +322,17 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
         for command in open.iter().flat_map(|i| &jobs[*i].commands) {
             command.needs(&mut needs);
         }
-        let mut directory = load(tx, workspace_id, &needs, known).await?;
+        let mut directory = load(tx, workspace_id, &needs, known, true).await?;
         let mut ids = SystemIds;
         let mut groups: Vec<Group> = Vec::with_capacity(open.len());
         for job in open.iter().map(|i| &jobs[*i]) {
             let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
-            groups.push(Group { outcomes, receipts: HashMap::new() });
+            let group = Group { outcomes, receipts: HashMap::new() };
+            if let Some(step) = &job.step {
+                // Before anything is written, so that a lost lease costs little.
+                jobs::advance(tx, step.lease, &(step.progress)(&group), job.cause.at).await?;
+            }
+            groups.push(group);
         }
         let happened = directory.finish(&mut ids);
         let receipts = save::save(tx, workspace_id, directory, happened).await?;
@@ -330,9 +361,10 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
     replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
 }
 
-/// Loads what the commands will be decided on. Documents are locked in id order; owners are checked against them, so a
+/// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed; owners are
+/// checked against them, so a
 /// key that moved in between is noticed.
-async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut Known) -> Result<Directory, StoreError> {
+async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut Known, lock: bool) -> Result<Directory, StoreError> {
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
     let definitions = match known.get(&workspace_id) {
         Some((version, definitions)) if *version == workspace.definitions_version => definitions.clone(),
@@ -345,14 +377,14 @@ async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
     let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
-    for profile in profiles::locked(tx, workspace_id, ids.iter().copied()).await? {
+    for profile in profiles::whole(tx, workspace_id, ids.iter().copied(), lock).await? {
         people.insert(profile.id, Standing::Live(Arc::new(profile)));
     }
     let mut missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
     if !missing.is_empty() {
         let merged = profiles::redirects(tx, workspace_id, missing.iter().copied()).await?;
         let survivors: BTreeSet<Uuid> = merged.iter().map(|(_, to)| *to).filter(|id| !people.contains_key(&ProfileId(*id))).collect();
-        for profile in profiles::locked(tx, workspace_id, survivors.iter().copied()).await? {
+        for profile in profiles::whole(tx, workspace_id, survivors.iter().copied(), lock).await? {
             people.insert(profile.id, Standing::Live(Arc::new(profile)));
         }
         missing.retain(|id| !merged.iter().any(|(from, _)| from == id));

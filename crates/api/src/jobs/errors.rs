@@ -1,0 +1,90 @@
+//! `GET /v1/jobs/{id}/errors`
+
+use actix_web::{
+    HttpResponse, get,
+    web::{Data, Path},
+};
+use people_domain::id::RecordId;
+use people_store::jobs::JobError;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    cursor,
+    extract::{Query, id},
+    problem::{ApiResult, Problem},
+    profiles::list::limit,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobErrorsParams {
+    /// Errors of a page, 1 to 200; 50 by default.
+    pub limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A row that a job could not do.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "line": 17, "code": "invalid_email", "detail": "email: expected an e-mail address such as ada@example.com", "profile_id": null
+}))]
+pub struct JobErrorView {
+    /// Line of the file, or place in the selection, from 1.
+    pub line: i64,
+    /// What a program may branch on.
+    pub code: String,
+    /// What is wrong and what to do. No value of the row is repeated.
+    pub detail: String,
+    /// Whom it was about, when that is known.
+    pub profile_id: Option<String>,
+}
+
+impl From<JobError> for JobErrorView {
+    fn from(error: JobError) -> Self {
+        Self { line: error.position, code: error.code, detail: error.detail, profile_id: error.profile_id.map(|id| id.to_string()) }
+    }
+}
+
+/// A page of errors.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobErrorList {
+    pub data: Vec<JobErrorView>,
+    /// Where the next page begins; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Read what a job could not do
+///
+/// By line, also while the job runs. Nothing of the rows is repeated: a line number says where to look in the file. What
+/// concerns somebody who was erased since is gone.
+#[utoipa::path(
+    tag = "jobs",
+    params(("id" = String, Path, description = "Id of the job", example = "0192f0c1-7d7e-7aaa-8000-000000000007"), JobErrorsParams),
+    responses((status = 200, description = "A page of errors", body = JobErrorList)),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[get("/v1/jobs/{id:[0-9a-fA-F-]+}/errors")]
+pub async fn job_errors(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    path: Path<String>,
+    Query(params): Query<JobErrorsParams>,
+) -> ApiResult<HttpResponse> {
+    let (workspace, job) = (caller.workspace(), RecordId(id(&path)?));
+    let limit = limit(params.limit)?;
+    let question = cursor::fingerprint(&("job errors", job));
+    let after: Option<i64> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
+    app.store.job(workspace, job).await?.ok_or_else(Problem::not_found)?;
+    let mut errors = app.store.job_errors(workspace, job, after.unwrap_or(0), limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = errors.len() > limit;
+    errors.truncate(limit);
+    let next_cursor = errors.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.position));
+    let list = JobErrorList { data: errors.into_iter().map(Into::into).collect(), next_cursor };
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+}

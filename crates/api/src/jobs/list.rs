@@ -1,0 +1,74 @@
+//! `GET /v1/jobs`
+
+use actix_web::{HttpResponse, get, web::Data};
+use people_domain::id::RecordId;
+use people_store::jobs::JobStatus;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::JobView;
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    cursor,
+    extract::Query,
+    problem::{ApiResult, Problem},
+    profiles::list::limit,
+};
+
+/// What to list.
+#[derive(Debug, Deserialize, IntoParams, Serialize)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobsParams {
+    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    pub status: Option<String>,
+    /// `bulk`, …
+    pub kind: Option<String>,
+    /// Jobs of a page, 1 to 200; 50 by default.
+    #[serde(skip_serializing)]
+    pub limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    #[serde(skip_serializing)]
+    pub cursor: Option<String>,
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobList {
+    pub data: Vec<JobView>,
+    /// Where the next page begins; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// List jobs
+///
+/// Newest first. Jobs are kept for 30 days after they ended.
+#[utoipa::path(
+    tag = "jobs",
+    params(JobsParams),
+    responses((status = 200, description = "A page of jobs", body = JobList)),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[get("/v1/jobs")]
+pub async fn list_jobs(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<JobsParams>) -> ApiResult<HttpResponse> {
+    let workspace = caller.workspace();
+    let limit = limit(params.limit)?;
+    let status = params
+        .status
+        .as_deref()
+        .map(|text| {
+            let known: Vec<&str> = JobStatus::ALL.iter().map(|status| status.as_str()).collect();
+            JobStatus::parse(text).ok_or_else(|| Problem::query("status", &format!("Expected one of: {}.", known.join(", "))))
+        })
+        .transpose()?;
+    let question = cursor::fingerprint(&("jobs", &params));
+    let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
+    let mut jobs = app.store.jobs(workspace, params.kind.clone(), status, before, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = jobs.len() > limit;
+    jobs.truncate(limit);
+    let next_cursor = jobs.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let list = JobList { data: jobs.iter().map(Into::into).collect(), next_cursor };
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+}

@@ -1,0 +1,293 @@
+//! `/v1/jobs`: work that goes on after its request was answered. A job survives `kill -9`, and each of its rows takes
+//! effect once: the kind told with is the bulk change, whose every row is one version and one entry of the history.
+
+use std::process::Command;
+
+use futures_util::StreamExt as _;
+use people_tests::{App, Engine, Server, engine_stories, eventually, stories};
+use serde_json::{Value, json};
+
+use crate::{
+    bulk::{confirmed, finished},
+    cast::{id, list, nobody},
+};
+
+stories![
+    a_job_tells_how_far_it_is,
+    jobs_are_listed_newest_first,
+    a_job_is_followed_as_it_goes,
+    what_a_job_was_asked_is_forgotten_when_it_ends,
+    a_job_that_ended_stays_as_it_is,
+];
+engine_stories![
+    a_job_outlives_kill_nine_and_does_each_row_once,
+    of_two_servers_one_dies_and_the_other_finishes,
+    a_server_that_slept_past_its_lease_changes_nothing,
+    a_cancelled_job_does_nothing_more,
+    a_job_waits_for_somebody_to_work_on_it,
+    a_server_that_is_told_to_go_gives_its_job_back,
+];
+
+async fn a_job_tells_how_far_it_is(app: &App) {
+    app.people(&[nobody("a"), nobody("b")]).await;
+    let answer = confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]})).await;
+    let job = answer.is(202);
+    assert_eq!(answer.header("location"), Some(format!("/v1/jobs/{}", id(&job)).as_str()));
+    assert_eq!((&job["kind"], &job["total"], &job["details"]), (&"bulk".into(), &2.into(), &json!({"action": "add_labels"})));
+    assert!(job["status"] == "queued" && job["processed"] == 0 && job["started_at"].is_null(), "{job}");
+    let done = finished(app, &job).await;
+    let told = ["status", "total", "processed", "succeeded", "failed", "error"].map(|member| done[member].clone());
+    assert_eq!(json!(told), json!(["succeeded", 2, 2, 2, 0, null]));
+    assert!(done["started_at"].as_str() >= job["created_at"].as_str() && done["finished_at"].as_str() >= done["started_at"].as_str());
+    let errors = app.get(&format!("/v1/jobs/{}/errors", id(&job))).await.ok();
+    assert_eq!(errors, json!({"data": [], "next_cursor": null}));
+}
+
+async fn jobs_are_listed_newest_first(app: &App) {
+    app.person(nobody("a")).await;
+    let mut made = Vec::new();
+    for label in ["x", "y", "z"] {
+        let job = confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": [label]})).await.is(202);
+        finished(app, &job).await;
+        made.insert(0, id(&job).to_owned());
+    }
+    let first = app.get("/v1/jobs?limit=2").await.ok();
+    let cursor = first["next_cursor"].as_str().expect("there is another page");
+    let second = app.get(&format!("/v1/jobs?limit=2&cursor={cursor}")).await.ok();
+    let listed: Vec<&str> = list(&first, "data").iter().chain(list(&second, "data")).map(id).collect();
+    assert_eq!(listed, made);
+    assert_eq!(second["next_cursor"], Value::Null);
+    assert_eq!(list(&app.get("/v1/jobs?status=succeeded&kind=bulk").await.ok(), "data").len(), 3);
+    assert_eq!(list(&app.get("/v1/jobs?status=failed").await.ok(), "data").len(), 0);
+    assert_eq!(list(&app.get("/v1/jobs?kind=import").await.ok(), "data").len(), 0);
+    app.get("/v1/jobs?status=lost").await.refused(400, "invalid_query");
+    app.get(&format!("/v1/jobs?status=failed&cursor={cursor}")).await.refused(400, "cursor_mismatch");
+    assert_eq!(list(&app.neighbour().get("/v1/jobs").await.ok(), "data").len(), 0);
+}
+
+/// The events of a stream, until it ends.
+async fn followed(app: &App, job: &Value) -> Vec<Value> {
+    let answer = reqwest::Client::new()
+        .get(format!("{}/v1/jobs/{}/stream", app.url, id(job)))
+        .header("authorization", format!("Bearer {}", app.key))
+        .send()
+        .await
+        .expect("the stream opens");
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let mut stream = answer.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        text.push_str(std::str::from_utf8(&chunk.expect("the stream goes on")).expect("UTF-8"));
+    }
+    let event = |block: &str| {
+        let data = block.strip_prefix("event: job\ndata: ").unwrap_or_else(|| panic!("not an event: {block}"));
+        serde_json::from_str(data).expect("the data of an event is JSON")
+    };
+    text.split_terminator("\n\n").filter(|block| *block != ":").map(event).collect()
+}
+
+async fn a_job_is_followed_as_it_goes(app: &App) {
+    let people: Vec<Value> = (0..3_000).map(|n| nobody(&format!("p{n}"))).collect();
+    app.people(&people).await;
+    let job = confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]})).await.is(202);
+    let events = followed(app, &job).await;
+    assert!(events.len() >= 2, "only {} events of {events:?}", events.len());
+    let processed: Vec<i64> = events.iter().filter_map(|event| event["processed"].as_i64()).collect();
+    assert!(processed.is_sorted(), "{processed:?}");
+    let last = events.last().expect("there are events");
+    assert_eq!((&last["status"], &last["processed"]), (&"succeeded".into(), &3_000.into()));
+    assert_eq!(last, &app.get(&format!("/v1/jobs/{}", id(&job))).await.ok());
+    // One that has ended is told once.
+    assert_eq!(followed(app, &job).await, std::slice::from_ref(last));
+}
+
+async fn what_a_job_was_asked_is_forgotten_when_it_ends(app: &App) {
+    let mark = format!("canary{}", uuid::Uuid::now_v7().simple());
+    app.person(json!({"email": format!("{mark}@example.com")})).await;
+    let selection = json!({"filter": {"field": "email", "op": "eq", "value": format!("{mark}@example.com")}});
+    let job = confirmed(app, selection, json!({"type": "update", "patch": {"company": format!("{mark} Ltd")}})).await.is(202);
+    finished(app, &job).await;
+    let database = app.database();
+    let traces =
+        format!("SELECT count(*) FROM jobs WHERE parameters LIKE '%{mark}%' OR checkpoint LIKE '%{mark}%' OR details LIKE '%{mark}%'");
+    assert_eq!(database.one(&traces).await, "0");
+    let of = if app.engine.is_postgres() { format!("'{}'", id(&job)) } else { format!("x'{}'", id(&job).replace('-', "")) };
+    assert_eq!(database.one(&format!("SELECT count(*) FROM job_inputs WHERE job_id = {of}")).await, "0");
+}
+
+async fn a_job_that_ended_stays_as_it_is(app: &App) {
+    app.person(nobody("a")).await;
+    let job = confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]})).await.is(202);
+    let done = finished(app, &job).await;
+    assert_eq!(app.post(&format!("/v1/jobs/{}/cancel", id(&job))).await.ok(), done);
+    app.with_scopes(&["profiles:read"]).await.post(&format!("/v1/jobs/{}/cancel", id(&job))).await.refused(403, "missing_scope");
+    app.neighbour().post(&format!("/v1/jobs/{}/cancel", id(&job))).await.refused(404, "not_found");
+}
+
+/// People who are each at version 1, to be changed by a job.
+async fn crowd(app: &App, size: usize) {
+    let people: Vec<Value> = (0..size).map(|n| nobody(&format!("p{n}"))).collect();
+    app.people(&people).await;
+}
+
+async fn label_everybody(app: &App) -> Value {
+    confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": ["x"]})).await.is(202)
+}
+
+/// Everybody changed once: one version, one entry of the history, one change in the feed.
+async fn each_once(app: &App, server: &Server, size: usize) {
+    let database = &server.database;
+    assert_eq!(app.filtered(json!({"field": "labels", "op": "has", "value": "x"})).await.len(), size);
+    let count = async |sql: &str| database.one(sql).await.parse::<usize>().unwrap_or(0);
+    assert_eq!(count("SELECT sum(version) FROM profile_documents").await, size * 2, "the sum of all versions");
+    assert_eq!(count("SELECT count(*) FROM profile_history WHERE action = 'label_added'").await, size);
+    assert_eq!(count("SELECT count(*) FROM changes").await, size * 2);
+}
+
+async fn processed(app: &App, job: &Value) -> i64 {
+    let now = app.get(&format!("/v1/jobs/{}", id(job))).await.ok();
+    now["processed"].as_i64().expect("processed is a number")
+}
+
+const CROWD: usize = 6_000;
+/// A lease of a second, so that nobody waits half a minute.
+const QUICK: (&str, &str) = ("PEOPLE_JOB_LEASE", "1");
+
+async fn a_job_outlives_kill_nine_and_does_each_row_once(engine: Engine) {
+    let server = Server::new(engine).await;
+    let mut server = Server::on(server.kill(), &[QUICK]);
+    crowd(&App::default_of(&server), CROWD).await;
+    let job = label_everybody(&App::default_of(&server)).await;
+    let (mut kills, mut seen) = (0, 0);
+    loop {
+        let app = App::default_of(&server);
+        // Once it has moved on, it is killed again.
+        let now = eventually("the job moves on", async || Some(processed(&app, &job).await).filter(|now| *now > seen)).await;
+        if usize::try_from(now) == Ok(CROWD) {
+            break;
+        }
+        assert!(now > seen, "the job went back from {seen} to {now}");
+        seen = now;
+        server = Server::on(server.kill(), &[QUICK]);
+        kills += 1;
+    }
+    assert!(kills >= 2, "only {kills} kills while it ran: this shows nothing");
+    let app = App::default_of(&server);
+    let done = finished(&app, &job).await;
+    assert_eq!((&done["status"], &done["succeeded"], &done["failed"]), (&"succeeded".into(), &CROWD.into(), &0.into()));
+    each_once(&app, &server, CROWD).await;
+}
+
+async fn of_two_servers_one_dies_and_the_other_finishes(engine: Engine) {
+    if engine == Engine::Sqlite {
+        // One process has the file.
+        return;
+    }
+    let server = Server::new(engine).await;
+    let first = Server::on(server.kill(), &[QUICK]);
+    crowd(&App::default_of(&first), CROWD).await;
+    let second = Server::on(first.database.clone(), &[QUICK, ("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&second);
+    let job = label_everybody(&app).await;
+    eventually("the first one works", async || (processed(&app, &job).await > 0).then_some(())).await;
+    let third = Server::on(first.database.clone(), &[QUICK]);
+    first.kill();
+    let before = processed(&app, &job).await;
+    assert!(usize::try_from(before).is_ok_and(|n| n < CROWD), "it was done before anybody died: this shows nothing");
+    let done = finished(&app, &job).await;
+    assert_eq!((&done["status"], &done["succeeded"]), (&"succeeded".into(), &CROWD.into()));
+    each_once(&app, &third, CROWD).await;
+    drop(third);
+    second.kill().remove().await;
+}
+
+fn signal(server: &Server, name: &str) {
+    let sent = Command::new("kill").args([name, &server.process().to_string()]).status().expect("kill can be run");
+    assert!(sent.success(), "{name} could not be sent");
+}
+
+async fn a_server_that_slept_past_its_lease_changes_nothing(engine: Engine) {
+    if engine == Engine::Sqlite {
+        return;
+    }
+    let server = Server::new(engine).await;
+    let sleeper = Server::on(server.kill(), &[QUICK]);
+    crowd(&App::default_of(&sleeper), CROWD).await;
+    let other = Server::on(sleeper.database.clone(), &[QUICK, ("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&other);
+    let job = label_everybody(&app).await;
+    eventually("the sleeper works", async || (processed(&app, &job).await > 0).then_some(())).await;
+    signal(&sleeper, "-STOP");
+    let worker = Server::on(sleeper.database.clone(), &[QUICK]);
+    let before = processed(&app, &job).await;
+    eventually("the other one has taken over", async || (processed(&app, &job).await > before).then_some(())).await;
+    signal(&sleeper, "-CONT");
+    let done = finished(&app, &job).await;
+    assert_eq!((&done["status"], &done["succeeded"]), (&"succeeded".into(), &CROWD.into()));
+    each_once(&app, &worker, CROWD).await;
+    drop(worker);
+    drop(other);
+    sleeper.kill().remove().await;
+}
+
+async fn a_cancelled_job_does_nothing_more(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    crowd(&app, CROWD).await;
+    let job = label_everybody(&app).await;
+    eventually("the job is under way", async || (processed(&app, &job).await > 0).then_some(())).await;
+    let cancelled = app.post(&format!("/v1/jobs/{}/cancel", id(&job))).await.ok();
+    assert_eq!(cancelled["status"], "cancelled");
+    assert!(cancelled["finished_at"].is_string());
+    let done = cancelled["processed"].as_u64().and_then(|n| usize::try_from(n).ok()).expect("processed is a number");
+    assert!(done < CROWD, "it was done before it was cancelled: this shows nothing");
+    let labelled = async || app.filtered(json!({"field": "labels", "op": "has", "value": "x"})).await.len();
+    assert_eq!(labelled().await, done, "what was counted is what was done");
+    // Another job of the same worker ends, so the cancelled one's step has come to its end as well.
+    let selection = json!({"filter": {"field": "external_id", "op": "eq", "value": "p1"}});
+    let next = confirmed(&app, selection, json!({"type": "add_labels", "labels": ["y"]})).await.is(202);
+    finished(&app, &next).await;
+    assert_eq!(labelled().await, done);
+    assert_eq!(app.get(&format!("/v1/jobs/{}", id(&job))).await.ok(), cancelled);
+}
+
+async fn a_job_waits_for_somebody_to_work_on_it(engine: Engine) {
+    let server = Server::new(engine).await;
+    let server = Server::on(server.kill(), &[("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    app.person(nobody("a")).await;
+    let (waiting, cancelled) = (label_everybody(&app).await, label_everybody(&app).await);
+    let gone = app.post(&format!("/v1/jobs/{}/cancel", id(&cancelled))).await.ok();
+    assert_eq!((&gone["status"], &gone["started_at"]), (&"cancelled".into(), &Value::Null));
+    assert_eq!(list(&app.get("/v1/jobs?status=queued").await.ok(), "data").len(), 1);
+    let server = Server::on(server.kill(), &[]);
+    let app = App::default_of(&server);
+    assert_eq!(finished(&app, &waiting).await["status"], "succeeded");
+    assert_eq!(app.get(&format!("/v1/jobs/{}", id(&cancelled))).await.ok(), gone);
+}
+
+async fn a_server_that_is_told_to_go_gives_its_job_back(engine: Engine) {
+    let server = Server::new(engine).await;
+    // A lease nobody would wait for.
+    let long = [("PEOPLE_JOB_LEASE", "300")];
+    let server = Server::on(server.kill(), &long);
+    let app = App::default_of(&server);
+    crowd(&app, CROWD).await;
+    let job = label_everybody(&app).await;
+    eventually("the job is under way", async || (processed(&app, &job).await > 0).then_some(())).await;
+    signal(&server, "-TERM");
+    let address = server.url.trim_start_matches("http://").to_owned();
+    eventually("it has stopped listening", async || std::net::TcpStream::connect(&address).is_err().then_some(())).await;
+    let database = server.database.clone();
+    let given_back = if engine.is_postgres() { "lease_until < now()" } else { "lease_until < unixepoch() * 1000000" };
+    eventually("the lease is given back", async || {
+        let open =
+            database.one(&format!("SELECT count(*) FROM jobs WHERE status = 'running' AND {given_back} AND lease_owner IS NULL")).await;
+        (open == "1").then_some(())
+    })
+    .await;
+    let server = Server::on(server.kill(), &long);
+    let app = App::default_of(&server);
+    assert_eq!(finished(&app, &job).await["succeeded"], CROWD);
+    each_once(&app, &server, CROWD).await;
+}
