@@ -31,8 +31,8 @@ SELECT d.workspace_id, d.profile_id, d.version, p.last_seen_at,
 FROM profile_documents AS d JOIN profiles AS p ON p.workspace_id = d.workspace_id AND p.id = d.profile_id;
 DROP TABLE profile_documents;
 ALTER TABLE profile_documents_with_activity RENAME TO profile_documents;
--- The newest seen come first in a list.
-CREATE INDEX profile_documents_by_day ON profile_documents (workspace_id, seen_day, profile_id);
+-- The newest seen come first in a list. Without the id, so that nobody is looked up here.
+CREATE INDEX profile_documents_by_day ON profile_documents (workspace_id, seen_day);
 
 DROP INDEX profiles_by_last_seen;
 DROP INDEX profiles_by_updated;

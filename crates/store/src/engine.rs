@@ -72,7 +72,7 @@ impl Tx {
 #[derive(Clone)]
 pub(crate) enum Pools {
     Sqlite { writer: SqlitePool, readers: SqlitePool },
-    Postgres { pool: PgPool },
+    Postgres { writers: PgPool, pool: PgPool },
 }
 
 impl Pools {
@@ -88,7 +88,7 @@ impl Pools {
         Ok(match self {
             // A plain BEGIN that reads and then writes fails at once when another process wrote in between.
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres { pool } => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { writers, .. } => Tx::Postgres(writers.begin().await?),
         })
     }
 
@@ -96,7 +96,7 @@ impl Pools {
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Self::Postgres { pool } => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
         })
     }
 }
@@ -239,7 +239,10 @@ impl Store {
                 let _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
                 writer.close().await;
             }
-            Pools::Postgres { pool } => pool.close().await,
+            Pools::Postgres { writers, pool } => {
+                writers.close().await;
+                pool.close().await;
+            }
         }
     }
 }
@@ -304,21 +307,28 @@ async fn check_sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
 }
 
 async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
-    let connect = PgConnectOptions::from_str(&options.url)?.application_name("people").statement_cache_capacity(256).options([
+    let base = PgConnectOptions::from_str(&options.url)?.application_name("people").statement_cache_capacity(256).options([
         ("statement_timeout", "30000"),
         ("lock_timeout", "5000"),
         ("idle_in_transaction_session_timeout", "10000"),
         // Compiling a statement costs more than running any of ours.
         ("jit", "off"),
+        // Every statement of ours looks few rows up by an index. The planner cannot know that while a table is young, or
+        // has grown since it was last analysed, and once chose to read all sessions of a workspace for each event.
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
     ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections)
-        .acquire_timeout(options.acquire_timeout)
-        .test_before_acquire(false)
-        .connect_with(connect)
-        .await?;
-    check_postgres(&pool).await?;
-    Ok(Pools::Postgres { pool })
+    let pool = |connections: u32| {
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(options.acquire_timeout).test_before_acquire(false)
+    };
+    // A plan made for a table that was empty must not outlive it; on Citus, a plan for any values reaches every shard.
+    let writing = base.clone().options([("plan_cache_mode", "force_custom_plan")]);
+    let writers = pool(options.connections.div_ceil(3).max(4)).connect_with(writing).await?;
+    check_postgres(&writers).await?;
+    let pool = pool(options.connections).connect_with(base).await?;
+    Ok(Pools::Postgres { writers, pool })
 }
 
 /// Refuses a server whose settings would let an acknowledged write be lost.

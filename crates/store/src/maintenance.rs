@@ -52,7 +52,7 @@ impl Store {
     fn is_closed(&self) -> bool {
         match &self.pools {
             Pools::Sqlite { writer, .. } => writer.is_closed(),
-            Pools::Postgres { pool } => pool.is_closed(),
+            Pools::Postgres { pool, .. } => pool.is_closed(),
         }
     }
 

@@ -48,7 +48,7 @@ impl Store {
         for attempt in 0..20 {
             let done = match &self.pools {
                 Pools::Sqlite { writer, .. } => tolerant(&SQLITE).run(writer).await.map_err(failed),
-                Pools::Postgres { pool } => tolerant(&POSTGRES).run(pool).await.map_err(failed),
+                Pools::Postgres { pool, .. } => tolerant(&POSTGRES).run(pool).await.map_err(failed),
             };
             match done {
                 // Somebody else is writing, or migrating too.
@@ -56,7 +56,7 @@ impl Store {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     return match &self.pools {
-                        Pools::Postgres { pool } => distribute(pool).await,
+                        Pools::Postgres { pool, .. } => distribute(pool).await,
                         Pools::Sqlite { .. } => Ok(()),
                     };
                 }

@@ -205,7 +205,7 @@ impl crate::engine::Pools {
         let (text, args) = sql.render(self.engine());
         Ok(match self {
             Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(readers).await?,
-            Self::Postgres { pool } => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(pool).await?,
+            Self::Postgres { pool, .. } => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(pool).await?,
         })
     }
 
@@ -214,7 +214,7 @@ impl crate::engine::Pools {
         let (text, args) = sql.render(self.engine());
         Ok(match self {
             Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(readers).await?,
-            Self::Postgres { pool } => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(pool).await?,
+            Self::Postgres { pool, .. } => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(pool).await?,
         })
     }
 }
