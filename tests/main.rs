@@ -18,6 +18,7 @@ mod idempotency;
 mod isolation;
 mod jobs;
 mod kill;
+mod living;
 mod profiles;
 mod properties;
 mod races;

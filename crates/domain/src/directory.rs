@@ -5,8 +5,11 @@
 //! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
+mod living;
 mod sayings;
 mod track;
+
+pub use living::{Lived, Touched};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -123,6 +126,11 @@ pub enum Command {
         if_match: Option<Vec<u64>>,
     },
     Track(Box<Incoming>),
+    /// Judge somebody again by the definition with this id, or by every one: it is new, or time has passed.
+    Reconsider {
+        id: ProfileId,
+        only: Option<uuid::Uuid>,
+    },
 }
 
 /// What must be loaded before commands can be decided.
@@ -154,7 +162,8 @@ impl Command {
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
-            | Self::RecordConsent { .. } => {}
+            | Self::RecordConsent { .. }
+            | Self::Reconsider { .. } => {}
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
@@ -163,7 +172,8 @@ impl Command {
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
         | Self::Relabel { id, .. }
-        | Self::RecordConsent { id, .. } = self
+        | Self::RecordConsent { id, .. }
+        | Self::Reconsider { id, .. } = self
         {
             needs.profiles.insert(*id);
         }
@@ -196,6 +206,8 @@ pub enum Action {
     LabelRemoved,
     /// A decision went into the ledger; an older one that came late changed nothing of the profile.
     ConsentRecorded,
+    /// Joined or left segments.
+    SegmentsChanged,
     /// An event arrived: only when and where the person was last seen.
     Seen,
     /// Another was merged into this one.
@@ -217,6 +229,7 @@ impl Action {
             Self::LabelAdded => "label_added",
             Self::LabelRemoved => "label_removed",
             Self::ConsentRecorded => "consent_recorded",
+            Self::SegmentsChanged => "segments_changed",
             Self::Seen => "seen",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
@@ -308,6 +321,8 @@ pub struct Directory {
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
     track: track::Track,
+    /// Who is to be judged, by which definitions (`None`: all), and why.
+    reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
 }
 
 impl Directory {
@@ -317,7 +332,16 @@ impl Directory {
         people: HashMap<ProfileId, Standing>,
         owners: HashMap<IdentityKey, ProfileId>,
     ) -> Self {
-        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default() }
+        Self {
+            workspace,
+            definitions,
+            people,
+            owners,
+            effects: Vec::new(),
+            inferred: Vec::new(),
+            track: track::Track::default(),
+            reconsidered: BTreeMap::new(),
+        }
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
@@ -353,6 +377,7 @@ impl Directory {
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
+            Command::Reconsider { id, only } => self.reconsider(*id, *only, cause),
         }
     }
 

@@ -31,6 +31,8 @@ const DISTRIBUTED: &[&str] = &[
     "sessions",
     "profile_redirects",
     "merges",
+    "label_rules",
+    "profile_due",
     "profile_history",
     "jobs",
     "job_errors",

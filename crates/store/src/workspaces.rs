@@ -12,6 +12,7 @@ pub struct WorkspaceRow {
     pub workspace: Workspace,
     pub created_at: Timestamp,
     pub definitions_version: i64,
+    pub living_version: i64,
 }
 
 #[derive(FromRow)]
@@ -23,6 +24,7 @@ struct Stored {
     session_gap_seconds: i64,
     time_zone: String,
     definitions_version: i64,
+    living_version: i64,
     created_at: At,
 }
 
@@ -39,6 +41,7 @@ impl From<Stored> for WorkspaceRow {
             },
             created_at: row.created_at.0,
             definitions_version: row.definitions_version,
+            living_version: row.living_version,
         }
     }
 }
@@ -57,7 +60,7 @@ pub struct WorkspacePatch {
 pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
                  FROM workspaces WHERE id = $1 {for_key_share}")
             .bind(id),
         )
@@ -70,7 +73,7 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
                      FROM workspaces WHERE id = $1")
                 .bind(id),
             )
@@ -85,7 +88,7 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, created_at
+                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
                              FROM workspaces WHERE name = $1 ORDER BY id LIMIT 10")
                         .bind(name),
                     )
