@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, bulk, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{api_keys, bulk, erasures, events, imports, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -46,6 +46,8 @@ pub fn all(config: &mut ServiceConfig) {
         // Bulk
         .service(bulk::preview::preview_bulk)
         .service(bulk::execute::execute_bulk)
+        // Imports
+        .service(imports::create::create_import)
         // Jobs
         .service(jobs::list::list_jobs)
         .service(jobs::errors::job_errors)

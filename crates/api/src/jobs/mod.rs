@@ -21,14 +21,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    bulk,
+    bulk, imports,
     problem::{ApiResult, Problem},
     writes::again,
 };
 
 /// Every kind of job this program can work on.
 pub fn kinds() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(bulk::work::Bulk)]
+    vec![Arc::new(bulk::work::Bulk), Arc::new(imports::work::Import::default())]
 }
 
 /// Why a job failed as a whole.
@@ -48,7 +48,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, …
+    /// What it does: `bulk`, `import`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

@@ -581,6 +581,15 @@ impl Store {
         .await
     }
 
+    /// The same for a piece that a step makes: made again after a crash, it is the same.
+    pub async fn keep_input_again(&self, workspace: WorkspaceId, job: RecordId, piece: i64, content: Vec<u8>) -> Result<(), StoreError> {
+        match self.keep_input(workspace, job, piece, content).await {
+            // It is there.
+            Err(StoreError::Raced) => Ok(()),
+            kept => kept,
+        }
+    }
+
     pub async fn input(&self, workspace: WorkspaceId, job: RecordId, piece: i64) -> Result<Option<Vec<u8>>, StoreError> {
         let row: Option<(Vec<u8>,)> = self
             .pools
