@@ -21,15 +21,16 @@ pub fn restored(cell: &str) -> &str {
     }
 }
 
-/// Items of a list in one cell: separated by `;`, where `\` takes the meaning off a `;` or `\` in an item.
+/// Items of a list in one cell: separated by `;`, where `\` takes the meaning off a `;` or `\` in an item, and off what
+/// [`split`] would take for another program's list.
 pub fn join<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
     let mut out = String::new();
     for (i, item) in items.into_iter().enumerate() {
         if i > 0 {
             out.push(';');
         }
-        for c in item.chars() {
-            if matches!(c, ';' | '\\') {
+        for (at, c) in item.char_indices() {
+            if matches!(c, ';' | '\\') || (c == '"' && at == 0) || item[at..].starts_with(":::") {
                 out.push('\\');
             }
             out.push(c);
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_list_comes_back_as_it_was() {
-        for items in [vec!["vip"], vec!["a", "b"], vec!["semi;colon", "back\\slash", "both;\\"], vec!["\\;"]] {
+        for items in [vec!["vip"], vec!["a", "b"], vec!["semi;colon", "back\\slash", "both;\\"], vec!["\\;"], vec!["\"quoted\",\"x\""], vec!["a ::: b", "c:::::d"]] {
             assert_eq!(split(&join(items.iter().copied())), items);
         }
         assert_eq!(split(""), [""; 0]);

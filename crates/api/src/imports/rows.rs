@@ -16,7 +16,7 @@ use crate::{
     cells::{restored, split},
     extract::{Shape as _, typed},
     json,
-    problem::{ApiResult, Problem},
+    problem::{ApiResult, Kind, Problem},
     profiles::body::{CreateProfile, UpsertProfile, identity},
 };
 
@@ -210,7 +210,11 @@ impl Reading {
             }
             match field {
                 Field::Id => id = Some(profile_id(cell)?),
-                Field::Email | Field::Phone | Field::ExternalId => {
+                Field::ExternalId => {
+                    out.insert("external_id".to_owned(), cell.into());
+                }
+                Field::Email | Field::Phone => {
+                    // Google Contacts puts several into one cell.
                     let kind = field.to_string();
                     let mut values = cell.split(" ::: ");
                     out.insert(kind.clone(), values.next().unwrap_or_default().into());
@@ -380,7 +384,14 @@ pub fn told(problem: Problem) -> Fault {
             let detail = if field.is_empty() { issue.detail } else { format!("{field}: {}", issue.detail) };
             (issue.code.to_owned(), detail)
         }
-        None => (problem.kind.code().to_owned(), problem.detail),
+        None => {
+            let detail = match problem.kind {
+                Kind::IdentityTaken => "another profile, or an earlier row, has one of these identities already".to_owned(),
+                Kind::IdentityConflict => "these identities belong to different profiles; merge them, or correct the row".to_owned(),
+                _ => problem.detail,
+            };
+            (problem.kind.code().to_owned(), detail)
+        }
     }
 }
 

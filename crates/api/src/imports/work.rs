@@ -178,7 +178,7 @@ impl Import {
             let creates = matches!(outcome, Ok(Outcome::Created(_) | Outcome::Upserted { created: true, .. }));
             if creates && keys.iter().any(|key| seen.contains(key)) {
                 *outcome = match (parameters.mode, outcome.clone()) {
-                    (Mode::Create, _) => Err(Refusal::new(people_domain::Code::IdentityTaken, "An earlier row has this identity.")),
+                    (Mode::Create, _) => Err(Refusal::new(people_domain::Code::IdentityTaken, "An earlier row has one of these identities.")),
                     (_, Ok(Outcome::Upserted { profile, duplicates, .. })) => Ok(Outcome::Upserted { profile, created: false, duplicates }),
                     (_, other) => other,
                 };
