@@ -75,7 +75,10 @@ async fn a_table_is_taken_in(app: &App) {
     assert_eq!((&ada["name"], &ada["country"], &ada["attributes"]), (&"Ada Lovelace".into(), &"GB".into(), &json!({})));
     assert_eq!((&ada["identities"][0]["source"], &ada["identities"][0]["raw"]), (&"import".into(), &"Ada@Example.com".into()));
     let entry = &app.history(id(&ada)).await[0];
-    assert_eq!((&entry["source"], &entry["actor"], &changes(entry)["country"]), (&"import".into(), &done["created_by"], &json!([null, "GB"])));
+    assert_eq!(
+        (&entry["source"], &entry["actor"], &changes(entry)["country"]),
+        (&"import".into(), &done["created_by"], &json!([null, "GB"]))
+    );
 }
 
 async fn columns_of_other_programs_are_known(app: &App) {
@@ -84,8 +87,12 @@ async fn columns_of_other_programs_are_known(app: &App) {
     assert_eq!(counts(&imported(app, "", google).await), json!([1, 1, 0, 1, 0]));
     let ada = by_email(app, "ada@example.com").await;
     assert_eq!(identities(&ada, "email"), ["ada@example.com", "ada@home.example", "ada@old.example"]);
-    assert_eq!((&ada["labels"], &ada["company"], &ada["phone"]), (&json!(["friends", "myContacts"]), &"Engines".into(), &"+442079460000".into()));
-    let mailchimp = "Email Address,First Name,Last Name,MEMBER_RATING,TAGS\ngrace@navy.example,Grace,Hopper,5,\"\"\"vip\"\",\"\"paid, yearly\"\"\"\n";
+    assert_eq!(
+        (&ada["labels"], &ada["company"], &ada["phone"]),
+        (&json!(["friends", "myContacts"]), &"Engines".into(), &"+442079460000".into())
+    );
+    let mailchimp =
+        "Email Address,First Name,Last Name,MEMBER_RATING,TAGS\ngrace@navy.example,Grace,Hopper,5,\"\"\"vip\"\",\"\"paid, yearly\"\"\"\n";
     assert_eq!(counts(&imported(app, "", mailchimp).await), json!([1, 1, 0, 1, 0]));
     let grace = by_email(app, "grace@navy.example").await;
     assert_eq!((&grace["labels"], &grace["name"]), (&json!(["paid, yearly", "vip"]), &"Grace Hopper".into()));
@@ -93,7 +100,8 @@ async fn columns_of_other_programs_are_known(app: &App) {
 
 async fn a_mapping_is_followed_to_the_letter(app: &App) {
     let file = "Who,Mail,Plan,Agreed,Chat\nAda,ada@example.com,pro,opted_in,@ada; @lovelace\n";
-    let mapping = json!({"Mail": "email", "Plan": "attributes.plan", "Agreed": "consents.email", "Chat": "identities.telegram", "Who": null});
+    let mapping =
+        json!({"Mail": "email", "Plan": "attributes.plan", "Agreed": "consents.email", "Chat": "identities.telegram", "Who": null});
     let done = imported(app, &format!("?mapping={}", percent(&mapping.to_string())), file).await;
     assert_eq!(done["details"]["ignored"], json!(["Who"]));
     let ada = by_email(app, "ada@example.com").await;
@@ -156,7 +164,9 @@ async fn rows_that_cannot_be_taken_are_told_by_their_line(app: &App) {
 
 async fn any_delimiter_and_any_quoting_is_read(app: &App) {
     for (n, (query, delimiter, end)) in
-        [("", ';', "\r\n"), ("", '\t', "\n"), ("", '|', "\r\n"), ("?delimiter=%3A", ':', "\n"), ("?delimiter=tab", '\t', "\r")].into_iter().enumerate()
+        [("", ';', "\r\n"), ("", '\t', "\n"), ("", '|', "\r\n"), ("?delimiter=%3A", ':', "\n"), ("?delimiter=tab", '\t', "\r")]
+            .into_iter()
+            .enumerate()
     {
         let rows = [
             ["\"External ID\"", "Company", "Name"].map(str::to_owned),
@@ -174,9 +184,10 @@ async fn encodings_are_read_or_refused(app: &App) {
     let latin1 = |n: usize| text(n).chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect::<Vec<u8>>();
     let utf16 = |n: usize| [0xFF, 0xFE].into_iter().chain(text(n).encode_utf16().flat_map(u16::to_le_bytes)).collect::<Vec<u8>>();
     let with_mark = |n: usize| [b"\xEF\xBB\xBF".to_vec(), text(n).into_bytes()].concat();
-    for (n, (query, file)) in [("", text(0).into_bytes()), ("", with_mark(1)), ("?encoding=latin1", latin1(2)), ("", utf16(3)), ("?encoding=utf-8", with_mark(4))]
-        .into_iter()
-        .enumerate()
+    for (n, (query, file)) in
+        [("", text(0).into_bytes()), ("", with_mark(1)), ("?encoding=latin1", latin1(2)), ("", utf16(3)), ("?encoding=utf-8", with_mark(4))]
+            .into_iter()
+            .enumerate()
     {
         assert_eq!(counts(&imported(app, query, file).await), json!([1, 1, 0, 1, 0]), "{n}");
         let person = app.get(&format!("/v1/profiles/lookup?external_id=x{n}")).await.ok();
@@ -203,7 +214,10 @@ async fn rows_about_one_person_take_effect_in_order(app: &App) {
     assert_eq!(counts(&done), json!([2_500, 2_500, 0, 700, 1_800]));
     assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 700}));
     let person = by_email(app, "person7@example.com").await;
-    assert_eq!((&person["city"], &person["labels"], &person["version"]), (&"City 2107".into(), &json!(["l0", "l1", "l2", "l3"]), &4.into()));
+    assert_eq!(
+        (&person["city"], &person["labels"], &person["version"]),
+        (&"City 2107".into(), &json!(["l0", "l1", "l2", "l3"]), &4.into())
+    );
     // The same file again adds nothing but the way there and back.
     let done = imported(app, "", file).await;
     assert_eq!(counts(&done), json!([2_500, 2_500, 0, 0, 2_500]));
@@ -292,9 +306,8 @@ async fn lines_of_json_are_taken_in(app: &App) {
 
 /// Texts that have gone wrong on the way through spreadsheets before.
 fn text(rng: &mut impl rand::Rng) -> String {
-    const PIECES: [&str; 22] = [
-        "=", "+", "-", "@", "'", "\"", "\"\"", ";", "\\", ",", "\n", "\r\n", "\t", " ", "a", "7", "É", "漢", "🦀", "|", "::: ", "null",
-    ];
+    const PIECES: [&str; 22] =
+        ["=", "+", "-", "@", "'", "\"", "\"\"", ";", "\\", ",", "\n", "\r\n", "\t", " ", "a", "7", "É", "漢", "🦀", "|", "::: ", "null"];
     (0..rng.random_range(1..7)).map(|_| PIECES[rng.random_range(0..PIECES.len())]).collect()
 }
 
@@ -303,7 +316,7 @@ fn person(n: usize, rng: &mut impl rand::Rng) -> Value {
     let mut body = json!({
         "external_id": format!("'{}id-{n}", ["", "=", "+", "-"][n % 4]), "email": format!("P{n}@Example.com"), "phone": format!("+4420794{:05}", n),
         "company": format!("{}x", text(rng)), "first_name": format!("{}y", text(rng)), "city": "Köln", "country": "DE", "language": "pt-BR",
-        "attributes": {"note": format!("{}z", text(rng)), "score": rng.random_range(-500..500), "since": "2026-01-31T08:00:00Z", "active": n % 2 == 0,
+        "attributes": {"note": format!("{}z", text(rng)), "score": rng.random_range(-500..500), "since": "2026-01-31T08:00:00Z", "active": n.is_multiple_of(2),
             "topics": [format!("{}t", label(text(rng))), "b;c"]},
         "labels": [format!("{}l", label(text(rng))), "vip"]
     });
@@ -362,7 +375,8 @@ async fn an_export_comes_back_as_it_was(app: &App) {
     let rows = |bytes: &[u8]| -> Vec<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
         let own = |i: usize| matches!(i, 0 | 1 | 18 | 19);
-        let row = |record: csv::StringRecord| record.iter().enumerate().filter(|(i, _)| !own(*i)).map(|(_, cell)| cell.to_owned()).collect();
+        let row =
+            |record: csv::StringRecord| record.iter().enumerate().filter(|(i, _)| !own(*i)).map(|(_, cell)| cell.to_owned()).collect();
         let mut rows: Vec<Vec<String>> = reader.records().map(|record| row(record.expect("a row"))).collect();
         rows[1..].sort();
         rows
@@ -418,7 +432,12 @@ async fn what_is_no_file_is_refused(app: &App) {
     endless.push_str(&"b@example.com,Bob\n".repeat(150_000));
     let done = imported(app, "", endless).await;
     assert_eq!((&done["status"], &done["error"]["code"]), (&"failed".into(), &"malformed_csv".into()), "{done}");
-    app.with_scopes(&["profiles:write"]).await.post("/v1/imports").bytes("text/csv", "Email\nx@example.com\n").await.refused(403, "missing_scope");
+    app.with_scopes(&["profiles:write"])
+        .await
+        .post("/v1/imports")
+        .bytes("text/csv", "Email\nx@example.com\n")
+        .await
+        .refused(403, "missing_scope");
 }
 
 async fn nothing_of_the_file_is_kept_when_it_is_done(app: &App) {

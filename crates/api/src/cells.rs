@@ -90,7 +90,14 @@ mod tests {
 
     #[test]
     fn a_list_comes_back_as_it_was() {
-        for items in [vec!["vip"], vec!["a", "b"], vec!["semi;colon", "back\\slash", "both;\\"], vec!["\\;"], vec!["\"quoted\",\"x\""], vec!["a ::: b", "c:::::d"]] {
+        for items in [
+            vec!["vip"],
+            vec!["a", "b"],
+            vec!["semi;colon", "back\\slash", "both;\\"],
+            vec!["\\;"],
+            vec!["\"quoted\",\"x\""],
+            vec!["a ::: b", "c:::::d"],
+        ] {
             assert_eq!(split(&join(items.iter().copied())), items);
         }
         assert_eq!(split(""), [""; 0]);

@@ -83,7 +83,11 @@ pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
     /// As an upsert, of somebody who is there: the one with the id, or else whoever the keys find. Creates nobody.
-    Amend { id: Option<ProfileId>, draft: Draft, on_conflict: OnConflict },
+    Amend {
+        id: Option<ProfileId>,
+        draft: Draft,
+        on_conflict: OnConflict,
+    },
     Update {
         id: ProfileId,
         patch: Patch,
@@ -142,7 +146,9 @@ impl Command {
     pub fn needs(&self, needs: &mut Needs) {
         let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
         match self {
-            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => draft.primaries.iter().chain(&draft.identities).for_each(keys),
+            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => {
+                draft.primaries.iter().chain(&draft.identities).for_each(keys)
+            }
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
             Self::Track(incoming) => match &incoming.whose {

@@ -108,7 +108,9 @@ impl ImportParams {
             Encoding::for_label(if name.eq_ignore_ascii_case("latin-1") { b"latin1" } else { name.as_bytes() })
         };
         let encoding = match (self.encoding.as_deref(), charset.as_deref()) {
-            (Some(name), _) => Some(named(name).ok_or_else(|| Problem::query("encoding", "Expected utf-8, latin1 or another known encoding."))?),
+            (Some(name), _) => {
+                Some(named(name).ok_or_else(|| Problem::query("encoding", "Expected utf-8, latin1 or another known encoding."))?)
+            }
             (None, Some(name)) => Some(named(name).ok_or_else(|| Problem::new(Kind::UnsupportedMediaType, "The charset is not known."))?),
             (None, None) => None,
         };

@@ -310,7 +310,8 @@ mod tests {
                 ("Address 1 - Country", "country"),
             ])
         );
-        let hubspot = "Record ID,First Name,Last Name,Email,Phone Number,Mobile Phone Number,Company name,Job Title,Country/Region,Lead Status";
+        let hubspot =
+            "Record ID,First Name,Last Name,Email,Phone Number,Mobile Phone Number,Company name,Job Title,Country/Region,Lead Status";
         assert_eq!(
             told(hubspot),
             pairs(&[

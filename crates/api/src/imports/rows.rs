@@ -123,7 +123,9 @@ fn row(record: &csv::ByteRecord, width: usize) -> Row {
     }
     match csv::StringRecord::from_byte_record(record.clone()) {
         Ok(record) => Row::Cells(record.iter().map(str::to_owned).collect()),
-        Err(_) => Row::Unreadable("invalid_encoding", "this row is not UTF-8; if the file is Latin-1, send it with encoding=latin1".to_owned()),
+        Err(_) => {
+            Row::Unreadable("invalid_encoding", "this row is not UTF-8; if the file is Latin-1, send it with encoding=latin1".to_owned())
+        }
     }
 }
 
@@ -353,19 +355,19 @@ fn attribute(cell: &str, kind: Option<PropertyType>) -> Value {
 
 /// The type that the cells of a column have in common.
 pub fn common_type<'a>(cells: impl Iterator<Item = &'a str>) -> PropertyType {
-    const TESTS: [(PropertyType, fn(&str) -> bool); 4] = [
-        (PropertyType::Number, is_number),
-        (PropertyType::Boolean, |cell| matches!(cell.to_ascii_lowercase().as_str(), "true" | "false")),
-        (PropertyType::Date, |cell| Timestamp::parse_date(cell).is_some()),
-        (PropertyType::Datetime, |cell| Timestamp::parse(cell).is_some()),
-    ];
-    let mut possible: Vec<_> = TESTS.into_iter().collect();
+    let fits = |kind: PropertyType, cell: &str| match kind {
+        PropertyType::Number => is_number(cell),
+        PropertyType::Boolean => matches!(cell.to_ascii_lowercase().as_str(), "true" | "false"),
+        PropertyType::Date => Timestamp::parse_date(cell).is_some(),
+        _ => Timestamp::parse(cell).is_some(),
+    };
+    let mut possible = vec![PropertyType::Number, PropertyType::Boolean, PropertyType::Date, PropertyType::Datetime];
     let mut any = false;
     for cell in cells.map(|cell| restored(cell).trim()).filter(|cell| !cell.is_empty()) {
         any = true;
-        possible.retain(|(_, test)| test(cell));
+        possible.retain(|kind| fits(*kind, cell));
     }
-    possible.first().filter(|_| any).map_or(PropertyType::Text, |(kind, _)| *kind)
+    possible.first().copied().filter(|_| any).unwrap_or(PropertyType::Text)
 }
 
 /// Written as a number writes itself: `007`, `+1` and `1e5` are names of things.

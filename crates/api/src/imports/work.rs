@@ -178,7 +178,9 @@ impl Import {
             let creates = matches!(outcome, Ok(Outcome::Created(_) | Outcome::Upserted { created: true, .. }));
             if creates && keys.iter().any(|key| seen.contains(key)) {
                 *outcome = match (parameters.mode, outcome.clone()) {
-                    (Mode::Create, _) => Err(Refusal::new(people_domain::Code::IdentityTaken, "An earlier row has one of these identities.")),
+                    (Mode::Create, _) => {
+                        Err(Refusal::new(people_domain::Code::IdentityTaken, "An earlier row has one of these identities."))
+                    }
                     (_, Ok(Outcome::Upserted { profile, duplicates, .. })) => Ok(Outcome::Upserted { profile, created: false, duplicates }),
                     (_, other) => other,
                 };
@@ -275,13 +277,8 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
             *kind = definition.kind;
         }
     }
-    let reading = Arc::new(Reading {
-        format: parameters.format.clone(),
-        mode: parameters.mode,
-        country: row.workspace.default_country,
-        types,
-        now,
-    });
+    let reading =
+        Arc::new(Reading { format: parameters.format.clone(), mode: parameters.mode, country: row.workspace.default_country, types, now });
     let mut bytes: Vec<u8> = Vec::new();
     let begins = from.offset / PIECE * PIECE;
     loop {
