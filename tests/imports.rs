@@ -159,7 +159,16 @@ async fn rows_that_cannot_be_taken_are_told_by_their_line(app: &App) {
     let cursor = first["next_cursor"].as_str().expect("there is another page");
     let second = app.get(&format!("/v1/jobs/{}/errors?limit=3&cursor={cursor}", id(&done))).await.ok();
     assert_eq!((list(&first, "data").len(), list(&second, "data").len(), &second["next_cursor"]), (3, 2, &Value::Null));
-    app.neighbour().get(&format!("/v1/jobs/{}/errors", id(&done))).await.refused(404, "not_found");
+    let table = app.get(&format!("/v1/jobs/{}/errors", id(&done))).header("accept", "text/csv").await;
+    assert_eq!((table.status, table.header("content-type")), (200, Some("text/csv; charset=utf-8")));
+    let lines: Vec<String> = table.text().lines().map(|line| line.split(',').take(2).collect::<Vec<_>>().join(",")).collect();
+    assert_eq!(
+        lines,
+        ["line,code", "3,invalid_email", "5,invalid_language", "7,identity_conflict", "8,wrong_columns", "9,identity_required"]
+    );
+    for accept in ["application/json", "text/csv"] {
+        app.neighbour().get(&format!("/v1/jobs/{}/errors", id(&done))).header("accept", accept).await.refused(404, "not_found");
+    }
 }
 
 async fn any_delimiter_and_any_quoting_is_read(app: &App) {

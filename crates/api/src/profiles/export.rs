@@ -188,7 +188,7 @@ fn cells(profile: &Profile, keys: &[String]) -> Vec<String> {
     row
 }
 
-fn line(rows: Vec<Vec<String>>) -> Chunk {
+pub(crate) fn line(rows: Vec<Vec<String>>) -> Chunk {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let broken = |_| Problem::new(Kind::Internal, "A row could not be written.");
     for row in rows {
