@@ -13,6 +13,7 @@ pub mod auth;
 pub mod bulk;
 pub mod cells;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod cursor;
 pub mod edge;
