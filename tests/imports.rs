@@ -30,7 +30,7 @@ stories![
     what_is_no_file_is_refused,
     nothing_of_the_file_is_kept_when_it_is_done,
 ];
-engine_stories![an_import_outlives_kill_nine_and_takes_each_row_once];
+engine_stories![an_import_outlives_kill_nine_and_takes_each_row_once, a_dry_run_outlives_kill_nine_and_counts_right];
 
 async fn send(app: &App, query: &str, file: impl Into<Vec<u8>>) -> Answer {
     app.post(&format!("/v1/imports{query}")).bytes("text/csv", file).await
@@ -472,15 +472,17 @@ async fn nothing_of_the_file_is_kept_when_it_is_done(app: &App) {
     }
 }
 
-async fn an_import_outlives_kill_nine_and_takes_each_row_once(engine: Engine) {
-    const ROWS: usize = 12_000;
+const ROWS: usize = 12_000;
+
+/// Sends a file in which each person comes up twice, a label more each time, and kills the server whenever the job has moved
+/// on. The server that saw its end, and the job.
+async fn killed_again_and_again(engine: Engine, query: &str) -> (Server, Value) {
     let quick = [("PEOPLE_JOB_LEASE", "1")];
     let server = Server::new(engine).await;
     let mut server = Server::on(server.kill(), &quick);
-    // Each person comes up twice, a label more each time.
     let mut file = String::from("External ID,Labels,City\n");
     (0..ROWS).for_each(|n| file.push_str(&format!("p{},l{},City {n}\n", n % (ROWS / 2), n / (ROWS / 2))));
-    let job = send(&App::default_of(&server), "", file).await.is(202);
+    let job = send(&App::default_of(&server), query, file).await.is(202);
     let (mut kills, mut seen) = (0, 0);
     loop {
         let app = App::default_of(&server);
@@ -498,8 +500,19 @@ async fn an_import_outlives_kill_nine_and_takes_each_row_once(engine: Engine) {
         kills += 1;
     }
     assert!(kills >= 2, "only {kills} kills while it ran: this shows nothing");
+    let done = finished(&App::default_of(&server), &job).await;
+    (server, done)
+}
+
+async fn a_dry_run_outlives_kill_nine_and_counts_right(engine: Engine) {
+    let (server, done) = killed_again_and_again(engine, "?dry_run=true").await;
+    assert_eq!(counts(&done), json!([ROWS, ROWS, 0, ROWS / 2, ROWS / 2]));
+    assert_eq!(App::default_of(&server).post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 0}));
+}
+
+async fn an_import_outlives_kill_nine_and_takes_each_row_once(engine: Engine) {
+    let (server, done) = killed_again_and_again(engine, "").await;
     let app = App::default_of(&server);
-    let done = finished(&app, &job).await;
     assert_eq!(counts(&done), json!([ROWS, ROWS, 0, ROWS / 2, ROWS / 2]));
     assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": ROWS / 2}));
     let labels = json!({"field": "labels", "op": "has_all", "value": ["l0", "l1"]});

@@ -26,6 +26,7 @@ engine_stories![
     a_cancelled_job_does_nothing_more,
     a_job_waits_for_somebody_to_work_on_it,
     a_server_that_is_told_to_go_gives_its_job_back,
+    a_job_is_forgotten_a_month_after_it_ended,
 ];
 
 async fn a_job_tells_how_far_it_is(app: &App) {
@@ -290,4 +291,28 @@ async fn a_server_that_is_told_to_go_gives_its_job_back(engine: Engine) {
     let app = App::default_of(&server);
     assert_eq!(finished(&app, &job).await["succeeded"], CROWD);
     each_once(&app, &server, CROWD).await;
+}
+
+async fn a_job_is_forgotten_a_month_after_it_ended(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    app.person(nobody("a")).await;
+    let action = json!({"type": "update", "patch": {"external_id": null}});
+    let old = confirmed(&app, json!({"all": true}), action.clone()).await.is(202);
+    assert_eq!(finished(&app, &old).await["failed"], 1);
+    let recent = confirmed(&app, json!({"all": true}), action).await.is(202);
+    finished(&app, &recent).await;
+    let database = server.kill();
+    let (of, days) = if engine.is_postgres() {
+        (format!("'{}'", id(&old)), ["interval '31 days'", "interval '29 days'"])
+    } else {
+        (format!("x'{}'", id(&old).replace('-', "")), ["31 * 86400000000", "29 * 86400000000"])
+    };
+    database.rows(&format!("UPDATE jobs SET finished_at = finished_at - {} WHERE id = {of}", days[0])).await;
+    database.rows(&format!("UPDATE jobs SET finished_at = finished_at - {} WHERE id <> {of}", days[1])).await;
+    let server = Server::on(database, &[]);
+    let app = App::default_of(&server);
+    eventually("the old one is gone", async || (app.get(&format!("/v1/jobs/{}", id(&old))).await.status == 404).then_some(())).await;
+    app.get(&format!("/v1/jobs/{}", id(&recent))).await.ok();
+    assert_eq!(server.database.one("SELECT count(*) FROM job_errors").await, "1", "the errors go with their job");
 }
