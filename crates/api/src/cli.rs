@@ -199,7 +199,30 @@ async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             "  curl -s http://{address}/v1/profiles -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{{\"email\": \"ada@example.com\", \"name\": \"Ada Lovelace\"}}'\n"
         ));
     }
+    tokio::spawn(stop_jobs(running.store.clone()));
     running.server.await?;
     running.store.close().await;
     Ok(())
+}
+
+/// Jobs are given back as soon as the process is told to go, while the last requests are still answered.
+async fn stop_jobs(store: Store) {
+    if told_to_go().await.is_ok() {
+        store.stop_jobs().await;
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_go() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        done = tokio::signal::ctrl_c() => done,
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_go() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }

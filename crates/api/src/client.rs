@@ -157,7 +157,11 @@ fn answered(mut response: ureq::http::Response<ureq::Body>) -> Result<ureq::Body
     let problem: Value = serde_json::from_str(&response.body_mut().read_to_string().unwrap_or_default()).unwrap_or_default();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut detail = text(&problem["detail"]).unwrap_or_else(|| response.status().to_string());
-    for error in problem["errors"].as_array().into_iter().flatten() {
+    let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+    if let [only] = errors.as_slice() {
+        detail = format!("{}: {detail}", only["pointer"].as_str().unwrap_or_default());
+    }
+    for error in errors.iter().filter(|_| errors.len() > 1) {
         if let (Some(pointer), Some(what)) = (error["pointer"].as_str(), error["detail"].as_str()) {
             detail.push_str(&format!("\n  {pointer}: {what}"));
         }

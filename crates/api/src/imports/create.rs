@@ -144,7 +144,8 @@ fn media(request: &HttpRequest) -> ApiResult<(bool, Option<String>)> {
 /// as those of Google Contacts, HubSpot, Mailchimp and Outlook are known, and so are those of an export from here, whose
 /// formula-guarding `'` is taken off again. A line of JSON holds the fields of an upsert, or a whole profile as an export
 /// writes it. An empty cell says nothing; `null` in JSON clears. A row that cannot be taken holds up no other: the job counts
-/// it, and `/v1/jobs/{id}/errors` tells its line and why. Rows about one person take effect in the order of the file. With
+/// it, and `/v1/jobs/{id}/errors` tells its line and why. The job's `details` count who was `created`, and who was found and
+/// `updated`, be it with what they had already. Rows about one person take effect in the order of the file. With
 /// `dry_run=true` the counts and the errors are those that the import would have, and nothing changes.
 #[utoipa::path(
     tag = "imports",

@@ -619,6 +619,17 @@ impl Store {
         .await
     }
 
+    /// Lets the workers of this process finish their steps and give their jobs back; nothing new is begun. Also ends what
+    /// follows jobs ([`Store::jobs_stopping`]).
+    pub async fn stop_jobs(&self) {
+        self.jobs.close().await;
+    }
+
+    /// Turns true when this process is about to go.
+    pub fn jobs_stopping(&self) -> watch::Receiver<bool> {
+        self.jobs.closing.subscribe()
+    }
+
     /// Waits until some job of this process has moved; the truth is in the database, where others move too.
     pub fn jobs_moved(&self) -> watch::Receiver<u64> {
         self.jobs.moved.subscribe()
