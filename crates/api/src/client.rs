@@ -228,9 +228,8 @@ fn follow(client: &Client, mut job: Value) -> Result<Value> {
             broken = 0;
             job = json_of(data)?;
             rows.set_position(job["processed"].as_u64().unwrap_or(0));
-            match job["failed"].as_u64() {
-                Some(failed @ 1..) => rows.set_message(format!("{failed} not taken")),
-                _ => {}
+            if let Some(failed @ 1..) = job["failed"].as_u64() {
+                rows.set_message(format!("{failed} not taken"));
             }
             if !matches!(job["status"].as_str(), Some("queued" | "running")) {
                 rows.finish_and_clear();
