@@ -186,6 +186,7 @@ fn the_routes_of_the_contract_are_there() {
         "GET /v1/sessions/{id}/events",
         "POST /v1/bulk/preview",
         "POST /v1/bulk",
+        "POST /v1/imports",
         "GET /v1/jobs",
         "GET /v1/jobs/{id}",
         "GET /v1/jobs/{id}/errors",

@@ -15,6 +15,7 @@ mod febrl;
 mod find;
 mod hostile;
 mod idempotency;
+mod imports;
 mod isolation;
 mod jobs;
 mod kill;

@@ -47,6 +47,7 @@ use crate::{
         (name = "events", description = "The timeline: what people did, and their sessions."),
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "bulk", description = "One change of many people, previewed before it is made."),
+        (name = "imports", description = "Files of people, taken in by a job."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
         (name = "erasures", description = "Receipts of what was erased."),
         (name = "properties", description = "Definitions of custom attributes."),

@@ -3,7 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, erasures, events, jobs, label_rules, labels, operations, profiles, properties, segments, sessions, tracking, workspace,
+    api_keys, bulk, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, segments, sessions, tracking,
+    workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -64,6 +65,8 @@ pub fn all(config: &mut ServiceConfig) {
         // Bulk
         .service(bulk::preview::preview_bulk)
         .service(bulk::execute::execute_bulk)
+        // Imports
+        .service(imports::create::create_import)
         // Jobs
         .service(jobs::list::list_jobs)
         .service(jobs::errors::job_errors)

@@ -85,6 +85,12 @@ pub enum OnConflict {
 pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
+    /// As an upsert, of somebody who is there: the one with the id, or else whoever the keys find. Creates nobody.
+    Amend {
+        id: Option<ProfileId>,
+        draft: Draft,
+        on_conflict: OnConflict,
+    },
     Update {
         id: ProfileId,
         patch: Patch,
@@ -148,7 +154,9 @@ impl Command {
     pub fn needs(&self, needs: &mut Needs) {
         let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
         match self {
-            Self::Create(draft) | Self::Upsert(draft, _) => draft.primaries.iter().chain(&draft.identities).for_each(keys),
+            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => {
+                draft.primaries.iter().chain(&draft.identities).for_each(keys)
+            }
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
             Self::Track(incoming) => match &incoming.whose {
@@ -175,6 +183,9 @@ impl Command {
         | Self::RecordConsent { id, .. }
         | Self::Reconsider { id, .. } = self
         {
+            needs.profiles.insert(*id);
+        }
+        if let Self::Amend { id: Some(id), .. } = self {
             needs.profiles.insert(*id);
         }
         if let Self::Track(incoming) = self {
@@ -365,7 +376,17 @@ impl Directory {
     pub fn decide(&mut self, command: &Command, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         match command {
             Command::Create(draft) => self.create(draft, cause, ids).map(Outcome::Created),
-            Command::Upsert(draft, on_conflict) => self.upsert(draft, *on_conflict, cause, ids),
+            Command::Upsert(draft, on_conflict) => match self.strongest(draft) {
+                Some(chosen) => self.lay_over(chosen, draft, *on_conflict, cause, ids),
+                None => {
+                    let profile = self.create(draft, cause, ids)?;
+                    Ok(Outcome::Upserted { profile, created: true, duplicates: Vec::new() })
+                }
+            },
+            Command::Amend { id, draft, on_conflict } => match id.or_else(|| self.strongest(draft)) {
+                Some(chosen) => self.lay_over(chosen, draft, *on_conflict, cause, ids),
+                None => Err(Refusal::new(Code::NotFound, "Nobody has any of these identities.")),
+            },
             Command::Update { id, patch, if_match } => self.update(*id, patch, if_match.as_deref(), cause, ids).map(Outcome::Updated),
             Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, if_match.as_deref(), cause, ids),
             Command::RemoveIdentity { id, key, if_match } => {
@@ -435,19 +456,28 @@ impl Directory {
         self.save(None, profile, Action::Created, inferred, draft.decisions.clone(), cause, ids)
     }
 
-    fn upsert(&mut self, draft: &Draft, on_conflict: OnConflict, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
-        let mut owners: Vec<(u8, ProfileId)> = draft
+    /// Whose keys a draft names: the strongest key decides; among equals the older person, so that the order of keys does
+    /// not matter.
+    fn strongest(&self, draft: &Draft) -> Option<ProfileId> {
+        let owners = draft
             .primaries
             .iter()
             .chain(&draft.identities)
-            .filter_map(|new| self.owner(&new.key).map(|owner| (new.key.kind.rank(), owner)))
-            .collect();
-        // The strongest key decides; among equals the older person, so that the order of keys does not matter.
-        owners.sort();
-        let Some((_, chosen)) = owners.first().copied() else {
-            let profile = self.create(draft, cause, ids)?;
-            return Ok(Outcome::Upserted { profile, created: true, duplicates: Vec::new() });
-        };
+            .filter_map(|new| self.owner(&new.key).map(|owner| (new.key.kind.rank(), owner)));
+        owners.min().map(|(_, chosen)| chosen)
+    }
+
+    /// Lays a draft over somebody who is there.
+    fn lay_over(
+        &mut self,
+        chosen: ProfileId,
+        draft: &Draft,
+        on_conflict: OnConflict,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(chosen, None)?;
+        let chosen = before.id;
         let duplicates = self.taken(draft.primaries.iter().chain(&draft.identities), Some(chosen));
         if !duplicates.is_empty() && on_conflict == OnConflict::Reject {
             let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
@@ -461,7 +491,6 @@ impl Directory {
         let mut own = draft.clone();
         own.primaries.retain(|new| !refused.contains(&&new.key));
         own.identities.retain(|new| !refused.contains(&&new.key));
-        let before = self.live(chosen, None)?;
         let mut profile = (*before).clone();
         let inferred = self.fill(&mut profile, &own, cause)?;
         // What is known already, to the instant and the source, is not told to the ledger again.

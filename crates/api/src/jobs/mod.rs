@@ -21,14 +21,19 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    bulk,
+    bulk, imports,
     problem::{ApiResult, Problem},
     writes::again,
 };
 
 /// Every kind of job this program can work on.
 pub fn kinds() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(bulk::work::Bulk), Arc::new(Settle(Breed::Segment)), Arc::new(Settle(Breed::Rule))]
+    vec![
+        Arc::new(bulk::work::Bulk),
+        Arc::new(imports::work::Import::default()),
+        Arc::new(Settle(Breed::Segment)),
+        Arc::new(Settle(Breed::Rule)),
+    ]
 }
 
 /// Why a job failed as a whole.
@@ -48,7 +53,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, `segment`, `label_rule`, …
+    /// What it does: `bulk`, `import`, `segment`, `label_rule`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

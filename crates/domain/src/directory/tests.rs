@@ -175,6 +175,21 @@ fn a_label_is_put_on_once_and_taken_off_once() {
 }
 
 #[test]
+fn amending_finds_by_id_or_key_and_creates_nobody() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let grace = desk.tell(&Command::Create(draft(&[("email", "grace@x.org")]))).expect("created").profile_id();
+    let amend = |id: Option<ProfileId>, keys: &[(&str, &str)]| Command::Amend { id, draft: draft(keys), on_conflict: OnConflict::Reject };
+    let told = desk.tell(&amend(None, &[("email", "ada@x.org"), ("external_id", "a")]));
+    assert!(matches!(&told, Ok(Outcome::Upserted { profile, created: false, .. }) if profile.id == ada), "{told:?}");
+    let told = desk.tell(&amend(Some(grace), &[("external_id", "g")]));
+    assert!(matches!(&told, Ok(Outcome::Upserted { profile, .. }) if profile.id == grace), "{told:?}");
+    assert_eq!(desk.tell(&amend(Some(grace), &[("email", "ada@x.org")])), Err(Code::IdentityConflict));
+    assert_eq!(desk.tell(&amend(None, &[("email", "nobody@x.org")])), Err(Code::NotFound));
+    assert_eq!(desk.tell(&amend(Some(ProfileId(uuid::Uuid::nil())), &[("email", "ada@x.org")])), Err(Code::NotFound));
+}
+
+#[test]
 fn many_labels_go_on_and_off_in_one_change_and_none_in_none() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
