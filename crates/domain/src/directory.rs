@@ -7,6 +7,7 @@
 
 mod sayings;
 mod track;
+mod trust;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::{
     Code, Refusal, Timestamp,
     consent::{self, Decision},
-    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Whose},
+    event::{Claim, Incoming, Known, MessageKey, Occurrence, RefusedKey, Rejection, Unreadable, Whose},
     history::{self, Change},
     id::{IdSource, ProfileId, RecordId},
     identity::{self, IdentityKey, IdentityKind, NewIdentity},
@@ -29,13 +30,16 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The source of what a key with the trust `browser` says.
+pub const BROWSER: &str = "browser";
+
 /// Who asked, when, and through what: stands beside every change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub at: Timestamp,
     /// `key:<id>` of the API key, or `system:<part>`.
     pub actor: String,
-    /// `api`, `import`, `rule`, …; becomes the source of identities learnt.
+    /// `api`, `tracking`, `browser`, `import`, `rule`, …; becomes the source of identities learnt.
     pub source: &'static str,
     pub request_id: String,
     /// Why, in the caller's words.
@@ -123,6 +127,8 @@ pub enum Command {
         if_match: Option<Vec<u64>>,
     },
     Track(Box<Incoming>),
+    /// A message that is not taken, to be listed.
+    Reject(Box<Unreadable>),
 }
 
 /// What must be loaded before commands can be decided.
@@ -144,7 +150,13 @@ impl Command {
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
             Self::Track(incoming) => match &incoming.whose {
-                Whose::Keys(new) => new.iter().for_each(keys),
+                Whose::Keys(new) => {
+                    if let Claim::Formerly { user, visitor } = &incoming.claim {
+                        keys(user);
+                        keys(visitor);
+                    }
+                    new.iter().for_each(keys);
+                }
                 Whose::Profile(id) => {
                     needs.profiles.insert(*id);
                 }
@@ -154,7 +166,8 @@ impl Command {
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
-            | Self::RecordConsent { .. } => {}
+            | Self::RecordConsent { .. }
+            | Self::Reject(_) => {}
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
@@ -308,6 +321,7 @@ pub struct Directory {
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
     track: track::Track,
+    vouched: trust::Vouched,
 }
 
 impl Directory {
@@ -317,7 +331,7 @@ impl Directory {
         people: HashMap<ProfileId, Standing>,
         owners: HashMap<IdentityKey, ProfileId>,
     ) -> Self {
-        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default() }
+        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default(), vouched: trust::Vouched::default() }
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
@@ -328,6 +342,11 @@ impl Directory {
     /// Tells which messages had arrived before.
     pub fn know(&mut self, messages: HashMap<MessageKey, Known>) {
         self.track.known = messages;
+    }
+
+    /// The messages that were not taken, in order.
+    pub fn rejections(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.track.rejections)
     }
 
     /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
@@ -353,6 +372,7 @@ impl Directory {
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
+            Command::Reject(unreadable) => Err(self.reject(unreadable, cause, ids)),
         }
     }
 
@@ -673,6 +693,7 @@ impl Directory {
         {
             return Ok(Arc::clone(before));
         }
+        self.vouched.note(profile.id, &changes, action, cause);
         profile.version += 1;
         profile.updated_at = cause.at.max(profile.updated_at);
         let profile = Arc::new(profile);
