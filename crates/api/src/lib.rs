@@ -26,6 +26,7 @@ pub mod operations;
 pub mod problem;
 pub mod profiles;
 pub mod properties;
+pub mod rejected_events;
 pub mod routes;
 pub mod sessions;
 pub mod telemetry;

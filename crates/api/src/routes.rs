@@ -2,7 +2,9 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, bulk, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{
+    api_keys, bulk, erasures, events, jobs, labels, operations, profiles, properties, rejected_events, sessions, tracking, workspace,
+};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -41,6 +43,7 @@ pub fn all(config: &mut ServiceConfig) {
         .service(sessions::read_session)
         // Tracking SDKs
         .configure(tracking::routes)
+        .service(rejected_events::list_rejected_events)
         // Erasures
         .service(erasures::read_erasure)
         // Bulk

@@ -331,7 +331,16 @@ impl Directory {
         people: HashMap<ProfileId, Standing>,
         owners: HashMap<IdentityKey, ProfileId>,
     ) -> Self {
-        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default(), vouched: trust::Vouched::default() }
+        Self {
+            workspace,
+            definitions,
+            people,
+            owners,
+            effects: Vec::new(),
+            inferred: Vec::new(),
+            track: track::Track::default(),
+            vouched: trust::Vouched::default(),
+        }
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.

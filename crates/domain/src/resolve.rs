@@ -57,11 +57,7 @@ pub struct Resolution {
 }
 
 /// Decides. `owner` answers who holds a key, under any of its spellings.
-pub fn resolve<'p>(
-    keys: &[NewIdentity],
-    outright: Option<Outright>,
-    owner: impl Fn(&NewIdentity) -> Option<&'p Profile>,
-) -> Resolution {
+pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl Fn(&NewIdentity) -> Option<&'p Profile>) -> Resolution {
     let owners: Vec<Option<&Profile>> = keys.iter().map(owner).collect();
     let authors = outright.map_or(keys.len(), |said| said.authors);
     // The author before who they were, then the strongest key.

@@ -62,7 +62,8 @@ impl Directory {
                     known.is_some() && known != value.as_deref()
                 });
                 doubts.extend(standard.map(|(field, _)| (id, field.as_str().to_owned())));
-                let attributes = traits.attributes.iter().filter(|(key, value)| profile.attributes.get(*key).is_some_and(|known| known != *value));
+                let attributes =
+                    traits.attributes.iter().filter(|(key, value)| profile.attributes.get(*key).is_some_and(|known| known != *value));
                 doubts.extend(attributes.map(|(key, _)| (id, named(key))));
             }
         }
@@ -91,7 +92,9 @@ impl Directory {
         let changing: Vec<String> = traits
             .attributes
             .iter()
-            .filter(|(key, value)| profile.attributes.get(*key).is_some_and(|known| self.differs(key, known, value)) && is_vouched(&named(key)))
+            .filter(|(key, value)| {
+                profile.attributes.get(*key).is_some_and(|known| self.differs(key, known, value)) && is_vouched(&named(key))
+            })
             .map(|(key, _)| key.clone())
             .collect();
         for key in changing {

@@ -8,6 +8,7 @@
 mod merging;
 mod save;
 mod timeline;
+mod trust;
 
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
@@ -42,6 +43,7 @@ use crate::{
     ids::SystemIds,
     jobs, profiles, properties,
     read_model::Keeper,
+    rejected,
     rows::{Kind, Rows},
     statement::sql,
     workspaces,
@@ -323,6 +325,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             command.needs(&mut needs);
         }
         let mut directory = load(tx, workspace_id, &needs, known, true).await?;
+        let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
+        directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
         let mut ids = SystemIds;
         let mut groups: Vec<Group> = Vec::with_capacity(open.len());
         for job in open.iter().map(|i| &jobs[*i]) {
@@ -335,6 +339,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             groups.push(group);
         }
         let happened = directory.finish(&mut ids);
+        rejected::write(tx, workspace_id, directory.rejections()).await?;
         let receipts = save::save(tx, workspace_id, directory, happened).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
