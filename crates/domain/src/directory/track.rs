@@ -322,7 +322,10 @@ impl Directory {
             let before = Arc::clone(before);
             let moved = before.last_seen_at.is_none_or(|seen| seen < sighting.last);
             let is_known = sighting.channels.iter().all(|channel| before.channels.contains(channel));
-            let channel = sighting.last_channel.filter(|(at, _)| before.last_seen_at.is_none_or(|seen| seen <= *at)).map(|(_, name)| name);
+            // At the same instant the name decides, so that the order of arrival does not.
+            let is_later =
+                |(at, name): &(Timestamp, String)| (before.last_seen_at, before.last_channel.as_ref()) <= (Some(*at), Some(name));
+            let channel = sighting.last_channel.filter(is_later).map(|(_, name)| name);
             let changes_channel = channel.is_some() && channel != before.last_channel;
             let mut profile = (*before).clone();
             profile.activity.join(&sighting.did);
