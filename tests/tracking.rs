@@ -431,8 +431,9 @@ async fn every_limit_is_answered_so_that_clients_stop_or_go_on(app: &App) {
     let event = |properties: Value| json!({"type": "track", "userId": "u1", "event": "e", "properties": properties});
     // 32 KiB a message, whatever fills it; what is just below is taken.
     let filler = |bytes: usize| json!({"x": "x".repeat(bytes)});
-    page(app, "/v1/track", event(filler(32_500))).await;
-    failed(&app.post("/v1/track").json(event(filler(32_700))).await, 400, "too_large");
+    let envelope = event(filler(0)).to_string().len();
+    page(app, "/v1/track", event(filler(32 * 1024 - envelope))).await;
+    failed(&app.post("/v1/track").json(event(filler(32 * 1024 - envelope + 1))).await, 400, "too_large");
     failed(&app.post("/v1/identify").json(json!({"userId": "u1", "traits": filler(33_000)})).await, 400, "too_large");
     failed(&app.post("/v1/page").json(json!({"userId": "u1", "context": filler(33_000)})).await, 400, "too_large");
     // What the batch says for all of them counts for none.
