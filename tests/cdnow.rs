@@ -127,7 +127,7 @@ async fn a_real_shops_purchases_are_counted_as_the_file_says(app: &App) {
     let large = json!({"field": "properties.total", "op": "gt", "value": 100});
     assert_eq!(
         app.filtered(json!({"event": "order_completed", "where": [winter, large]})).await,
-        customers(&purchases, |p| days.contains(&p.day.as_str()) && p.cents > 100_00, |n| n >= 1)
+        customers(&purchases, |p| days.contains(&p.day.as_str()) && p.cents > 10_000, |n| n >= 1)
     );
     let since = json!({"field": "occurred_at", "op": "gte", "value": "1998-01-01T00:00:00Z"});
     let lapsed = app.filtered(json!({"event": "order_completed", "where": [since], "count": {"eq": 0}})).await;
