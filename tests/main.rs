@@ -6,6 +6,7 @@
 mod api_keys;
 mod bulk;
 mod cast;
+mod cdnow;
 mod citus;
 mod cli;
 mod document;
@@ -25,5 +26,6 @@ mod properties;
 mod races;
 mod readme;
 mod registry;
+mod rejected_events;
 mod tracking;
 mod workspace;

@@ -30,6 +30,7 @@ pub mod operations;
 pub mod problem;
 pub mod profiles;
 pub mod properties;
+pub mod rejected_events;
 pub mod routes;
 pub mod segments;
 pub mod sessions;

@@ -134,7 +134,7 @@ fn complete(mut document: Document) -> Document {
 }
 
 fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation) {
-    let public = !path.starts_with("/v1");
+    let public = !path.starts_with("/v1") && !crate::tracking::is_route(path);
     let mut kinds: Vec<Kind> = vec![Kind::Unavailable];
     if !public {
         kinds.extend([Kind::Unauthorized, Kind::MissingScope, Kind::Internal, Kind::InvalidQuery]);

@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, segments, sessions, tracking,
-    workspace,
+    api_keys, bulk, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events, segments,
+    sessions, tracking, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -60,6 +60,7 @@ pub fn all(config: &mut ServiceConfig) {
         .service(sessions::read_session)
         // Tracking SDKs
         .configure(tracking::routes)
+        .service(rejected_events::list_rejected_events)
         // Erasures
         .service(erasures::read_erasure)
         // Bulk

@@ -8,6 +8,7 @@
 mod living;
 mod sayings;
 mod track;
+mod trust;
 
 pub use living::{Lived, Touched};
 
@@ -21,7 +22,7 @@ use serde_json::{Map, Value};
 use crate::{
     Code, Refusal, Timestamp,
     consent::{self, Decision},
-    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Whose},
+    event::{Claim, Incoming, Known, MessageKey, Occurrence, RefusedKey, Rejection, Unreadable, Whose},
     history::{self, Change},
     id::{IdSource, ProfileId, RecordId},
     identity::{self, IdentityKey, IdentityKind, NewIdentity},
@@ -32,13 +33,16 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The source of what a key with the trust `browser` says.
+pub const BROWSER: &str = "browser";
+
 /// Who asked, when, and through what: stands beside every change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub at: Timestamp,
     /// `key:<id>` of the API key, or `system:<part>`.
     pub actor: String,
-    /// `api`, `import`, `rule`, …; becomes the source of identities learnt.
+    /// `api`, `tracking`, `browser`, `import`, `rule`, …; becomes the source of identities learnt.
     pub source: &'static str,
     pub request_id: String,
     /// Why, in the caller's words.
@@ -137,6 +141,8 @@ pub enum Command {
         id: ProfileId,
         only: Option<uuid::Uuid>,
     },
+    /// A message that is not taken, to be listed.
+    Reject(Box<Unreadable>),
 }
 
 /// What must be loaded before commands can be decided.
@@ -160,7 +166,13 @@ impl Command {
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
             Self::Track(incoming) => match &incoming.whose {
-                Whose::Keys(new) => new.iter().for_each(keys),
+                Whose::Keys(new) => {
+                    if let Claim::Formerly { user, visitor } = &incoming.claim {
+                        keys(user);
+                        keys(visitor);
+                    }
+                    new.iter().for_each(keys);
+                }
                 Whose::Profile(id) => {
                     needs.profiles.insert(*id);
                 }
@@ -171,7 +183,8 @@ impl Command {
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
             | Self::RecordConsent { .. }
-            | Self::Reconsider { .. } => {}
+            | Self::Reconsider { .. }
+            | Self::Reject(_) => {}
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
@@ -334,6 +347,7 @@ pub struct Directory {
     track: track::Track,
     /// Who is to be judged, by which definitions (`None`: all), and why.
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
+    vouched: trust::Vouched,
 }
 
 impl Directory {
@@ -352,6 +366,7 @@ impl Directory {
             inferred: Vec::new(),
             track: track::Track::default(),
             reconsidered: BTreeMap::new(),
+            vouched: trust::Vouched::default(),
         }
     }
 
@@ -363,6 +378,11 @@ impl Directory {
     /// Tells which messages had arrived before.
     pub fn know(&mut self, messages: HashMap<MessageKey, Known>) {
         self.track.known = messages;
+    }
+
+    /// The messages that were not taken, in order.
+    pub fn rejections(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.track.rejections)
     }
 
     /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
@@ -399,6 +419,7 @@ impl Directory {
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
             Command::Reconsider { id, only } => self.reconsider(*id, *only, cause),
+            Command::Reject(unreadable) => Err(self.reject(unreadable, cause, ids)),
         }
     }
 
@@ -727,6 +748,7 @@ impl Directory {
         {
             return Ok(Arc::clone(before));
         }
+        self.vouched.note(profile.id, &changes, action, cause);
         profile.version += 1;
         profile.updated_at = cause.at.max(profile.updated_at);
         let profile = Arc::new(profile);

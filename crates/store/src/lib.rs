@@ -26,6 +26,7 @@ mod profiles;
 mod properties;
 mod read_model;
 pub mod registry;
+mod rejected;
 mod rows;
 mod schema;
 mod statement;

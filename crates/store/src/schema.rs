@@ -37,6 +37,7 @@ const DISTRIBUTED: &[&str] = &[
     "jobs",
     "job_errors",
     "job_inputs",
+    "rejected_messages",
 ];
 
 impl Store {

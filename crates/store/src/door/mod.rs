@@ -9,6 +9,7 @@ mod living;
 mod merging;
 mod save;
 mod timeline;
+mod trust;
 
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
@@ -44,6 +45,7 @@ use crate::{
     ids::SystemIds,
     jobs, profiles, properties,
     read_model::Keeper,
+    rejected,
     rows::{Kind, Rows},
     statement::sql,
     workspaces,
@@ -333,6 +335,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             command.needs(&mut needs);
         }
         let (mut directory, definitions) = load(tx, workspace_id, &needs, known, true).await?;
+        let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
+        directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
         let mut ids = SystemIds;
         let mut groups: Vec<Group> = Vec::with_capacity(open.len());
         for job in open.iter().map(|i| &jobs[*i]) {
@@ -353,6 +357,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
         };
         // What is answered is what is true once the answer is there.
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
+        rejected::write(tx, workspace_id, directory.rejections()).await?;
         let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {

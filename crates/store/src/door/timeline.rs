@@ -201,6 +201,8 @@ pub(super) async fn events(
         ("received_at", Kind::Time),
         ("refused", Kind::Json),
         ("origin_profile_id", Kind::Uuid),
+        ("original_timestamp", Kind::Time),
+        ("sent_at", Kind::Time),
     ]);
     for (occurrence, place) in occurrences.into_iter().zip(places) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
@@ -218,6 +220,8 @@ pub(super) async fn events(
             occurrence.received_at.into(),
             refused.into(),
             occurrence.origin_profile_id.into(),
+            occurrence.times.original_timestamp.into(),
+            occurrence.times.sent_at.into(),
         ]);
     }
     let wanted = rows.len();
@@ -228,10 +232,10 @@ pub(super) async fn events(
         .run(
             sql("INSERT INTO events (
                      workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-                     refused, origin_profile_id
+                     refused, origin_profile_id, original_timestamp, sent_at
                  )
                  SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                        r.received_at, r.refused, r.origin_profile_id
+                        r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at
                  FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
             .bind(workspace)
             .rows(rows),
