@@ -24,5 +24,7 @@ mod properties;
 mod races;
 mod readme;
 mod registry;
+mod scrub;
+mod suppressions;
 mod tracking;
 mod workspace;

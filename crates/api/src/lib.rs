@@ -30,6 +30,7 @@ pub mod properties;
 pub mod routes;
 pub mod segments;
 pub mod sessions;
+pub mod suppressions;
 pub mod telemetry;
 pub mod tracking;
 pub mod workspace;

@@ -3,7 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, erasures, events, jobs, label_rules, labels, operations, profiles, properties, segments, sessions, tracking, workspace,
+    api_keys, bulk, erasures, events, jobs, label_rules, labels, operations, profiles, properties, segments, sessions, suppressions,
+    tracking, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -25,6 +26,7 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::identities::add_identity)
         .service(profiles::identities::remove_identity)
         .service(profiles::history::profile_history)
+        .service(profiles::access::export_profile)
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
         // Labels
@@ -61,6 +63,9 @@ pub fn all(config: &mut ServiceConfig) {
         .configure(tracking::routes)
         // Erasures
         .service(erasures::read_erasure)
+        .service(suppressions::list_suppressions)
+        .service(suppressions::lookup_suppressions)
+        .service(suppressions::lift_suppression)
         // Bulk
         .service(bulk::preview::preview_bulk)
         .service(bulk::execute::execute_bulk)

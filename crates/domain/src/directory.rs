@@ -7,9 +7,11 @@
 
 mod living;
 mod sayings;
+mod suppression;
 mod track;
 
 pub use living::{Lived, Touched};
+pub use suppression::Listing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -100,9 +102,15 @@ pub enum Command {
         key: IdentityKey,
         if_match: Option<Vec<u64>>,
     },
+    /// With `suppress`, their identities are not taken in again.
     Erase {
         id: ProfileId,
         if_match: Option<Vec<u64>>,
+        suppress: bool,
+    },
+    /// Everything held on a person was handed out: for the history, nothing of the profile changes.
+    NoteExport {
+        id: ProfileId,
     },
     AddLabel {
         id: ProfileId,
@@ -159,6 +167,7 @@ impl Command {
             },
             Self::RemoveIdentity { .. }
             | Self::Erase { .. }
+            | Self::NoteExport { .. }
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
@@ -169,6 +178,7 @@ impl Command {
         | Self::AddIdentity { id, .. }
         | Self::RemoveIdentity { id, .. }
         | Self::Erase { id, .. }
+        | Self::NoteExport { id }
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
         | Self::Relabel { id, .. }
@@ -210,6 +220,8 @@ pub enum Action {
     SegmentsChanged,
     /// An event arrived: only when and where the person was last seen.
     Seen,
+    /// Everything held on the person was handed out; nothing of the profile changed.
+    Exported,
     /// Another was merged into this one.
     Merged,
     /// Was merged into another, and is no more.
@@ -231,6 +243,7 @@ impl Action {
             Self::ConsentRecorded => "consent_recorded",
             Self::SegmentsChanged => "segments_changed",
             Self::Seen => "seen",
+            Self::Exported => "exported",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
             Self::Erased => "erased",
@@ -303,6 +316,16 @@ impl Outcome {
         }
     }
 
+    /// Everyone an answer may speak of.
+    pub fn people(&self) -> Vec<ProfileId> {
+        let others: Vec<ProfileId> = match self {
+            Self::Upserted { duplicates, .. } => duplicates.iter().map(|conflict| conflict.profile_id).collect(),
+            Self::Tracked { refused, .. } => refused.iter().filter_map(|key| key.profile_id).collect(),
+            _ => Vec::new(),
+        };
+        std::iter::once(self.profile_id()).chain(others).collect()
+    }
+
     pub fn profile_id(&self) -> ProfileId {
         match self {
             Self::Erased { profile_id, .. } | Self::Tracked { profile_id, .. } => *profile_id,
@@ -323,6 +346,7 @@ pub struct Directory {
     track: track::Track,
     /// Who is to be judged, by which definitions (`None`: all), and why.
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
+    suppression: suppression::Suppression,
 }
 
 impl Directory {
@@ -341,6 +365,7 @@ impl Directory {
             inferred: Vec::new(),
             track: track::Track::default(),
             reconsidered: BTreeMap::new(),
+            suppression: suppression::Suppression::default(),
         }
     }
 
@@ -371,7 +396,8 @@ impl Directory {
             Command::RemoveIdentity { id, key, if_match } => {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
             }
-            Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
+            Command::Erase { id, if_match, suppress } => self.erase(*id, if_match.as_deref(), *suppress, cause, ids),
+            Command::NoteExport { id } => self.note_export(*id, cause, ids),
             Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
             Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
@@ -422,6 +448,7 @@ impl Directory {
     }
 
     fn create(&mut self, draft: &Draft, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+        self.admit(draft.places())?;
         let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -436,6 +463,7 @@ impl Directory {
     }
 
     fn upsert(&mut self, draft: &Draft, on_conflict: OnConflict, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        self.admit(draft.places())?;
         let mut owners: Vec<(u8, ProfileId)> = draft
             .primaries
             .iter()
@@ -480,6 +508,7 @@ impl Directory {
     ) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         let id = before.id;
+        self.admit(patch.primaries.iter().filter_map(|(kind, new)| Some((format!("/{kind}"), new.as_ref()?))))?;
         let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -524,6 +553,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
+        self.admit(std::iter::once(("/value".to_owned(), new)))?;
         let conflicts = self.taken(std::iter::once(new), Some(before.id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -557,13 +587,23 @@ impl Directory {
         self.save(Some(before), profile, Action::IdentityRemoved, Vec::new(), Vec::new(), cause, ids)
     }
 
-    fn erase(&mut self, id: ProfileId, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+    fn erase(
+        &mut self,
+        id: ProfileId,
+        if_match: Option<&[u64]>,
+        suppress: bool,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
         let id = before.id;
         for identity in &before.identities {
             self.owners.remove(&identity.key());
         }
         let erasure_id = RecordId(ids.next(cause.at));
+        if suppress {
+            self.suppress(&before, erasure_id, cause);
+        }
         self.people.insert(id, Standing::Erased);
         self.effects.push(Effect {
             profile_id: id,

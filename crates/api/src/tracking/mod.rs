@@ -14,6 +14,7 @@ use actix_web::{
 };
 use flate2::read::GzDecoder;
 use people_domain::{
+    Code,
     directory::{Cause, Command},
     event::MAX_EVENTS,
 };
@@ -73,10 +74,12 @@ pub struct TrackingMessage {
 
 /// What the SDKs read of an answer, and what they leave alone.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"success": true, "accepted": 1, "rejected": []}))]
+#[schema(example = json!({"success": true, "accepted": 1, "suppressed": 0, "rejected": []}))]
 pub struct Tracked {
     pub success: bool,
     pub accepted: usize,
+    /// Messages that name an identity on the suppression list: dropped, and counted there.
+    pub suppressed: usize,
     /// Messages of a batch that were not taken.
     pub rejected: Vec<RejectedMessage>,
 }
@@ -221,6 +224,7 @@ async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>
             Err(why) => rejected.push(reject(index, id, why)),
         }
     }
+    let (mut accepted, mut suppressed) = (0, 0);
     if !commands.is_empty() {
         let cause = std::sync::Arc::new(Cause { source: "tracking", ..(*caller.cause(now)).clone() });
         let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None, step: None };
@@ -228,9 +232,14 @@ async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>
             return Err(Problem::new(Kind::Internal, "The messages were not carried out."));
         };
         for ((index, id), outcome) in taken.iter().zip(&group.outcomes) {
-            if let Err(refusal) = outcome {
-                let code = refusal.issues.first().map_or("refused", |issue| issue.code);
-                rejected.push(reject(*index, id.clone(), Rejected::new(code, refusal.detail.clone())));
+            match outcome {
+                Ok(_) => accepted += 1,
+                // Its sender can do nothing about it, and would send it again on any other answer.
+                Err(refusal) if refusal.code == Code::IdentitySuppressed => suppressed += 1,
+                Err(refusal) => {
+                    let code = refusal.issues.first().map_or("refused", |issue| issue.code);
+                    rejected.push(reject(*index, id.clone(), Rejected::new(code, refusal.detail.clone())));
+                }
             }
         }
         rejected.sort_by_key(|message| message.index);
@@ -240,16 +249,13 @@ async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>
             let code = rejected_code(&only.code);
             Err(invalid(code, only.message.clone()))
         }
-        _ => {
-            let accepted = taken.len().saturating_sub(rejected.len().saturating_sub(rejected_before(&rejected, &taken)));
-            Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(Tracked { success: true, accepted, rejected }))
-        }
+        _ => Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(Tracked {
+            success: true,
+            accepted,
+            suppressed,
+            rejected,
+        })),
     }
-}
-
-/// How many were rejected before they reached the door.
-fn rejected_before(rejected: &[RejectedMessage], taken: &[(usize, Option<String>)]) -> usize {
-    rejected.iter().filter(|message| taken.iter().all(|(index, _)| *index != message.index)).count()
 }
 
 /// The codes of messages sent alone are those of `message.rs`; what the rules refuse is one.

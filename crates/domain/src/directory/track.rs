@@ -50,6 +50,9 @@ impl Directory {
             let profile_id = self.survivor(known.profile_id);
             return Ok(Outcome::Tracked { event_id: known.id, profile_id, refused: known.refused.clone() });
         }
+        if let Whose::Keys(keys) = &incoming.whose {
+            self.admit_message(keys)?;
+        }
         let (profile, mut refused) = match &incoming.whose {
             Whose::Profile(id) => (self.live(*id, None)?, Vec::new()),
             Whose::Keys(keys) => self.person_of(keys, incoming, cause, ids)?,
