@@ -23,6 +23,8 @@ engine_stories![
     a_reader_holds_the_stamp_up_and_no_more,
     by_default_the_bytes_are_out_within_a_minute,
     an_old_transaction_is_not_scrubbed_past,
+    the_command_scrubs_beside_a_running_server,
+    a_job_that_may_name_the_erased_holds_the_stamp_up,
 ];
 
 /// What is searched for.
@@ -371,5 +373,39 @@ async fn an_old_transaction_is_not_scrubbed_past(engine: Engine) {
     snapshot.rollback().await.expect("the reader ends");
     let told = scrub.join().expect("the scrub ends").json();
     assert!(told["receipts_stamped"].as_u64().is_some_and(|n| n >= 1), "{told}");
+    assert!(stamp(&app, &receipt).await.is_string());
+}
+
+async fn the_command_scrubs_beside_a_running_server(engine: Engine) {
+    if engine.is_postgres() {
+        return;
+    }
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_SCRUB_AFTER", "3600")]);
+    let app = App::default_of(&server);
+    let person = app.person(json!({"external_id": "gone-by-command"})).await;
+    let receipt = app.delete(&path(&person, "")).await.ok();
+    assert_eq!(server.cli(&["scrub"]).json(), json!({"receipts_stamped": 1}));
+    assert!(stamp(&app, &receipt).await.is_string());
+    assert!(found_in(&server.database.directory, &[b"gone-by-command".to_vec()]).is_empty());
+    assert_eq!(server.cli(&["scrub"]).json(), json!({"receipts_stamped": 0}));
+    app.person(json!({"external_id": "gone-by-command"})).await;
+}
+
+/// What a job was given may name people until it ends: receipts of those erased meanwhile wait for it.
+async fn a_job_that_may_name_the_erased_holds_the_stamp_up(engine: Engine) {
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_SCRUB_AFTER", "3600"), ("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    let person = app.person(json!({"external_id": "named-by-a-job"})).await;
+    let asked = json!({"selection": {"filter": {"field": "external_id", "op": "eq", "value": "named-by-a-job"}}, "action": {"type": "add_labels", "labels": ["vip"]}});
+    let preview = app.post("/v1/bulk/preview").json(asked.clone()).await.ok();
+    let mut execute = asked;
+    execute["confirmation_token"] = preview["confirmation_token"].clone();
+    let job = app.post("/v1/bulk").json(execute).await.is(202);
+    let receipt = app.delete(&path(&person, "")).await.ok();
+    let scrub = || if engine.is_postgres() { server.cli(&["scrub", "--leave-log"]) } else { server.cli(&["scrub"]) };
+    assert_eq!(scrub().json(), json!({"receipts_stamped": 0}));
+    assert_eq!(stamp(&app, &receipt).await, Value::Null);
+    app.post(&format!("/v1/jobs/{}/cancel", id(&job))).json(json!({})).await;
+    assert_eq!(scrub().json(), json!({"receipts_stamped": 1}));
     assert!(stamp(&app, &receipt).await.is_string());
 }

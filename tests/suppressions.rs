@@ -1,6 +1,7 @@
 //! `DELETE /v1/profiles/{id}?suppress=true` and `/v1/suppressions`: whoever was erased on that condition does not come back
 //! by anybody's import, form or SDK, until the suppression is lifted.
 
+use futures_util::future::join_all;
 use people_tests::{App, Database, Engine, Server, engine_stories, redact, same, stories};
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ stories![
     every_spelling_of_a_telephone_is_the_same_line,
     it_holds_within_the_request_that_suppresses,
     only_what_was_suppressed_is,
+    whoever_is_erased_while_messages_arrive_does_not_slip_back,
 ];
 
 engine_stories![the_key_may_come_later_and_must_stay_the_same];
@@ -201,6 +203,39 @@ async fn only_what_was_suppressed_is(app: &App) {
     app.delete(&path(&three, "?suppress=maybe")).await.refused(400, "invalid_query");
     app.delete(&path(&three, "?suppress=false")).await.ok();
     assert_eq!(entries(app).await.len(), 1);
+}
+
+/// Messages and imports that are under way while a person is erased either come before, and go with them, or after, and
+/// are dropped or refused. The first suppression of a workspace is the hard one: nobody looks at the list before.
+async fn whoever_is_erased_while_messages_arrive_does_not_slip_back(app: &App) {
+    for round in 0..12 {
+        let fresh = if round % 2 == 0 { app.neighbour() } else { app.clone() };
+        let who = format!("racing-{round}");
+        let person = fresh.person(nobody(&who)).await;
+        let events = || async {
+            let event = json!({"identities": [{"kind": "external_id", "value": who}], "type": "page"});
+            let answer = fresh.post("/v1/events").json(json!({"events": [event]})).await.ok();
+            let status = answer["results"][0]["status"].as_u64();
+            assert!(matches!(status, Some(200 | 201)), "{answer}");
+        };
+        let upserts = || async {
+            let answer = fresh.post("/v1/profiles/upsert").json(nobody(&who)).await;
+            assert!(matches!(answer.status, 200 | 409), "{answer}");
+        };
+        let erase = async {
+            fresh.delete(&path(&person, "?suppress=true")).await.ok();
+        };
+        tokio::join!(
+            join_all((0..12).map(|_| events())),
+            join_all((0..12).map(|_| upserts())),
+            erase,
+            join_all((0..12).map(|_| events())),
+            join_all((0..12).map(|_| upserts()))
+        );
+        fresh.get(&format!("/v1/profiles/lookup?external_id={who}")).await.refused(404, "not_found");
+        assert_eq!(fresh.find(json!({"q": who})).await, [""; 0], "round {round}");
+        fresh.post("/v1/profiles").json(nobody(&who)).await.refused(409, "identity_suppressed");
+    }
 }
 
 /// The installation's key is added later, and the list goes on; another key, or none any more, and nothing starts: the
