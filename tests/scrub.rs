@@ -142,7 +142,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// Which of the needles are in which files.
 fn found_in(directory: &Path, needles: &[Vec<u8>]) -> Vec<(String, String)> {
-    let finders: Vec<_> = needles.iter().map(|needle| memchr::memmem::Finder::new(needle)).collect();
+    let finders: Vec<_> = needles.iter().map(memchr::memmem::Finder::new).collect();
     let mut out = Vec::new();
     for file in files(directory) {
         let Ok(bytes) = std::fs::read(&file) else { continue };

@@ -100,8 +100,7 @@ impl Store {
     /// write-ahead log is turned over as well; without it, the caller answers for what the log keeps.
     pub async fn scrub(&self, log: bool) -> Result<Scrubbed, ScrubError> {
         let store = self.clone();
-        let done = spawn(async move { Ok(store.scrub_now(log).await) }).await?;
-        done
+        spawn(async move { Ok(store.scrub_now(log).await) }).await?
     }
 
     async fn scrub_now(&self, log: bool) -> Result<Scrubbed, ScrubError> {
