@@ -59,7 +59,7 @@ async fn nothing_of_the_person_is_in_any_table(app: &App) {
 }
 
 /// The columns of all tables whose text holds the mark.
-async fn mentions(database: &people_tests::Database, mark: &str) -> Vec<String> {
+pub(crate) async fn mentions(database: &people_tests::Database, mark: &str) -> Vec<String> {
     let columns = if database.engine.is_postgres() {
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
     } else {

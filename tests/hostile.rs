@@ -479,6 +479,13 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
             format!("{{\"items\": [{}]}}", vec!["{\"op\":\"create\",\"external_id\":\"a\"}"; 1_001].join(",")),
         ),
         ("lookup: nothing", "/v1/profiles/lookup", "{}".to_owned()),
+        ("suppressions: nothing", "/v1/suppressions/lookup", "{}".to_owned()),
+        ("suppressions: a list", "/v1/suppressions/lookup", "{\"identities\": {}}".to_owned()),
+        (
+            "suppressions: U+0000",
+            "/v1/suppressions/lookup",
+            "{\"identities\": [{\"kind\": \"external_id\", \"value\": \"a\\u0000\"}]}".to_owned(),
+        ),
         ("lookup: a text", "/v1/profiles/lookup", "{\"identities\": [\"a\"]}".to_owned()),
         ("lookup: junk", "/v1/profiles/lookup", "{\"identities\": [{\"kind\": \"email\", \"value\": 1}]}".to_owned()),
         ("count: a page", "/v1/profiles/count", "{\"limit\": 5}".to_owned()),

@@ -96,6 +96,7 @@ struct Ids {
     event: String,
     session: String,
     job: String,
+    suppression: String,
 }
 
 impl Ids {
@@ -104,7 +105,8 @@ impl Ids {
         app.post("/v1/properties").json(json!({"key": property, "type": "text"})).await.created();
         let key = app.post("/v1/api-keys").json(json!({"name": "walked", "scopes": ["profiles:read"]})).await.created();
         let gone = app.person(json!({"external_id": "gone"})).await;
-        let erasure = app.delete(&format!("/v1/profiles/{}", id(&gone))).await.ok();
+        let erasure = app.delete(&format!("/v1/profiles/{}?suppress=true", id(&gone))).await.ok();
+        let suppression = app.get("/v1/suppressions").await.ok()["data"][0].clone();
         let event = json!({"profile_id": profile["id"], "type": "walked", "channel": "web"});
         let event = app.post("/v1/events").json(json!({"events": [event]})).await.ok()["results"][0].clone();
         let event = app.get(&format!("/v1/events/{}", id(&event))).await.ok();
@@ -120,6 +122,7 @@ impl Ids {
             property: property.to_owned(),
             api_key: id(&key).to_owned(),
             erasure: id(&erasure).to_owned(),
+            suppression: id(&suppression).to_owned(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Ids {
             event: nothing(),
             session: nothing(),
             job: nothing(),
+            suppression: nothing(),
         }
     }
 
@@ -159,6 +163,7 @@ impl Ids {
                 ("events", "id") => &self.event,
                 ("sessions", "id") => &self.session,
                 ("jobs", "id") => &self.job,
+                ("suppressions", "id") => &self.suppression,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

@@ -27,5 +27,7 @@ mod races;
 mod readme;
 mod registry;
 mod rejected_events;
+mod scrub;
+mod suppressions;
 mod tracking;
 mod workspace;

@@ -4,19 +4,48 @@
 use std::collections::BTreeSet;
 
 use people_store::registry::{KEPT, TABLES};
-use people_tests::{App, Engine, stories};
+use people_tests::{App, Database, Engine, Server, engine_stories, stories};
 
 stories![every_table_that_refers_to_a_profile_is_registered];
 
-async fn every_table_that_refers_to_a_profile_is_registered(app: &App) {
-    let sql = if app.engine == Engine::Sqlite {
-        "SELECT t.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table' AND c.name LIKE '%profile_id'"
+engine_stories![a_table_that_nobody_registered_is_found];
+
+/// By a column that is called so, or by a foreign key whatever its column is called.
+async fn tables_that_refer_to_a_profile(database: &Database) -> BTreeSet<String> {
+    let sql = if database.engine == Engine::Sqlite {
+        "SELECT t.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table' AND c.name LIKE '%profile%id%'
+         UNION SELECT t.name FROM sqlite_schema AS t, pragma_foreign_key_list(t.name) AS f
+         WHERE t.type = 'table' AND f.\"table\" IN ('profiles', 'profile_documents')"
     } else {
-        "SELECT c.table_name FROM information_schema.columns AS c WHERE c.table_schema = 'public' AND c.column_name LIKE '%profile_id'"
+        "SELECT c.table_name::text FROM information_schema.columns AS c
+         WHERE c.table_schema = 'public' AND c.column_name LIKE '%profile%id%'
+         UNION SELECT f.conrelid::regclass::text FROM pg_constraint AS f
+         WHERE f.contype = 'f' AND f.confrelid IN ('profiles'::regclass, 'profile_documents'::regclass)"
     };
-    let there: BTreeSet<String> = app.database().rows(sql).await.into_iter().filter_map(|row| row.into_iter().next()).collect();
+    database.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next()).collect()
+}
+
+fn registered() -> BTreeSet<String> {
     let mut registered: BTreeSet<String> = TABLES.iter().map(|t| t.name.to_owned()).chain(KEPT.iter().map(|t| (*t).to_owned())).collect();
     // A position in the walk over everyone, not a row of anybody.
     registered.insert("search_refreshes".to_owned());
-    assert_eq!(there, registered, "tables with a profile's id, and the registry in crates/store/src/registry.rs");
+    registered
+}
+
+async fn every_table_that_refers_to_a_profile_is_registered(app: &App) {
+    let there = tables_that_refer_to_a_profile(&app.database()).await;
+    assert_eq!(there, registered(), "tables with a profile's id, and the registry in crates/store/src/registry.rs");
+}
+
+/// The check itself, tried on tables it must find.
+async fn a_table_that_nobody_registered_is_found(engine: Engine) {
+    let server = Server::new(engine).await;
+    let id = if engine == Engine::Sqlite { "BLOB" } else { "UUID" };
+    let database = &server.database;
+    database.rows(&format!("CREATE TABLE by_name (workspace_id {id}, some_profile_id {id})")).await;
+    let refers = if engine == Engine::Citus { "" } else { ", FOREIGN KEY (workspace_id, person) REFERENCES profiles (workspace_id, id)" };
+    database.rows(&format!("CREATE TABLE by_reference (workspace_id {id}, person {id}{refers})")).await;
+    let found: BTreeSet<String> = tables_that_refer_to_a_profile(database).await.difference(&registered()).cloned().collect();
+    let expected: &[&str] = if engine == Engine::Citus { &["by_name"] } else { &["by_name", "by_reference"] };
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }

@@ -1,5 +1,6 @@
 //! `/v1/profiles`: one person at a time, and many.
 
+mod access;
 mod batch;
 mod consents;
 mod create;

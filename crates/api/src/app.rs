@@ -3,7 +3,7 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{App as ActixApp, HttpServer, dev::Server, middleware::from_fn, web};
-use people_store::{NewApiKey, Options, Store, StoreError, Trust};
+use people_store::{NewApiKey, Options, Store, StoreError, SuppressionKey, Trust};
 use secrecy::{ExposeSecret, SecretString};
 use utoipa_actix_web::AppExt as _;
 
@@ -50,10 +50,17 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 
 /// Opens and migrates the database, sees to the first key, and listens.
 pub async fn start(settings: &Settings) -> Result<Running, StartError> {
-    let mut options = options(settings.database.url.clone(), settings.database.connections, settings.read_model_bytes);
-    options.lease_seconds = settings.job_lease_seconds;
-    let store = Store::open(options).await?;
+    let store = open(Options {
+        connections: settings.database.connections,
+        read_model_bytes: settings.read_model_bytes,
+        lease_seconds: settings.job_lease_seconds,
+        scrub_after: settings.scrub_after,
+        suppression_key: SuppressionKey::new(settings.suppression_key.as_ref().map(ExposeSecret::expose_secret)),
+        ..Options::new(settings.database.url.clone())
+    })
+    .await?;
     store.migrate().await?;
+    store.settle_suppression_key().await?;
     let first_key = first_key(&store, settings.bootstrap_key.as_ref()).await?;
     let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
     let address = listener.local_addr().map_err(|e| StartError::Listen(settings.listen, e))?;
@@ -87,23 +94,15 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
 }
 
 /// Opens a database, making the folder of an SQLite file that has none yet.
-pub async fn open(url: String, connections: u32, read_model_bytes: usize) -> Result<Store, StoreError> {
-    Store::open(options(url, connections, read_model_bytes)).await
-}
-
-/// How to open a database; makes the folder of an SQLite file that has none yet.
-fn options(url: String, connections: u32, read_model_bytes: usize) -> Options {
-    if let Some(path) = url.strip_prefix("sqlite:") {
+pub async fn open(options: Options) -> Result<Store, StoreError> {
+    if let Some(path) = options.url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
         if let Some(folder) = std::path::Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             // When this fails, opening the file says so.
             let _ = std::fs::create_dir_all(folder);
         }
     }
-    let mut options = Options::new(url);
-    options.connections = connections;
-    options.read_model_bytes = read_model_bytes;
-    options
+    Store::open(options).await
 }
 
 /// On the first start, the workspace `default` and a key that may do everything. The secret given is used; otherwise

@@ -1,8 +1,8 @@
-//! The command line: `people serve | migrate | openapi | workspaces create | keys create | import | export`.
+//! The command line: `people serve | migrate | scrub | openapi | workspaces create | keys create | import | export`.
 
 use clap::{Parser, Subcommand};
 use people_domain::refusal::Issues;
-use people_store::{Made, NewApiKey, Store, Trust, WorkspaceRow};
+use people_store::{Made, NewApiKey, Options, Store, Trust, WorkspaceRow};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -29,6 +29,14 @@ enum Command {
     Serve(ServeArgs),
     /// Bring the database to this program's schema, and on Citus distribute it
     Migrate(DatabaseArgs),
+    /// Take the bytes of the erased out of the database's files; on PostgreSQL each table is locked while it is rewritten
+    Scrub {
+        /// Leave PostgreSQL's write-ahead log to be cleared by other means
+        #[arg(long)]
+        leave_log: bool,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// Workspaces
@@ -88,7 +96,14 @@ macro_rules! told_by_its_message {
     )+};
 }
 
-told_by_its_message!(people_store::StoreError, app::StartError, std::io::Error, getrandom::Error, client::ClientError);
+told_by_its_message!(
+    people_store::StoreError,
+    people_store::ScrubError,
+    app::StartError,
+    std::io::Error,
+    getrandom::Error,
+    client::ClientError
+);
 
 fn mistakes(found: Vec<String>) -> CliError {
     CliError(format!("the configuration has mistakes:\n  {}", found.join("\n  ")))
@@ -109,6 +124,15 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             store.migrate().await?;
             store.close().await;
             say("the database is up to date");
+            Ok(())
+        }
+        Command::Scrub { leave_log, database } => {
+            let store = open(&database).await?;
+            store.migrate().await?;
+            let done = store.scrub(!leave_log).await;
+            store.close().await;
+            let receipts = done?.receipts;
+            say(&json!({"receipts_stamped": receipts}).to_string());
             Ok(())
         }
         Command::Openapi => {
@@ -150,7 +174,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, client::Cl
 
 async fn open(args: &DatabaseArgs) -> Result<Store, CliError> {
     let database = args.checked().map_err(mistakes)?;
-    Ok(app::open(database.url, database.connections, 0).await?)
+    Ok(app::open(Options { connections: database.connections, read_model_bytes: 0, ..Options::new(database.url) }).await?)
 }
 
 async fn find_workspace(store: &Store, wanted: &str) -> Result<WorkspaceRow, CliError> {

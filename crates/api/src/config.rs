@@ -1,6 +1,6 @@
 //! Configuration: flags and environment, read by clap, checked whole before anything starts.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -55,6 +55,15 @@ pub struct ServeArgs {
     /// Seconds after which a job whose process died is taken over (1–300)
     #[arg(long, env = "PEOPLE_JOB_LEASE", default_value = "30")]
     pub job_lease: String,
+
+    /// Seconds that the bytes of an erased person may stay in SQLite's files (0–3600); on PostgreSQL, `people scrub` is run
+    #[arg(long, env = "PEOPLE_SCRUB_AFTER", default_value = "30")]
+    pub scrub_after: String,
+
+    /// Secret under which suppressed identities are hashed, the same on every instance; to be kept apart from backups of
+    /// the database. Without it the hashes are only as safe as the database
+    #[arg(long, env = "PEOPLE_SUPPRESSION_KEY", hide_env_values = true)]
+    pub suppression_key: Option<String>,
 }
 
 /// Settings that passed every check.
@@ -70,6 +79,8 @@ pub struct Settings {
     /// Jobs worked on at once.
     pub jobs: usize,
     pub job_lease_seconds: i64,
+    pub scrub_after: Duration,
+    pub suppression_key: Option<SecretString>,
 }
 
 #[derive(Clone)]
@@ -85,8 +96,12 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// Shortest secret a first key may have.
-pub const MIN_BOOTSTRAP_KEY: usize = 32;
+/// Shortest secret a first key, or the suppression key, may have.
+pub const MIN_SECRET: usize = 32;
+
+fn is_secret(text: &str) -> bool {
+    (MIN_SECRET..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
 
 impl DatabaseArgs {
     fn check(&self, mistakes: &mut Vec<String>) -> Database {
@@ -117,10 +132,10 @@ impl ServeArgs {
         if listen.is_err() {
             mistakes.push(format!("PEOPLE_LISTEN: expected an address and a port such as 127.0.0.1:8080, got {:?}", self.listen));
         }
-        if let Some(key) = &self.bootstrap_key
-            && (key.len() < MIN_BOOTSTRAP_KEY || key.len() > 256 || !key.bytes().all(|b| b.is_ascii_graphic()))
-        {
-            mistakes.push(format!("PEOPLE_BOOTSTRAP_KEY: expected {MIN_BOOTSTRAP_KEY} to 256 visible ASCII characters"));
+        for (name, secret) in [("PEOPLE_BOOTSTRAP_KEY", &self.bootstrap_key), ("PEOPLE_SUPPRESSION_KEY", &self.suppression_key)] {
+            if secret.as_ref().is_some_and(|secret| !is_secret(secret)) {
+                mistakes.push(format!("{name}: expected {MIN_SECRET} to 256 visible ASCII characters"));
+            }
         }
         if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
             mistakes.push("PEOPLE_LOG: expected a level such as info, or directives such as info,people_api=debug".to_owned());
@@ -149,6 +164,10 @@ impl ServeArgs {
         if job_lease.is_none() {
             mistakes.push("PEOPLE_JOB_LEASE: expected a number of seconds from 1 to 300".to_owned());
         }
+        let scrub_after = self.scrub_after.parse::<u64>().ok().filter(|seconds| *seconds <= 3_600);
+        if scrub_after.is_none() {
+            mistakes.push("PEOPLE_SCRUB_AFTER: expected a number of seconds from 0 to 3600".to_owned());
+        }
         match (listen, workers) {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
@@ -159,6 +178,8 @@ impl ServeArgs {
                 read_model_bytes: read_model.unwrap_or(0) << 20,
                 jobs: jobs.unwrap_or(0),
                 job_lease_seconds: job_lease.unwrap_or(30),
+                scrub_after: Duration::from_secs(scrub_after.unwrap_or(0)),
+                suppression_key: self.suppression_key.clone().map(SecretString::from),
                 workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
             }),
             _ => Err(mistakes),

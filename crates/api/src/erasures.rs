@@ -30,7 +30,8 @@ pub struct ErasureView {
     pub erased_at: String,
     /// Rows removed, by kind.
     pub counts: BTreeMap<String, i64>,
-    /// When the bytes left the database files; this version does not scrub yet, so it is `null`.
+    /// When the bytes left the database files: on SQLite a moment after the erasure, on PostgreSQL when its operator runs
+    /// `people scrub`. `null` until then.
     pub scrubbed_at: Option<String>,
 }
 
@@ -49,7 +50,7 @@ impl From<&Receipt> for ErasureView {
 /// Read the receipt of an erasure
 #[utoipa::path(
     tag = "erasures",
-    description = "The receipt that `DELETE /v1/profiles/{id}` answered. `scrubbed_at` is for the time the bytes left the database files; this version does not scrub yet, so it is `null`.",
+    description = "The receipt that `DELETE /v1/profiles/{id}` answered. `scrubbed_at` is set once the bytes have left the database files as well.",
     params(("id" = String, Path, description = "Id of the receipt", example = "0192f0c1-7d7e-7aaa-8000-000000000001")),
     responses((status = 200, description = "The receipt", body = ErasureView)),
     security(("api_key" = ["profiles:read"]))

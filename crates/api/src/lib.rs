@@ -34,6 +34,7 @@ pub mod rejected_events;
 pub mod routes;
 pub mod segments;
 pub mod sessions;
+pub mod suppressions;
 pub mod telemetry;
 pub mod tracking;
 pub mod workspace;

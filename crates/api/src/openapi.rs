@@ -49,7 +49,7 @@ use crate::{
         (name = "bulk", description = "One change of many people, previewed before it is made."),
         (name = "imports", description = "Files of people, taken in by a job."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
-        (name = "erasures", description = "Receipts of what was erased."),
+        (name = "erasures", description = "Receipts of what was erased, and whom not to take in again."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),
         (name = "api-keys", description = "Keys, their scopes and rotation."),

@@ -4,7 +4,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     api_keys, bulk, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events, segments,
-    sessions, tracking, workspace,
+    sessions, suppressions, tracking, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -26,6 +26,7 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::identities::add_identity)
         .service(profiles::identities::remove_identity)
         .service(profiles::history::profile_history)
+        .service(profiles::access::export_profile)
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
         // Labels
@@ -63,6 +64,9 @@ pub fn all(config: &mut ServiceConfig) {
         .service(rejected_events::list_rejected_events)
         // Erasures
         .service(erasures::read_erasure)
+        .service(suppressions::list_suppressions)
+        .service(suppressions::lookup_suppressions)
+        .service(suppressions::lift_suppression)
         // Bulk
         .service(bulk::preview::preview_bulk)
         .service(bulk::execute::execute_bulk)

@@ -7,10 +7,12 @@
 
 mod living;
 mod sayings;
+mod suppression;
 mod track;
 mod trust;
 
 pub use living::{Lived, Touched};
+pub use suppression::Listing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -110,9 +112,15 @@ pub enum Command {
         key: IdentityKey,
         if_match: Option<Vec<u64>>,
     },
+    /// With `suppress`, their identities are not taken in again.
     Erase {
         id: ProfileId,
         if_match: Option<Vec<u64>>,
+        suppress: bool,
+    },
+    /// Everything held on a person was handed out: for the history, nothing of the profile changes.
+    NoteExport {
+        id: ProfileId,
     },
     AddLabel {
         id: ProfileId,
@@ -179,6 +187,7 @@ impl Command {
             },
             Self::RemoveIdentity { .. }
             | Self::Erase { .. }
+            | Self::NoteExport { .. }
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
@@ -190,6 +199,7 @@ impl Command {
         | Self::AddIdentity { id, .. }
         | Self::RemoveIdentity { id, .. }
         | Self::Erase { id, .. }
+        | Self::NoteExport { id }
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
         | Self::Relabel { id, .. }
@@ -234,6 +244,8 @@ pub enum Action {
     SegmentsChanged,
     /// An event arrived: only when and where the person was last seen.
     Seen,
+    /// Everything held on the person was handed out; nothing of the profile changed.
+    Exported,
     /// Another was merged into this one.
     Merged,
     /// Was merged into another, and is no more.
@@ -255,6 +267,7 @@ impl Action {
             Self::ConsentRecorded => "consent_recorded",
             Self::SegmentsChanged => "segments_changed",
             Self::Seen => "seen",
+            Self::Exported => "exported",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
             Self::Erased => "erased",
@@ -327,6 +340,16 @@ impl Outcome {
         }
     }
 
+    /// Everyone an answer may speak of.
+    pub fn people(&self) -> Vec<ProfileId> {
+        let others: Vec<ProfileId> = match self {
+            Self::Upserted { duplicates, .. } => duplicates.iter().map(|conflict| conflict.profile_id).collect(),
+            Self::Tracked { refused, .. } => refused.iter().filter_map(|key| key.profile_id).collect(),
+            _ => Vec::new(),
+        };
+        std::iter::once(self.profile_id()).chain(others).collect()
+    }
+
     pub fn profile_id(&self) -> ProfileId {
         match self {
             Self::Erased { profile_id, .. } | Self::Tracked { profile_id, .. } => *profile_id,
@@ -348,6 +371,7 @@ pub struct Directory {
     /// Who is to be judged, by which definitions (`None`: all), and why.
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
     vouched: trust::Vouched,
+    suppression: suppression::Suppression,
 }
 
 impl Directory {
@@ -367,6 +391,7 @@ impl Directory {
             track: track::Track::default(),
             reconsidered: BTreeMap::new(),
             vouched: trust::Vouched::default(),
+            suppression: suppression::Suppression::default(),
         }
     }
 
@@ -412,7 +437,8 @@ impl Directory {
             Command::RemoveIdentity { id, key, if_match } => {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
             }
-            Command::Erase { id, if_match } => self.erase(*id, if_match.as_deref(), cause, ids),
+            Command::Erase { id, if_match, suppress } => self.erase(*id, if_match.as_deref(), *suppress, cause, ids),
+            Command::NoteExport { id } => self.note_export(*id, cause, ids),
             Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
             Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
@@ -464,6 +490,7 @@ impl Directory {
     }
 
     fn create(&mut self, draft: &Draft, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Arc<Profile>, Refusal> {
+        self.admit(draft.places())?;
         let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -497,6 +524,7 @@ impl Directory {
         cause: &Arc<Cause>,
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
+        self.admit(draft.places())?;
         let before = self.live(chosen, None)?;
         let chosen = before.id;
         let duplicates = self.taken(draft.primaries.iter().chain(&draft.identities), Some(chosen));
@@ -530,6 +558,7 @@ impl Directory {
     ) -> Result<Arc<Profile>, Refusal> {
         let before = self.live(id, if_match)?;
         let id = before.id;
+        self.admit(patch.primaries.iter().filter_map(|(kind, new)| Some((format!("/{kind}"), new.as_ref()?))))?;
         let conflicts = self.taken(patch.primaries.iter().filter_map(|(_, new)| new.as_ref()), Some(id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -574,6 +603,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
+        self.admit(std::iter::once(("/value".to_owned(), new)))?;
         let conflicts = self.taken(std::iter::once(new), Some(before.id));
         if !conflicts.is_empty() {
             return Err(Refusal::conflicts(
@@ -607,13 +637,23 @@ impl Directory {
         self.save(Some(before), profile, Action::IdentityRemoved, Vec::new(), Vec::new(), cause, ids)
     }
 
-    fn erase(&mut self, id: ProfileId, if_match: Option<&[u64]>, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+    fn erase(
+        &mut self,
+        id: ProfileId,
+        if_match: Option<&[u64]>,
+        suppress: bool,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
         let id = before.id;
         for identity in &before.identities {
             self.owners.remove(&identity.key());
         }
         let erasure_id = RecordId(ids.next(cause.at));
+        if suppress {
+            self.suppress(&before, erasure_id, cause);
+        }
         self.people.insert(id, Standing::Erased);
         self.effects.push(Effect {
             profile_id: id,

@@ -200,6 +200,14 @@ impl IdentityKey {
     }
 }
 
+impl IdentityKey {
+    /// One spelling for all that mean the same line: what a key is recognised by where its value is not kept.
+    pub fn canonical(&self) -> Self {
+        // Variants stand for each other, so every one of them has the same first.
+        self.variants().into_iter().min().unwrap_or_else(|| self.clone())
+    }
+}
+
 fn parse_phone(text: &str, country: Option<&str>) -> Result<String, Issue> {
     let refused = || {
         Issue::new(
@@ -338,6 +346,7 @@ mod tests {
             for (a, b) in [(one, other), (other, one)] {
                 let key = IdentityKey { kind: IdentityKind::phone(), value: a.into() };
                 assert!(key.variants().iter().any(|v| v.value == b), "{a} should also be {b}");
+                assert_eq!(key.canonical(), IdentityKey { kind: IdentityKind::phone(), value: b.into() }.canonical());
             }
         }
         // A Brazilian landline never gained the ninth digit.

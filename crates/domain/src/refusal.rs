@@ -13,6 +13,8 @@ pub enum Code {
     IdentityRequired,
     IdentityTaken,
     IdentityConflict,
+    /// It was of somebody who was erased and is not to come back.
+    IdentitySuppressed,
     NotFound,
     ProfileErased,
     VersionMismatch,

@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, dialect::Engine, door::Door, jobs::Hub, read_model::Keeper};
+use crate::{StoreError, SuppressionKey, dialect::Engine, door::Door, jobs::Hub, read_model::Keeper};
 
 /// Where time comes from; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -115,6 +115,9 @@ pub struct Options {
     pub read_model_bytes: usize,
     /// Seconds until a job whose worker is gone is taken over.
     pub lease_seconds: i64,
+    /// How long the bytes of an erased person may stay in SQLite's files.
+    pub scrub_after: Duration,
+    pub suppression_key: SuppressionKey,
 }
 
 impl Options {
@@ -126,6 +129,8 @@ impl Options {
             clock: Arc::new(SystemClock),
             read_model_bytes: 2 << 30,
             lease_seconds: 30,
+            scrub_after: Duration::from_secs(30),
+            suppression_key: SuppressionKey::new(None),
         }
     }
 }
@@ -139,6 +144,8 @@ pub struct Store {
     pub(crate) jobs: Hub,
     pub(crate) lease_seconds: i64,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) scrub_after: Duration,
+    pub(crate) suppression_key: SuppressionKey,
 }
 
 impl fmt::Debug for Store {
@@ -167,8 +174,9 @@ impl Store {
             }
         };
         let keeper = Keeper::new(options.read_model_bytes);
-        let door = Door::open(pools.clone(), keeper.clone());
-        Ok(Self { pools, door, keeper, jobs: Hub::new(), lease_seconds: options.lease_seconds, clock: options.clock })
+        let door = Door::open(pools.clone(), keeper.clone(), options.suppression_key.clone());
+        let Options { clock, lease_seconds, scrub_after, suppression_key, .. } = options;
+        Ok(Self { pools, door, keeper, jobs: Hub::new(), lease_seconds, clock, scrub_after, suppression_key })
     }
 
     pub fn now(&self) -> Timestamp {

@@ -1,5 +1,5 @@
-//! What the store does beside requests: checkpoints of SQLite's log, and bringing search text in line with properties
-//! that became searchable. Everything here can be stopped at any point and goes on where it stood.
+//! What the store does beside requests: checkpoints of SQLite's log, scrubbing its file after erasures, and bringing search
+//! text in line with properties that became searchable. Everything here can be stopped at any point and goes on where it stood.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::{
     engine::Pools,
     profiles, properties,
     rows::{Kind, Rows},
+    scrub::Scrubbing,
     statement::sql,
     time::At,
 };
@@ -35,6 +36,7 @@ impl Store {
         let following = self.clone();
         tokio::spawn(async move { following.keeper.follow(&following, || following.is_closed()).await });
         tokio::spawn(self.clone().watch_time());
+        let mut scrubbing = Scrubbing::default();
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
@@ -42,6 +44,9 @@ impl Store {
             }
             if let Err(error) = self.checkpoint().await {
                 tracing::debug!(%error, "checkpoint put off");
+            }
+            if self.is_sqlite() {
+                self.scrub_when_due(&mut scrubbing).await;
             }
             match self.refresh_search().await {
                 Ok(()) => {}

@@ -1,4 +1,4 @@
-//! Every table that refers to a profile: what erasure walks, and whatever else must forget none of them.
+//! Every table that refers to a profile: what erasure, merges, scrubbing and the access export walk.
 //!
 //! A schema test compares this list with both databases, so that a new table cannot be forgotten.
 
@@ -8,6 +8,8 @@ pub struct Table {
     pub name: &'static str,
     /// Removes the rows of the erased people given as `{rows}` of one column `id`; answers whose they were.
     pub erase: &'static str,
+    /// PostgreSQL: writes the table and its indexes anew, without what was deleted.
+    pub rewrite: &'static str,
     /// The kind in an erasure's counts; `None`: not worth counting.
     pub counted_as: Option<&'static str>,
 }
@@ -18,6 +20,7 @@ macro_rules! tables {
         pub const TABLES: &[Table] = &[$(Table {
             name: $name,
             erase: concat!("DELETE FROM ", $name, " WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r) RETURNING profile_id"),
+            rewrite: concat!("VACUUM (FULL, ANALYZE) ", $name),
             counted_as: $counted,
         }),+];
     };
@@ -39,6 +42,26 @@ tables! {
     "idempotency_profiles" None,
     "job_errors" None,
 }
+
+/// Tables that hold personal data without referring to a profile by a `profile_id` of their own, and how PostgreSQL
+/// writes them anew. Whoever adds one also says in [`REDACTIONS`] what an erasure takes out of it.
+pub const BESIDE: &[(&str, &str)] = &[
+    ("profiles", "VACUUM (FULL, ANALYZE) profiles"),
+    ("idempotency_answers", "VACUUM (FULL, ANALYZE) idempotency_answers"),
+    // While a job runs, it may name people in what it was given: a receipt is not stamped before those have ended.
+    ("jobs", "VACUUM (FULL, ANALYZE) jobs"),
+    ("job_inputs", "VACUUM (FULL, ANALYZE) job_inputs"),
+];
+
+/// What an erasure takes out of tables whose rows stay, before the rows of [`TABLES`] go. The erased people are given as
+/// `{rows}` of one column `id`.
+pub const REDACTIONS: &[&str] = &[
+    // Stored answers that speak of them keep their key, so that a retry does not bring the person back, and lose the rest.
+    "UPDATE idempotency_answers SET body = NULL, headers = {empty_list}
+     WHERE workspace_id = $1 AND key IN (
+         SELECT key FROM idempotency_profiles WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+     )",
+];
 
 /// Tables that keep a profile's id after it is gone, and nothing else of the person: receipts, the
 /// change feed, and whom a merged id led to.
@@ -127,16 +150,181 @@ pub const MOVES: &[Move] = &[
     Move { name: "job_errors", statements: &[repoint!("job_errors")] },
 ];
 
+/// How an access export reads a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// A section of the document.
+    Section(Section),
+    /// No section of its own, and why.
+    Elsewhere(&'static str),
+}
+
+/// A section: the rows of one person, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// What the document calls it.
+    pub name: &'static str,
+    /// Columns and source up to `WHERE`, the table being `t`. The alias of a column says what it is called and what it
+    /// holds: `"at:time"`.
+    pub select: &'static str,
+    /// The column that says whose a row is.
+    pub whose: &'static str,
+    pub order: Order,
+}
+
+/// How the rows of a section are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By one column of ids.
+    Id(&'static str),
+    /// By a time and the row's `id`.
+    Time(&'static str),
+    /// So few that they are read at once, by this order.
+    Whole(&'static str),
+}
+
+/// Every table that refers to a profile, and how an access export shows it; a test holds it against the lists above.
+pub const EXPORTS: &[(&str, Export)] = &[
+    ("profiles", Export::Elsewhere("columns of the profile, for filters")),
+    ("profile_documents", Export::Elsewhere("the profile itself, the document's first section")),
+    (
+        "profile_identities",
+        Export::Section(Section {
+            name: "identities",
+            select: r#"SELECT t.kind AS "kind:text", t.value AS "value:text", t.origin_profile_id AS "origin_profile_id:uuid",
+                t.created_at AS "created_at:time" FROM profile_identities AS t"#,
+            whose: "profile_id",
+            order: Order::Whole("t.kind, t.value"),
+        }),
+    ),
+    ("profile_due", Export::Elsewhere("when definitions look at the person again, which follows from them")),
+    ("profile_channels", Export::Elsewhere("`channels` of the profile")),
+    (
+        "profile_labels",
+        Export::Section(Section {
+            name: "labels",
+            select: r#"SELECT t.label AS "label:text", t.source AS "source:text", t.rule_id AS "rule_id:uuid", t.actor AS "actor:text",
+                t.created_at AS "created_at:time" FROM profile_labels AS t"#,
+            whose: "profile_id",
+            order: Order::Whole("t.label"),
+        }),
+    ),
+    (
+        "profile_segments",
+        Export::Section(Section {
+            name: "segments",
+            select: r#"SELECT t.segment_id AS "segment_id:uuid", t.entered_at AS "entered_at:time" FROM profile_segments AS t"#,
+            whose: "profile_id",
+            order: Order::Id("segment_id"),
+        }),
+    ),
+    ("profile_consents", Export::Elsewhere("`consents` of the profile, derived from the ledger")),
+    (
+        "consent_ledger",
+        Export::Section(Section {
+            name: "consents",
+            select: r#"SELECT t.id AS "id:uuid", t.channel AS "channel:text", t.status AS "status:text", t.occurred_at AS "occurred_at:time",
+                t.recorded_at AS "recorded_at:time", t.source AS "source:text", t.evidence AS "evidence:text", t.actor AS "actor:text",
+                t.request_id AS "request_id:text", t.origin_profile_id AS "origin_profile_id:uuid" FROM consent_ledger AS t"#,
+            whose: "profile_id",
+            order: Order::Id("id"),
+        }),
+    ),
+    (
+        "events",
+        Export::Section(Section {
+            name: "events",
+            select: r#"SELECT t.id AS "id:uuid", t.occurred_at AS "occurred_at:time", t.received_at AS "received_at:time", t.type AS "type:text",
+                t.channel AS "channel:text", t.properties{as_text} AS "properties:json", t.session_id AS "session_id:uuid",
+                t.source AS "source:text", t.message_id AS "message_id:text", t.refused{as_text} AS "refused:json",
+                t.origin_profile_id AS "origin_profile_id:uuid" FROM events AS t"#,
+            whose: "profile_id",
+            order: Order::Time("occurred_at"),
+        }),
+    ),
+    (
+        "sessions",
+        Export::Section(Section {
+            name: "sessions",
+            select: r#"SELECT t.id AS "id:uuid", t.channel AS "channel:text", t.sender_id AS "sender_id:text", t.ended_at AS "ended_at:time",
+                t.started_at AS "started_at:time", t.event_count AS "event_count:int", t.properties{as_text} AS "properties:json",
+                t.origin_profile_id AS "origin_profile_id:uuid" FROM sessions AS t"#,
+            whose: "profile_id",
+            order: Order::Time("ended_at"),
+        }),
+    ),
+    (
+        "profile_history",
+        Export::Section(Section {
+            name: "history",
+            select: r#"SELECT t.id AS "id:uuid", t.at AS "at:time", t.action AS "action:text", t.source AS "source:text", t.actor AS "actor:text",
+                t.request_id AS "request_id:text", t.reason AS "reason:text", t.version AS "version:int", t.changes{as_text} AS "changes:json",
+                t.origin_profile_id AS "origin_profile_id:uuid" FROM profile_history AS t"#,
+            whose: "profile_id",
+            order: Order::Id("id"),
+        }),
+    ),
+    (
+        "merges",
+        Export::Section(Section {
+            name: "merges",
+            select: r#"SELECT t.id AS "id:uuid", t.merged_at AS "merged_at:time", t.primary_id AS "primary_id:uuid", t.secondary_id AS "secondary_id:uuid",
+                t.automatic AS "automatic:bool", t.primary_before{as_text} AS "primary_before:json",
+                t.secondary_before{as_text} AS "secondary_before:json", t.moved{as_text} AS "moved:json", t.actor AS "actor:text",
+                t.request_id AS "request_id:text", t.reason AS "reason:text" FROM merges AS t"#,
+            whose: "profile_id",
+            order: Order::Id("id"),
+        }),
+    ),
+    (
+        "profile_redirects",
+        Export::Section(Section {
+            name: "former_ids",
+            select: r#"SELECT t.profile_id AS "profile_id:uuid" FROM profile_redirects AS t"#,
+            whose: "survivor_profile_id",
+            order: Order::Id("profile_id"),
+        }),
+    ),
+    (
+        "idempotency_profiles",
+        Export::Section(Section {
+            name: "stored_answers",
+            select: r#"SELECT t.key AS "idempotency_key:text" FROM idempotency_profiles AS t"#,
+            whose: "profile_id",
+            order: Order::Whole("t.key"),
+        }),
+    ),
+    (
+        "job_errors",
+        Export::Section(Section {
+            name: "job_errors",
+            select: r#"SELECT t.job_id AS "job_id:uuid", t.position AS "position:int", t.code AS "code:text", t.detail AS "detail:text"
+                FROM job_errors AS t"#,
+            whose: "profile_id",
+            order: Order::Whole("t.job_id, t.position"),
+        }),
+    ),
+    ("changes", Export::Elsewhere("numbers and names of fields for whoever keeps a copy; `history` says the same and more")),
+    ("erasures", Export::Elsewhere("nobody who is there has one")),
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{MOVES, TABLES};
+    use super::{EXPORTS, KEPT, MOVES, TABLES};
 
     #[test]
     fn a_merge_goes_through_every_table_that_erasure_does() {
         let moved: BTreeSet<&str> = MOVES.iter().map(|m| m.name).collect();
         let erased: BTreeSet<&str> = TABLES.iter().map(|t| t.name).collect();
         assert_eq!(moved, erased, "a table of people's rows needs a line in both");
+    }
+
+    #[test]
+    fn an_export_says_of_every_table_how_it_shows_it() {
+        let shown: BTreeSet<&str> = EXPORTS.iter().map(|(name, _)| *name).collect();
+        let there: BTreeSet<&str> = TABLES.iter().map(|t| t.name).chain(KEPT.iter().copied()).chain(["profiles"]).collect();
+        assert_eq!(shown, there, "a table of people's rows needs a line in EXPORTS");
     }
 }

@@ -19,6 +19,7 @@ const DISTRIBUTED: &[&str] = &[
     "idempotency_answers",
     "idempotency_profiles",
     "erasures",
+    "suppressions",
     "profiles",
     "profile_documents",
     "profile_identities",

@@ -4,7 +4,7 @@ use people_domain::{Timestamp, id::WorkspaceId, workspace::Workspace};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, Tx, ids::new_id, statement::sql, time::At};
+use crate::{Store, StoreError, Tx, ids::new_id, statement::sql, suppressions::Seal, time::At};
 
 /// A workspace with what only the API shows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct WorkspaceRow {
     pub created_at: Timestamp,
     pub definitions_version: i64,
     pub living_version: i64,
+    /// What keyed hashes are made with; `None` while nobody is suppressed.
+    pub(crate) seal: Option<Seal>,
 }
 
 #[derive(FromRow)]
@@ -26,6 +28,8 @@ struct Stored {
     definitions_version: i64,
     living_version: i64,
     created_at: At,
+    suppression_salt: Option<String>,
+    suppression_check: Option<String>,
 }
 
 impl From<Stored> for WorkspaceRow {
@@ -42,6 +46,7 @@ impl From<Stored> for WorkspaceRow {
             created_at: row.created_at.0,
             definitions_version: row.definitions_version,
             living_version: row.living_version,
+            seal: row.suppression_salt.zip(row.suppression_check).map(|(salt, check)| Seal { salt, check }),
         }
     }
 }
@@ -60,7 +65,8 @@ pub struct WorkspacePatch {
 pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+                         suppression_salt, suppression_check
                  FROM workspaces WHERE id = $1 {for_key_share}")
             .bind(id),
         )
@@ -73,7 +79,8 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
+                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+                         suppression_salt, suppression_check
                      FROM workspaces WHERE id = $1")
                 .bind(id),
             )
@@ -88,7 +95,8 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at
+                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+                         suppression_salt, suppression_check
                              FROM workspaces WHERE name = $1 ORDER BY id LIMIT 10")
                         .bind(name),
                     )

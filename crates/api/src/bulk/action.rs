@@ -107,7 +107,7 @@ impl Action {
             Self::Update(patch) => Command::Update { id, patch: patch.clone(), if_match: None },
             Self::Relabel { add, remove } => Command::Relabel { id, add: add.clone(), remove: remove.clone() },
             Self::SetConsent(decision) => Command::RecordConsent { id, decision: decision.clone(), if_match: None },
-            Self::Delete => Command::Erase { id, if_match: None },
+            Self::Delete => Command::Erase { id, if_match: None, suppress: false },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, post, web::Data};
 use people_domain::{
-    Issue, Timestamp,
+    Code, Issue, Timestamp,
     consent::parse_channel,
     directory::{Command, Outcome},
     event::{
@@ -96,7 +96,7 @@ pub struct EventResults {
 /// What became of one event; the same when it is sent again under its `message_id`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventResult {
-    /// 201, or what was wrong: 404, 410, 422.
+    /// 201; 200 when it was dropped because of a suppressed identity; or what was wrong: 404, 410, 422.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -105,6 +105,9 @@ pub struct EventResult {
     /// Identities that were not taken over; the event was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Vec<RefusedView>>,
+    /// `true`: the event names an identity on the suppression list. It was dropped, and counted there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ProblemView>,
 }
@@ -231,7 +234,7 @@ pub fn trust(key: &people_store::ApiKey) -> Trust {
 /// never merged: the strongest identity decides, and the rest is told under `refused` (a key of the trust `browser` is
 /// not told; the event shows it). Events are placed by
 /// `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
-/// answered the same. One that is refused spoils no other.
+/// answered the same. One that is refused spoils no other. One that names an identity on the suppression list is dropped.
 #[utoipa::path(
     tag = "events",
     request_body(content = CreateEvents, example = json!({"sent_at": "2026-01-31T08:00:01Z", "events": [
@@ -283,7 +286,14 @@ fn refused(mut problem: Problem, item: usize) -> EventResult {
     for issue in &mut problem.errors {
         issue.pointer.insert_str(0, &format!("/events/{item}"));
     }
-    EventResult { status: problem.kind.status(), id: None, profile_id: None, refused: None, error: Some(problem.view(None, None)) }
+    EventResult {
+        status: problem.kind.status(),
+        id: None,
+        profile_id: None,
+        refused: None,
+        suppressed: None,
+        error: Some(problem.view(None, None)),
+    }
 }
 
 /// Whoever reads a browser's key may not ask with it whose an address is: `refused` is told on the timeline only.
@@ -299,8 +309,12 @@ fn results(group: &Group, places: &[Result<usize, Problem>], trust: Trust) -> Ap
                     id: Some(event_id.to_string()),
                     profile_id: Some(profile_id.to_string()),
                     refused: (trust == Trust::Server && !refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
+                    suppressed: None,
                     error: None,
                 },
+                Some(Err(refusal)) if refusal.code == Code::IdentitySuppressed => {
+                    EventResult { status: 200, id: None, profile_id: None, refused: None, suppressed: Some(true), error: None }
+                }
                 Some(Err(refusal)) => refused(refusal.clone().into(), i),
                 _ => refused(Problem::new(Kind::Internal, "The event was not carried out."), i),
             },

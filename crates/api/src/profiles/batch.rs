@@ -25,7 +25,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct BatchProfiles {
     /// 1 to 1,000 items `{"op": "create" | "upsert" | "update" | "delete", …}` with the fields of that request;
-    /// `update` and `delete` name the `id`, and may name the version they are meant for as `if_match`.
+    /// `update` and `delete` name the `id`, and may name the version they are meant for as `if_match`; `delete` takes
+    /// `suppress`.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<Value>,
 }
@@ -125,11 +126,20 @@ fn command(item: Value, country: Option<&str>, may_delete: bool, now: Timestamp)
                 return Err(Problem::new(Kind::MissingScope, "This needs a key with the scope `profiles:delete`."));
             }
             let (id, if_match) = target(&mut item)?;
+            let suppress = match item.remove("suppress") {
+                None => false,
+                Some(Value::Bool(suppress)) => suppress,
+                Some(_) => return Err(Problem::invalid(vec![Issue::new("/suppress", "wrong_type", "expected true or false")])),
+            };
             if let Some(key) = item.keys().next() {
                 let pointer = format!("/{}", people_domain::refusal::token(key));
-                return Err(Problem::invalid(vec![Issue::new(pointer, "unknown_field", "not expected here; allowed: op, id, if_match")]));
+                return Err(Problem::invalid(vec![Issue::new(
+                    pointer,
+                    "unknown_field",
+                    "not expected here; allowed: op, id, if_match, suppress",
+                )]));
             }
-            Ok(Command::Erase { id, if_match })
+            Ok(Command::Erase { id, if_match, suppress })
         }
         _ => Err(Problem::invalid(vec![Issue::new("/op", "not_an_option", "expected create, upsert, update or delete")])),
     }

@@ -43,10 +43,10 @@ pub struct EntryView {
     /// `key:<id>` of the API key.
     pub actor: String,
     /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused`,
-    /// `label_added`, `label_removed`, `consent_recorded` or `merged`.
+    /// `label_added`, `label_removed`, `consent_recorded`, `exported` or `merged`.
     pub action: String,
     pub source: String,
-    /// The version it made.
+    /// The version it made, or was at.
     pub version: i64,
     pub changes: Vec<ChangeView>,
     pub request_id: String,

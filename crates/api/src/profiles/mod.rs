@@ -1,5 +1,6 @@
 //! Profiles: one person each. One operation a file; here is what they share, bodies and views.
 
+pub mod access;
 pub mod batch;
 pub mod body;
 pub mod consents;

@@ -13,6 +13,7 @@ use actix_web::{
     web::{Data, Payload},
 };
 use people_domain::{
+    Code, Refusal,
     directory::{BROWSER, Cause, Command},
     event::{MAX_EVENTS, MAX_PROPERTIES_BYTES, Place, Trust, Unreadable},
 };
@@ -77,10 +78,12 @@ pub struct TrackingMessage {
 
 /// What the SDKs read of an answer, and what they leave alone.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"success": true, "accepted": 1, "rejected": []}))]
+#[schema(example = json!({"success": true, "accepted": 1, "suppressed": 0, "rejected": []}))]
 pub struct Tracked {
     pub success: bool,
     pub accepted: usize,
+    /// Messages that name an identity on the suppression list: dropped, and counted there.
+    pub suppressed: usize,
     /// Messages of a batch that were not taken.
     pub rejected: Vec<RejectedMessage>,
 }
@@ -226,15 +229,19 @@ async fn carry_out(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Messag
         Ok(_) => return Err(Problem::new(Kind::Internal, "The messages were not carried out.")),
     };
     let sent = group.outcomes.len();
+    // Its sender can do nothing about it, and would send it again on any other answer.
+    let dropped = |outcome: &Result<_, Refusal>| outcome.as_ref().is_err_and(|refusal| refusal.code == Code::IdentitySuppressed);
+    let suppressed = group.outcomes.iter().filter(|outcome| dropped(outcome)).count();
     let outcomes = group.outcomes.into_iter().zip(ids).enumerate();
     let rejected: Vec<RejectedMessage> = outcomes
+        .filter(|(_, (outcome, _))| !dropped(outcome))
         .filter_map(|(index, (outcome, message_id))| {
             let refusal = outcome.err()?;
             let code = refusal.issues.first().map_or("refused", |issue| issue.code);
             Some(RejectedMessage { index, message_id, code, message: refusal.detail })
         })
         .collect();
-    Ok(Tracked { success: true, accepted: sent - rejected.len(), rejected })
+    Ok(Tracked { success: true, accepted: sent - suppressed - rejected.len(), suppressed, rejected })
 }
 
 macro_rules! tracking {

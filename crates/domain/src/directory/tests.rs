@@ -85,7 +85,7 @@ fn a_taken_identity_is_refused_and_free_again_after_erasure() {
     let mut desk = Desk::open();
     let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
     assert_eq!(desk.tell(&Command::Create(draft(&[("email", " ADA@x.org")]))), Err(Code::IdentityTaken));
-    assert!(desk.tell(&Command::Erase { id: ada, if_match: None }).is_ok());
+    assert!(desk.tell(&Command::Erase { id: ada, if_match: None, suppress: false }).is_ok());
     assert_eq!(desk.tell(&Command::Update { id: ada, patch: Patch::default(), if_match: None }), Err(Code::ProfileErased));
     assert!(desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).is_ok());
 }
@@ -267,7 +267,67 @@ fn a_composed_name_follows_its_parts_and_a_given_one_does_not() {
 fn an_unknown_id_is_not_found() {
     let mut desk = Desk::open();
     let id = ProfileId(uuid::Uuid::nil());
-    assert_eq!(desk.tell(&Command::Erase { id, if_match: None }), Err(Code::NotFound));
+    assert_eq!(desk.tell(&Command::Erase { id, if_match: None, suppress: false }), Err(Code::NotFound));
+}
+
+#[test]
+fn a_suppressed_identity_is_refused_where_it_stands_also_by_its_other_spelling() {
+    let mut desk = Desk::open();
+    let keys = draft(&[("email", "ada@x.org"), ("phone", "+5511987654321")]);
+    let ada = desk.tell(&Command::Create(keys)).expect("created").profile_id();
+    let grace = desk.tell(&Command::Create(draft(&[("external_id", "crm-2")]))).expect("created").profile_id();
+    assert!(desk.tell(&Command::Erase { id: ada, if_match: None, suppress: true }).is_ok());
+    let refused = Err(Code::IdentitySuppressed);
+    assert_eq!(desk.tell(&Command::Create(draft(&[("email", "ADA@x.org")]))), refused);
+    // Without the ninth digit it is the same line.
+    assert_eq!(desk.tell(&Command::Create(draft(&[("phone", "+551187654321")]))), refused);
+    assert_eq!(desk.tell(&Command::Upsert(draft(&[("external_id", "crm-2"), ("email", "ada@x.org")]), OnConflict::Strongest)), refused);
+    let patch = Patch { primaries: vec![(IdentityKind::email(), Some(key("email", "ada@x.org")))], ..Patch::default() };
+    assert_eq!(desk.tell(&Command::Update { id: grace, patch, if_match: None }), refused);
+    assert_eq!(desk.tell(&Command::AddIdentity { id: grace, identity: key("email", "ada@x.org"), if_match: None }), refused);
+    let (listed, dropped) = desk.directory.suppressions();
+    assert_eq!((listed.len(), listed[0].keys.len(), dropped.len()), (1, 2, 0));
+    let places: Vec<String> = match desk.directory.admit(draft(&[("email", "ada@x.org")]).places()) {
+        Err(refusal) => refusal.issues.into_iter().map(|issue| issue.pointer).collect(),
+        Ok(()) => Vec::new(),
+    };
+    assert_eq!(places, ["/email"]);
+}
+
+#[test]
+fn a_message_that_names_a_suppressed_identity_is_dropped_and_counted() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    assert!(desk.tell(&Command::Erase { id: ada, if_match: None, suppress: true }).is_ok());
+    let message = |keys: &[(&str, &str)]| {
+        Command::Track(Box::new(Incoming {
+            whose: Whose::Keys(keys.iter().map(|(kind, raw)| key(kind, raw)).collect()),
+            claim: Claim::Together,
+            trust: Trust::Server,
+            message: None,
+            event: Event { kind: "seen".into(), channel: None, occurred_at: Timestamp::MIN, properties: Map::new() },
+            times: SenderTimes::default(),
+            received_at: Timestamp::MIN,
+            session: None,
+            traits: None,
+            refused: Vec::new(),
+            place: None,
+        }))
+    };
+    for _ in 0..2 {
+        assert_eq!(desk.tell(&message(&[("external_id", "crm-9"), ("email", "ada@x.org")])), Err(Code::IdentitySuppressed));
+    }
+    assert!(desk.tell(&message(&[("external_id", "crm-9")])).is_ok());
+    let (_, dropped) = desk.directory.suppressions();
+    assert_eq!(dropped.into_values().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn an_erasure_without_suppression_bars_nobody() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    assert!(desk.tell(&Command::Erase { id: ada, if_match: None, suppress: false }).is_ok());
+    assert!(desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).is_ok());
 }
 
 /// What a message says; a browser's unless told otherwise.

@@ -49,7 +49,9 @@ struct Sighting {
 impl Directory {
     pub(super) fn track(&mut self, incoming: &Incoming, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         let taken = self.take_in(incoming, cause, ids);
-        if let (Err(refusal), Some(place)) = (&taken, &incoming.place) {
+        if let (Err(refusal), Some(place)) = (&taken, &incoming.place)
+            && refusal.code != Code::IdentitySuppressed
+        {
             self.list_rejected(place, refusal, cause, ids);
         }
         taken
@@ -76,6 +78,9 @@ impl Directory {
         if let Some(known) = incoming.message.as_ref().and_then(|message| self.track.known.get(message)) {
             let profile_id = self.survivor(known.profile_id);
             return Ok(Outcome::Tracked { event_id: known.id, profile_id, refused: known.refused.clone() });
+        }
+        if let Whose::Keys(keys) = &incoming.whose {
+            self.admit_message(keys)?;
         }
         let (profile, mut refused) = match &incoming.whose {
             Whose::Profile(id) => (self.live(*id, None)?, Vec::new()),

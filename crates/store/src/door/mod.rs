@@ -5,6 +5,7 @@
 //! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
 //! apart. The number of statements does not depend on how many commands a group holds.
 
+mod erasing;
 mod living;
 mod merging;
 mod save;
@@ -48,6 +49,7 @@ use crate::{
     rejected,
     rows::{Kind, Rows},
     statement::sql,
+    suppressions::{self, Hasher, SuppressionKey},
     workspaces,
 };
 
@@ -140,7 +142,7 @@ struct Definitional {
 type Known = HashMap<WorkspaceId, Definitional>;
 
 impl Door {
-    pub(crate) fn open(pools: Pools, keeper: Keeper) -> Self {
+    pub(crate) fn open(pools: Pools, keeper: Keeper, suppression_key: SuppressionKey) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (closing, closed) = watch::channel(false);
         let workers = match pools.engine() {
@@ -151,9 +153,15 @@ impl Door {
         let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
         let workers = (0..workers)
             .map(|_| {
-                tokio::spawn(
-                    Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::new() }.run(),
-                )
+                let suppression_key = suppression_key.clone();
+                let worker = Worker {
+                    pools: pools.clone(),
+                    keeper: keeper.clone(),
+                    intake: Arc::clone(&intake),
+                    known: Known::new(),
+                    suppression_key,
+                };
+                tokio::spawn(worker.run())
             })
             .collect();
         Self { queue, closing, workers: Arc::new(Mutex::new(workers)) }
@@ -191,13 +199,13 @@ impl Store {
         cause: Arc<Cause>,
         commands: Vec<Command>,
     ) -> Result<Vec<Result<Outcome, Refusal>>, StoreError> {
-        let commands = Arc::new(commands);
+        let (commands, key) = (Arc::new(commands), self.suppression_key.clone());
         self.write(move |tx| {
-            let (cause, commands) = (Arc::clone(&cause), Arc::clone(&commands));
+            let (cause, commands, key) = (Arc::clone(&cause), Arc::clone(&commands), key.clone());
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let (mut directory, _) = load(tx, workspace, &needs, &mut Known::new(), false).await?;
+                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::new(), &key, false).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })
@@ -260,6 +268,7 @@ struct Worker {
     keeper: Keeper,
     intake: Arc<Mutex<Intake>>,
     known: Known,
+    suppression_key: SuppressionKey,
 }
 
 impl Worker {
@@ -298,7 +307,7 @@ impl Worker {
     async fn carry_out(&mut self, jobs: &[Job]) -> Result<Vec<Reply>, StoreError> {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
-            let done = match in_transaction(&mut tx, jobs, &mut self.known).await {
+            let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key).await {
                 Ok(replies) => tx.commit().await.map(|()| replies),
                 Err(error) => {
                     tx.roll_back().await;
@@ -322,7 +331,7 @@ impl Worker {
     }
 }
 
-async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<Vec<Reply>, StoreError> {
+async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {
     let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let workspace_id = first.workspace;
     let keyed = jobs.iter().filter_map(|job| job.idempotency.as_ref().map(|(i, _)| (i.key.as_str(), job.cause.at)));
@@ -334,7 +343,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
         for command in open.iter().flat_map(|i| &jobs[*i].commands) {
             command.needs(&mut needs);
         }
-        let (mut directory, definitions) = load(tx, workspace_id, &needs, known, true).await?;
+        let (mut directory, definitions, hasher) = load(tx, workspace_id, &needs, known, key, true).await?;
         let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
         directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
         let mut ids = SystemIds;
@@ -358,6 +367,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
         // What is answered is what is true once the answer is there.
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
         rejected::write(tx, workspace_id, directory.rejections()).await?;
+        suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
@@ -372,7 +382,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             if let Some((idempotency, render)) = &job.idempotency
                 && let Some(answer) = render(group)
             {
-                let people: BTreeSet<ProfileId> = group.outcomes.iter().filter_map(|o| o.as_ref().ok()).map(Outcome::profile_id).collect();
+                let people: BTreeSet<ProfileId> = group.outcomes.iter().filter_map(|o| o.as_ref().ok()).flat_map(Outcome::people).collect();
                 answers.push((idempotency.clone(), answer, people, job.cause.at));
             }
         }
@@ -392,8 +402,9 @@ async fn load(
     workspace_id: WorkspaceId,
     needs: &Needs,
     known: &mut Known,
+    key: &SuppressionKey,
     lock: bool,
-) -> Result<(Directory, Arc<Living>), StoreError> {
+) -> Result<(Directory, Arc<Living>, Option<Hasher>), StoreError> {
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
     let (properties_version, living_version) = (workspace.definitions_version, workspace.living_version);
     let current = |known: &Definitional| known.properties_version == properties_version && known.living_version == living_version;
@@ -440,7 +451,11 @@ async fn load(
     }
     let mut directory = Directory::new(workspace.workspace, definitions, people, held);
     directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
-    Ok((directory, living))
+    let hasher = workspace.seal.map(|seal| Hasher::open(key, &seal)).transpose()?;
+    if let Some(hasher) = &hasher {
+        directory.bar(suppressions::barred(tx, workspace_id, hasher, &needs.keys).await?);
+    }
+    Ok((directory, living, hasher))
 }
 
 #[derive(FromRow)]

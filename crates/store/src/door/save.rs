@@ -19,7 +19,7 @@ use people_domain::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{living, merging, timeline};
+use super::{erasing, living, merging, timeline};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
@@ -604,16 +604,10 @@ async fn erase(
         let keys = effect.before.as_ref().map_or(0, |b| b.identities.len());
         counts.entry(effect.profile_id.0).or_default().insert("identities".to_owned(), i64::try_from(keys).unwrap_or(i64::MAX));
     }
-    // Stored answers that speak of them keep their key, so that a retry does not bring the person back, and lose the rest.
-    tx.run(
-        sql("UPDATE idempotency_answers SET body = NULL, headers = {empty_list}
-             WHERE workspace_id = $1 AND key IN (
-                 SELECT key FROM idempotency_profiles WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
-             )")
-        .bind(workspace)
-        .rows(ids(gone.iter().copied())),
-    )
-    .await?;
+    for redaction in registry::REDACTIONS {
+        tx.run(sql(redaction).bind(workspace).rows(ids(gone.iter().copied()))).await?;
+    }
+    erasing::traces(tx, workspace, effects).await?;
     for table in registry::TABLES {
         let removed: Vec<(Uuid,)> = tx.all(sql(table.erase).bind(workspace).rows(ids(gone.iter().copied()))).await?;
         if let Some(kind) = table.counted_as.filter(|kind| *kind != "identities") {
@@ -679,6 +673,11 @@ fn is_visible(effect: &Effect) -> bool {
 
 /// The feed, last of all: the head's row is locked from here to the commit, so numbers follow the order of commits.
 async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
+    // That somebody read is no change.
+    let effects: Vec<&Effect> = effects.iter().filter(|effect| effect.action != Action::Exported).collect();
+    if effects.is_empty() {
+        return Ok(());
+    }
     let count = i64::try_from(effects.len()).unwrap_or(i64::MAX);
     let head: Option<(i64,)> = tx
         .optional(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq").bind(workspace).bind(count))
