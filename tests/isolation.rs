@@ -97,6 +97,8 @@ struct Ids {
     session: String,
     job: String,
     suppression: String,
+    segment: String,
+    rule: String,
 }
 
 impl Ids {
@@ -113,7 +115,15 @@ impl Ids {
         let (selection, action) = (json!({"ids": [profile["id"]]}), json!({"type": "add_labels", "labels": ["vip"]}));
         let job = crate::bulk::confirmed(app, selection, action).await.is(202);
         let job = crate::bulk::finished(app, &job).await;
+        let everyone = json!({"all": []});
+        let segment = app.post("/v1/segments").json(json!({"name": "walked", "filter": everyone})).await.created();
+        let rule = app.post("/v1/label-rules").json(json!({"label": "walked", "filter": everyone})).await.created();
+        for made in [&segment, &rule] {
+            crate::bulk::finished(app, &json!({"id": made["job_id"]})).await;
+        }
         Self {
+            segment: id(&segment).to_owned(),
+            rule: id(&rule).to_owned(),
             job: id(&job).to_owned(),
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
@@ -138,6 +148,8 @@ impl Ids {
             session: nothing(),
             job: nothing(),
             suppression: nothing(),
+            segment: nothing(),
+            rule: nothing(),
         }
     }
 
@@ -164,6 +176,8 @@ impl Ids {
                 ("sessions", "id") => &self.session,
                 ("jobs", "id") => &self.job,
                 ("suppressions", "id") => &self.suppression,
+                ("segments", "id") => &self.segment,
+                ("label-rules", "id") => &self.rule,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

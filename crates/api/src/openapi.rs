@@ -48,6 +48,7 @@ use crate::{
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "bulk", description = "One change of many people, previewed before it is made."),
         (name = "imports", description = "Files of people, taken in by a job."),
+        (name = "segments", description = "Everyone a filter matches, kept true on its own: the moment a write is answered, and when a window of time ends."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
         (name = "erasures", description = "Receipts of what was erased, and whom not to take in again."),
         (name = "properties", description = "Definitions of custom attributes."),

@@ -23,7 +23,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct ExplanationParams {
     /// Id of the person.
-    profile_id: String,
+    #[param(required)]
+    profile_id: Option<String>,
 }
 
 /// Why somebody is in a segment or not.
@@ -67,7 +68,8 @@ pub async fn segment_explanation(
 ) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let row = app.store.definition(workspace, Breed::Segment, id(&path)?).await?.ok_or_else(Problem::not_found)?;
-    let person = who_answers(&app.store, workspace, ProfileId(id(&params.profile_id)?)).await?;
+    let Some(asked) = params.profile_id else { return Err(Problem::query("profile_id", "Say whom it is about.")) };
+    let person = who_answers(&app.store, workspace, ProfileId(id(&asked)?)).await?;
     let filter = filter_of(&app.store, workspace, Some(&row.filter)).await?;
     let told = app.store.explain(workspace, filter, row.filter.clone(), person).await?.ok_or_else(Problem::not_found)?;
     let view = ExplanationView {
