@@ -307,6 +307,8 @@ pub struct Directory {
     owners: HashMap<IdentityKey, ProfileId>,
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
+    /// Who was chosen, who else the request named, and the kind of the key.
+    conflicts: Vec<(ProfileId, ProfileId, IdentityKind)>,
     track: track::Track,
 }
 
@@ -317,12 +319,31 @@ impl Directory {
         people: HashMap<ProfileId, Standing>,
         owners: HashMap<IdentityKey, ProfileId>,
     ) -> Self {
-        Self { workspace, definitions, people, owners, effects: Vec::new(), inferred: Vec::new(), track: track::Track::default() }
+        Self {
+            workspace,
+            definitions,
+            people,
+            owners,
+            effects: Vec::new(),
+            inferred: Vec::new(),
+            conflicts: Vec::new(),
+            track: track::Track::default(),
+        }
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
     pub fn into_parts(self) -> (Vec<Effect>, Vec<Definition>, Definitions) {
         (self.effects, self.inferred, self.definitions)
+    }
+
+    /// The changes decided so far, in order.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// Pairs of people that one upsert named and did not join: who took it, the other, and the kind of the other's key.
+    pub fn conflicts(&self) -> &[(ProfileId, ProfileId, IdentityKind)] {
+        &self.conflicts
     }
 
     /// Tells which messages had arrived before.
@@ -442,6 +463,7 @@ impl Directory {
         // What is known already, to the instant and the source, is not told to the ledger again.
         own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));
         let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
+        self.conflicts.extend(duplicates.iter().map(|conflict| (profile.id, conflict.profile_id, conflict.key.kind.clone())));
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 

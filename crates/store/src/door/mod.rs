@@ -37,6 +37,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     dialect::Engine,
+    duplicates::{Censuses, Touched},
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
@@ -124,8 +125,20 @@ pub(crate) struct Door {
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// Definitions as of a version, so that a group reads them only when they changed.
-type Known = HashMap<WorkspaceId, (i64, Definitions)>;
+/// What a group need not read again.
+#[derive(Default)]
+struct Known {
+    /// Definitions as of a version.
+    definitions: HashMap<WorkspaceId, (i64, Definitions)>,
+    censuses: Censuses,
+}
+
+impl Known {
+    fn clear(&mut self) {
+        self.definitions.clear();
+        self.censuses.clear();
+    }
+}
 
 impl Door {
     pub(crate) fn open(pools: Pools, keeper: Keeper) -> Self {
@@ -140,7 +153,7 @@ impl Door {
         let workers = (0..workers)
             .map(|_| {
                 tokio::spawn(
-                    Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::new() }.run(),
+                    Worker { pools: pools.clone(), keeper: keeper.clone(), intake: Arc::clone(&intake), known: Known::default() }.run(),
                 )
             })
             .collect();
@@ -335,7 +348,10 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             groups.push(group);
         }
         let happened = directory.finish(&mut ids);
+        let touched = Touched::of(&directory, &happened.0, &happened.1);
         let receipts = save::save(tx, workspace_id, directory, happened).await?;
+        // Under the head of the change feed: of two who come at once, the second finds the first.
+        touched.follow(tx, workspace_id, &mut known.censuses).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
             group.receipts = group
@@ -366,11 +382,11 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
 /// key that moved in between is noticed.
 async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut Known, lock: bool) -> Result<Directory, StoreError> {
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
-    let definitions = match known.get(&workspace_id) {
+    let definitions = match known.definitions.get(&workspace_id) {
         Some((version, definitions)) if *version == workspace.definitions_version => definitions.clone(),
         _ => {
             let definitions = properties::load(tx, workspace_id).await?;
-            known.insert(workspace_id, (workspace.definitions_version, definitions.clone()));
+            known.definitions.insert(workspace_id, (workspace.definitions_version, definitions.clone()));
             definitions
         }
     };
@@ -487,7 +503,19 @@ pub(crate) async fn keep(
     answer: StoredAnswer,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    store_answers(tx, workspace, &[(idempotency, answer, BTreeSet::new(), now)]).await
+    keep_about(tx, workspace, idempotency, answer, BTreeSet::new(), now).await
+}
+
+/// Keeps an answer that speaks of people.
+pub(crate) async fn keep_about(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: Idempotency,
+    answer: StoredAnswer,
+    people: BTreeSet<ProfileId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    store_answers(tx, workspace, &[(idempotency, answer, people, now)]).await
 }
 
 impl Answered {
