@@ -14,6 +14,7 @@ pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod cursor;
+pub mod duplicates;
 pub mod edge;
 pub mod erasures;
 pub mod events;

@@ -2,7 +2,7 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, bulk, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{api_keys, bulk, duplicates, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -41,6 +41,10 @@ pub fn all(config: &mut ServiceConfig) {
         .service(sessions::read_session)
         // Tracking SDKs
         .configure(tracking::routes)
+        // Duplicates
+        .service(duplicates::list::list_duplicates)
+        .service(duplicates::dismiss::dismiss_duplicate)
+        .service(profiles::duplicates::profile_duplicates)
         // Erasures
         .service(erasures::read_erasure)
         // Bulk
