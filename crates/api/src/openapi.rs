@@ -48,6 +48,7 @@ use crate::{
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "bulk", description = "One change of many people, previewed before it is made."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
+        (name = "duplicates", description = "Pairs of people who may be one, and what speaks for it."),
         (name = "erasures", description = "Receipts of what was erased."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),

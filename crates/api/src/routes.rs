@@ -43,6 +43,7 @@ pub fn all(config: &mut ServiceConfig) {
         .configure(tracking::routes)
         // Duplicates
         .service(duplicates::list::list_duplicates)
+        .service(duplicates::scan::scan_duplicates)
         .service(duplicates::dismiss::dismiss_duplicate)
         .service(profiles::duplicates::profile_duplicates)
         // Erasures

@@ -36,7 +36,7 @@ mod workspaces;
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
 pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
-pub use duplicates::{Dismissed, RenderSuggestion, Scan, Suggestion, SuggestionPage, SuggestionStatus};
+pub use duplicates::{DUPLICATE_SCAN, Dismissed, DuplicateScan, RenderSuggestion, Suggestion, SuggestionPage, SuggestionStatus};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};
 pub use erasures::Receipt;
 pub use error::StoreError;

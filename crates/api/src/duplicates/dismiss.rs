@@ -14,7 +14,7 @@ use crate::{
     app::App,
     auth::{Caller, ProfilesMerge},
     extract::{NoQuery, Query, id, idempotency_key},
-    problem::{ApiResult, Problem},
+    problem::{ApiResult, Kind, Problem},
     writes::again,
 };
 
@@ -25,12 +25,13 @@ fn body(suggestion: &Suggestion) -> String {
 /// Dismiss a possible duplicate
 ///
 /// The two are two people. The pair is not suggested again, whatever is written or scanned later, and the decision goes
-/// over to whoever one of them is merged into. Dismissing again changes nothing.
+/// over to whoever one of them is merged into. Dismissing again changes nothing. Shows people, so the scope `profiles:read`
+/// is needed too.
 #[utoipa::path(
     tag = "duplicates",
     params(("id" = String, Path, description = "Id of the pair", example = "0192f0c1-7d7e-7aaa-8000-000000000011")),
     responses((status = 200, description = "The pair, dismissed", body = SuggestionView)),
-    security(("api_key" = ["profiles:merge"]))
+    security(("api_key" = ["profiles:merge", "profiles:read"]))
 )]
 #[post("/v1/duplicates/{id}/dismiss")]
 pub async fn dismiss_duplicate(
@@ -40,6 +41,9 @@ pub async fn dismiss_duplicate(
     path: Path<String>,
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
+    if !caller.holds("profiles:read") {
+        return Err(Problem::new(Kind::MissingScope, "This needs a key with the scope `profiles:read`."));
+    }
     let id = RecordId(id(&path)?);
     // There is no body: the path is the request.
     let answer = idempotency_key(&request)?.map(|key| {

@@ -34,7 +34,7 @@ pub struct DuplicateParams {
 #[derive(Debug)]
 pub(crate) struct Asked {
     page: SuggestionPage,
-    /// Binds a cursor to what it continues; without the person, who may answer for another id.
+    /// Binds a cursor to what it continues: the person as they were asked for, who may answer under another id.
     question: String,
 }
 

@@ -2,4 +2,5 @@
 
 pub mod dismiss;
 pub mod list;
+pub mod scan;
 pub mod view;

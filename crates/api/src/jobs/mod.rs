@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use people_store::{
-    StoredAnswer,
+    DuplicateScan, StoredAnswer,
     jobs::{Enqueued, Job, JobKind},
 };
 use serde::Serialize;
@@ -28,7 +28,7 @@ use crate::{
 
 /// Every kind of job this program can work on.
 pub fn kinds() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(bulk::work::Bulk)]
+    vec![Arc::new(bulk::work::Bulk), Arc::new(DuplicateScan)]
 }
 
 /// Why a job failed as a whole.
@@ -48,7 +48,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, …
+    /// What it does: `bulk`, `duplicate_scan`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

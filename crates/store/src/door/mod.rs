@@ -198,7 +198,7 @@ impl Store {
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let mut directory = load(tx, workspace, &needs, &mut Known::new(), false).await?;
+                let mut directory = load(tx, workspace, &needs, &mut Known::default(), false).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })

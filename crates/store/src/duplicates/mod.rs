@@ -8,7 +8,7 @@ mod follow;
 mod scan;
 
 pub(crate) use follow::{Censuses, Touched, carry};
-pub use scan::Scan;
+pub use scan::{DUPLICATE_SCAN, DuplicateScan};
 
 use std::{collections::HashMap, sync::Arc};
 

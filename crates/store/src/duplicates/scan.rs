@@ -5,7 +5,10 @@
 //! last every open suggestion is judged again, so that what holds no longer goes. Each step reads one chunk, whatever the
 //! size of the workspace.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use people_domain::{
     Timestamp,
@@ -14,6 +17,7 @@ use people_domain::{
     property::Definitions,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -22,7 +26,9 @@ use super::{
     people,
 };
 use crate::{
-    Store, StoreError, Tx, properties,
+    Store, StoreError, Tx,
+    jobs::{self, End, JobKind, Progress, Stepping, Turn, read},
+    properties,
     rows::{Kind, Rows, ids},
     statement::sql,
     workspaces,
@@ -39,18 +45,50 @@ const COUNTED: usize = 10_000;
 /// Ids read at a time to choose them.
 const IDS: i64 = 10_000;
 
-/// Where a scan stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "snake_case")]
-pub enum Scan {
-    Blocks { after: Option<Uuid> },
+/// The name of the job.
+pub const DUPLICATE_SCAN: &str = "duplicate_scan";
+
+/// The job that looks at everyone.
+#[derive(Clone, Copy, Debug)]
+pub struct DuplicateScan;
+
+impl JobKind for DuplicateScan {
+    fn name(&self) -> &'static str {
+        DUPLICATE_SCAN
+    }
+
+    fn step<'a>(&'a self, store: &'a Store, turn: Turn) -> Stepping<'a> {
+        Box::pin(one_step(store, turn))
+    }
+}
+
+/// Where a scan stands, and how many pairs it has held against each other.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    phase: Phase,
+    compared: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    /// Everybody's blocks, after this person.
+    Blocks {
+        after: Option<Uuid>,
+    },
     Census,
-    Pairs { from: i64 },
-    Review { after: Option<Uuid> },
+    /// The people of each block, from this key on.
+    Pairs {
+        from: i64,
+    },
+    /// The open suggestions, after this one.
+    Review {
+        after: Option<Uuid>,
+    },
     Done,
 }
 
-impl Default for Scan {
+impl Default for Phase {
     fn default() -> Self {
         Self::Blocks { after: None }
     }
@@ -58,63 +96,73 @@ impl Default for Scan {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
+struct Scanned {
     /// People looked at.
-    pub people: i64,
+    people: i64,
     /// Pairs held against each other.
-    pub compared: i64,
+    compared: i64,
 }
 
-impl Store {
-    /// One step of a scan, and where the next one begins.
-    pub(crate) async fn scan_step(&self, workspace: WorkspaceId, scan: Scan) -> Result<(Scan, Scanned), StoreError> {
-        // Counting only reads: nobody has to wait for it.
-        let census = match scan {
-            Scan::Census => Some(self.read(move |tx| Box::pin(async move { take_census(tx, workspace).await })).await?),
-            _ => None,
-        };
-        let now = self.now();
-        self.write(move |tx| {
-            let (scan, census) = (scan.clone(), census.clone());
-            Box::pin(async move { step(tx, workspace, scan, census, now).await })
+async fn one_step(store: &Store, turn: Turn) -> Result<(), StoreError> {
+    let (workspace, lease) = (turn.lease.workspace, turn.lease);
+    let at: Checkpoint = if turn.checkpoint.is_null() { Checkpoint::default() } else { read(&turn.checkpoint)? };
+    // Counting only reads: nobody has to wait for it.
+    let census = match at.phase {
+        Phase::Census => Some(Arc::new(store.read(move |tx| Box::pin(async move { take_census(tx, workspace).await })).await?)),
+        _ => None,
+    };
+    let is_first = turn.job.total.is_none();
+    let now = store.now();
+    store
+        .write(move |tx| {
+            let census = census.clone();
+            let at = at.clone();
+            Box::pin(async move {
+                let (phase, scanned) = step(tx, workspace, at.phase, census.as_deref(), now).await?;
+                let compared = at.compared + scanned.compared;
+                let total = if is_first { Some(everyone(tx, workspace).await?) } else { None };
+                let progress = Progress {
+                    processed: scanned.people,
+                    succeeded: scanned.people,
+                    total,
+                    details: Some(json!({"compared": compared})),
+                    end: (phase == Phase::Done).then_some(End::Succeeded),
+                    checkpoint: serde_json::to_value(Checkpoint { phase, compared })
+                        .map_err(|_| StoreError::Unreadable("the checkpoint of a scan"))?,
+                    ..Progress::default()
+                };
+                jobs::advance(tx, lease, &progress, now).await
+            })
         })
         .await
-    }
+}
 
-    /// A whole scan, step by step.
-    pub async fn scan_duplicates(&self, workspace: WorkspaceId) -> Result<Scanned, StoreError> {
-        let mut all = Scanned::default();
-        let mut scan = Scan::default();
-        while scan != Scan::Done {
-            let (next, scanned) = self.scan_step(workspace, scan).await?;
-            all.people += scanned.people;
-            all.compared += scanned.compared;
-            scan = next;
-        }
-        Ok(all)
-    }
+async fn everyone(tx: &mut Tx, workspace: WorkspaceId) -> Result<i64, StoreError> {
+    let count: Option<(i64,)> =
+        tx.optional(sql("SELECT count(*) AS people FROM profile_documents WHERE workspace_id = $1").bind(workspace)).await?;
+    Ok(count.map_or(0, |(people,)| people))
 }
 
 async fn step(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    scan: Scan,
-    census: Option<Frequencies>,
+    phase: Phase,
+    census: Option<&Frequencies>,
     now: Timestamp,
-) -> Result<(Scan, Scanned), StoreError> {
+) -> Result<(Phase, Scanned), StoreError> {
     // Whoever writes people commits before this, or after.
     tx.optional::<(i64,)>(sql("SELECT seq FROM change_heads WHERE workspace_id = $1 {for_update}").bind(workspace)).await?;
-    match scan {
-        Scan::Blocks { after } => renew_blocks(tx, workspace, after).await,
-        Scan::Census => {
+    match phase {
+        Phase::Blocks { after } => renew_blocks(tx, workspace, after).await,
+        Phase::Census => {
             if let Some(census) = census {
-                keep_census(tx, workspace, &census, now).await?;
+                keep_census(tx, workspace, census, now).await?;
             }
-            Ok((Scan::Pairs { from: i64::MIN }, Scanned::default()))
+            Ok((Phase::Pairs { from: i64::MIN }, Scanned::default()))
         }
-        Scan::Pairs { from } => compare_blocks(tx, workspace, from, now).await,
-        Scan::Review { after } => review(tx, workspace, after, now).await,
-        Scan::Done => Ok((Scan::Done, Scanned::default())),
+        Phase::Pairs { from } => compare_blocks(tx, workspace, from, now).await,
+        Phase::Review { after } => review(tx, workspace, after, now).await,
+        Phase::Done => Ok((Phase::Done, Scanned::default())),
     }
 }
 
@@ -125,7 +173,7 @@ struct Member {
 }
 
 /// Writes the difference between the blocks people stand in and those they should.
-async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) -> Result<(Scan, Scanned), StoreError> {
+async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) -> Result<(Phase, Scanned), StoreError> {
     let chunk: Vec<(Uuid,)> = tx
         .all(
             sql("SELECT profile_id FROM profile_documents WHERE workspace_id = $1 AND profile_id > $2 ORDER BY profile_id LIMIT $3")
@@ -134,7 +182,7 @@ async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) 
                 .bind(PEOPLE),
         )
         .await?;
-    let Some((last,)) = chunk.last().copied() else { return Ok((Scan::Census, Scanned::default())) };
+    let Some((last,)) = chunk.last().copied() else { return Ok((Phase::Census, Scanned::default())) };
     let definitions = properties::load(tx, workspace).await?;
     let profiles = people(tx, workspace, chunk.iter().map(|(id,)| *id).collect()).await?;
     let rows: Vec<Member> = tx
@@ -161,7 +209,7 @@ async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) 
     }
     insert_keys(tx, workspace, right.difference(&there).copied().collect()).await?;
     let people = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
-    Ok((Scan::Blocks { after: Some(last) }, Scanned { people, compared: 0 }))
+    Ok((Phase::Blocks { after: Some(last) }, Scanned { people, compared: 0 }))
 }
 
 /// Counts everyone, or so many as stand for all: the choice goes by the random part of the ids.
@@ -232,7 +280,7 @@ async fn rules(tx: &mut Tx, workspace: WorkspaceId) -> Result<Rules, StoreError>
 }
 
 /// Compares the people of the next blocks.
-async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Timestamp) -> Result<(Scan, Scanned), StoreError> {
+async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Timestamp) -> Result<(Phase, Scanned), StoreError> {
     let rows: Vec<Member> = tx
         .all(
             sql("SELECT key, profile_id FROM duplicate_keys WHERE workspace_id = $1 AND key >= $2 ORDER BY key, profile_id LIMIT $3")
@@ -242,7 +290,7 @@ async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Tim
         )
         .await?;
     let is_cut = i64::try_from(rows.len()) == Ok(ROWS);
-    let Some(last) = rows.last().map(|row| row.key) else { return Ok((Scan::Review { after: None }, Scanned::default())) };
+    let Some(last) = rows.last().map(|row| row.key) else { return Ok((Phase::Review { after: None }, Scanned::default())) };
     let mut blocks: BTreeMap<i64, Vec<Uuid>> = BTreeMap::new();
     for row in rows {
         blocks.entry(row.key).or_default().push(row.profile_id);
@@ -275,8 +323,8 @@ async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Tim
         upsert(tx, workspace, found, now).await?;
     }
     let next = match next {
-        Some(from) if is_cut => Scan::Pairs { from },
-        _ => Scan::Review { after: None },
+        Some(from) if is_cut => Phase::Pairs { from },
+        _ => Phase::Review { after: None },
     };
     Ok((next, Scanned { people: 0, compared }))
 }
@@ -314,7 +362,7 @@ struct Open {
 }
 
 /// Judges the next open suggestions again.
-async fn review(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>, now: Timestamp) -> Result<(Scan, Scanned), StoreError> {
+async fn review(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>, now: Timestamp) -> Result<(Phase, Scanned), StoreError> {
     let rows: Vec<Open> = tx
         .all(
             sql("SELECT id, profile_id, other_profile_id, named_by FROM duplicate_suggestions
@@ -324,7 +372,7 @@ async fn review(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>, now: T
             .bind(PEOPLE),
         )
         .await?;
-    let Some(last) = rows.last().map(|row| row.id) else { return Ok((Scan::Done, Scanned::default())) };
+    let Some(last) = rows.last().map(|row| row.id) else { return Ok((Phase::Done, Scanned::default())) };
     let rules = rules(tx, workspace).await?;
     let pairs: BTreeSet<Pair> = rows.iter().map(|row| (row.profile_id, row.other_profile_id)).collect();
     let portraits = portraits(tx, workspace, &pairs, &rules.definitions).await?;
@@ -342,5 +390,5 @@ async fn review(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>, now: T
     }
     upsert(tx, workspace, found, now).await?;
     remove(tx, workspace, fallen).await?;
-    Ok((Scan::Review { after: Some(last) }, Scanned::default()))
+    Ok((Phase::Review { after: Some(last) }, Scanned::default()))
 }
