@@ -96,6 +96,7 @@ struct Ids {
     event: String,
     session: String,
     job: String,
+    duplicate: String,
 }
 
 impl Ids {
@@ -111,7 +112,15 @@ impl Ids {
         let (selection, action) = (json!({"ids": [profile["id"]]}), json!({"type": "add_labels", "labels": ["vip"]}));
         let job = crate::bulk::confirmed(app, selection, action).await.is(202);
         let job = crate::bulk::finished(app, &job).await;
+        let alike = [("alike-1", "Ada"), ("alike-2", "Áda")];
+        app.people(
+            &alike
+                .map(|(key, first)| json!({"external_id": key, "name": format!("{first} Byron"), "company": "Engines", "city": "London"})),
+        )
+        .await;
+        let pairs = app.get("/v1/duplicates").await.ok();
         Self {
+            duplicate: id(&list(&pairs, "data")[0]).to_owned(),
             job: id(&job).to_owned(),
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
@@ -134,6 +143,7 @@ impl Ids {
             event: nothing(),
             session: nothing(),
             job: nothing(),
+            duplicate: nothing(),
         }
     }
 
@@ -159,6 +169,7 @@ impl Ids {
                 ("events", "id") => &self.event,
                 ("sessions", "id") => &self.session,
                 ("jobs", "id") => &self.job,
+                ("duplicates", "id") => &self.duplicate,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

@@ -9,6 +9,7 @@ mod cast;
 mod citus;
 mod cli;
 mod document;
+mod duplicates;
 mod erasures;
 mod events;
 mod febrl;
