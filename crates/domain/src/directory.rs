@@ -269,6 +269,16 @@ pub enum Outcome {
     },
 }
 
+/// Two people whom one request named, who stayed two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedTogether {
+    pub chosen: ProfileId,
+    pub other: ProfileId,
+    /// Of the key that belongs to the other.
+    pub kind: IdentityKind,
+    pub at: Timestamp,
+}
+
 /// Two people who became one, as it is recorded.
 #[derive(Clone, Debug)]
 pub struct Merge {
@@ -307,8 +317,7 @@ pub struct Directory {
     owners: HashMap<IdentityKey, ProfileId>,
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
-    /// Who was chosen, who else the request named, and the kind of the key.
-    conflicts: Vec<(ProfileId, ProfileId, IdentityKind)>,
+    conflicts: Vec<NamedTogether>,
     track: track::Track,
 }
 
@@ -341,8 +350,8 @@ impl Directory {
         &self.effects
     }
 
-    /// Pairs of people that one upsert named and did not join: who took it, the other, and the kind of the other's key.
-    pub fn conflicts(&self) -> &[(ProfileId, ProfileId, IdentityKind)] {
+    /// Pairs of people that one upsert named and did not join.
+    pub fn conflicts(&self) -> &[NamedTogether] {
         &self.conflicts
     }
 
@@ -463,7 +472,12 @@ impl Directory {
         // What is known already, to the instant and the source, is not told to the ledger again.
         own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));
         let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
-        self.conflicts.extend(duplicates.iter().map(|conflict| (profile.id, conflict.profile_id, conflict.key.kind.clone())));
+        self.conflicts.extend(duplicates.iter().map(|conflict| NamedTogether {
+            chosen: profile.id,
+            other: conflict.profile_id,
+            kind: conflict.key.kind.clone(),
+            at: cause.at,
+        }));
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 

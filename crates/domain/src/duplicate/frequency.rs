@@ -25,16 +25,17 @@ pub struct Frequencies {
 struct Field {
     /// Who has a value at all.
     people: u64,
-    /// How many others, on average, share a value that is not listed.
+    /// How many more than two, on average, share a value that is not listed.
     others: f64,
     common: HashMap<String, u64>,
 }
 
 impl Frequencies {
-    /// The chance that a stranger has this value too. `presumed`: where nothing was counted.
+    /// The chance that a stranger has this value too: how many have it beside the two who are compared. `presumed`: where
+    /// nothing was counted.
     pub(super) fn chance(&self, field: &str, value: &str, presumed: f64) -> f64 {
         let (others, people) = match self.fields.get(field) {
-            Some(field) => (field.common.get(value).map_or(field.others, |held| count(held.saturating_sub(1))), count(field.people)),
+            Some(field) => (field.common.get(value).map_or(field.others, |held| count(held.saturating_sub(2))), count(field.people)),
             None => (0.0, 0.0),
         };
         ((others + PRESUMED * presumed) / (people + PRESUMED)).clamp(RAREST, 0.99)
@@ -87,8 +88,8 @@ fn of_field(values: HashMap<String, u64>) -> Field {
     let listed = sorted.iter().take(MAX_LISTED).take_while(|(_, held)| *held >= LISTED).count();
     let rest = sorted.split_off(listed);
     let unlisted: u64 = rest.iter().map(|(_, held)| held).sum();
-    // Of somebody with such a value: how many more have it.
-    let meetings: u64 = rest.iter().map(|(_, held)| held * (held - 1)).sum();
+    // Of somebody with such a value: how many have it beside them and one more.
+    let meetings: u64 = rest.iter().map(|(_, held)| held * held.saturating_sub(2)).sum();
     let others = if unlisted == 0 { 0.0 } else { count(meetings) / count(unlisted) };
     Field { people, others, common: sorted.into_iter().collect() }
 }

@@ -210,20 +210,18 @@ impl Portrait {
         let mut put = |kind: &str, parts: &[&str]| {
             keys.insert(hash(kind, parts));
         };
-        let last = self.last.as_deref().map(skeleton);
-        match (self.first.as_deref().map(skeleton), &last) {
-            (Some(first), Some(last)) => {
-                // In either order: which is the first name is often mistaken.
-                let (one, other) = if first <= *last { (first.as_str(), last.as_str()) } else { (last.as_str(), first.as_str()) };
-                put("name", &[one, other]);
-            }
-            (Some(one), None) => put("name", &[&one]),
-            (None, Some(one)) => put("name", &[one]),
-            (None, None) => {}
-        }
-        for (kind, place) in [("city", &self.city), ("company", &self.company)] {
-            if let (Some(place), Some(last)) = (place, &last) {
-                put(kind, &[&squeezed(place), last]);
+        // In either order: which is the first name is often mistaken.
+        let mut names: Vec<String> = self.first.iter().chain(&self.last).map(|name| skeleton(name)).collect();
+        names.sort_unstable();
+        if !names.is_empty() {
+            put("name", &names.iter().map(String::as_str).collect::<Vec<_>>());
+            // At one place initials say enough, whatever else of the names is mistyped. One name alone has to be whole.
+            let initials: String =
+                if names.len() == 1 { names.concat() } else { names.iter().filter_map(|name| name.chars().next()).collect() };
+            for (kind, place) in [("city", &self.city), ("company", &self.company)] {
+                if let Some(place) = place {
+                    put(kind, &[&squeezed(place), &initials]);
+                }
             }
         }
         for mailbox in &self.mailboxes {
@@ -269,12 +267,21 @@ pub(super) fn tail(phone: &str) -> &str {
     phone.get(phone.len().saturating_sub(8)..).unwrap_or(phone)
 }
 
-/// A word as the ear has it: its first letter and, in the order of the alphabet, the consonants that follow. Vowels,
-/// doubled letters and letters that changed places make no difference; other scripts keep every letter.
+/// A word as the ear has it: its first letter, and which families of consonants follow. Vowels, doubled letters, letters
+/// that changed places and those that sound alike (Soundex's families) make no difference; other scripts keep every letter.
 fn skeleton(name: &str) -> String {
     let mut letters = name.chars().filter(|c| *c != ' ');
     let Some(initial) = letters.next() else { return String::new() };
-    let rest: BTreeSet<char> = letters.filter(|c| !matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y' | 'h' | 'w')).collect();
+    let rest: BTreeSet<char> = letters
+        .filter_map(|c| match c {
+            'a' | 'e' | 'i' | 'o' | 'u' | 'y' | 'h' | 'w' => None,
+            'b' | 'f' | 'p' | 'v' => Some('b'),
+            'c' | 'g' | 'j' | 'k' | 'q' | 's' | 'x' | 'z' => Some('c'),
+            'd' | 't' => Some('d'),
+            'm' | 'n' => Some('m'),
+            other => Some(other),
+        })
+        .collect();
     std::iter::once(initial).chain(rest).collect()
 }
 

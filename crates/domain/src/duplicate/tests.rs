@@ -143,10 +143,17 @@ fn a_common_name_counts_less_than_a_rare_one() {
 
 #[test]
 fn two_slips_do_not_hide_a_pair() {
-    let one =
-        person(&[("name", "Kilmartin Reveley"), ("email", "kil@one.example"), ("phone", "+61255501234"), ("date_of_birth", "1960-02-10")]);
+    let one = person(&[
+        ("name", "Kilmartin Reveley"),
+        ("email", "kil@one.example"),
+        ("phone", "+61255501234"),
+        ("date_of_birth", "1960-02-10"),
+        ("company", "Haddon and Sons"),
+    ]);
     for other in [
         person(&[("name", "Kilmatrin Revely"), ("phone", "+61255509999")]),
+        person(&[("name", "Refeley, Kilmardin"), ("phone", "+61255509999")]),
+        person(&[("first_name", "Kxlmxrtin"), ("last_name", "Rwvzley"), ("company", "haddon and sons ltd")]),
         person(&[("name", "Somebody Else"), ("email", "kil@two.example")]),
         person(&[("name", "Martin Else"), ("date_of_birth", "1960-02-10")]),
         person(&[("phone", "+255501234")]),

@@ -54,6 +54,8 @@ pub(crate) struct Touched {
     threshold: i64,
     definitions: Definitions,
     at: Option<Timestamp>,
+    /// Something was written, and the change feed with it.
+    holds_head: bool,
 }
 
 impl Touched {
@@ -89,7 +91,7 @@ impl Touched {
                 .filter(|key| key.code == "identity_conflict")
                 .filter_map(|key| Some((occurrence.profile_id, key.profile_id?, key.kind.as_str())))
         });
-        let upserted = directory.conflicts().iter().map(|(one, other, kind)| (*one, *other, kind.as_str()));
+        let upserted = directory.conflicts().iter().map(|named| (named.chosen, named.other, named.kind.as_str()));
         for (one, other, kind) in refused.chain(upserted) {
             let (one, other) = (survivor(one), survivor(other));
             if one != other {
@@ -104,13 +106,23 @@ impl Touched {
             named,
             threshold: directory.workspace.duplicate_threshold * TENTHS,
             definitions: directory.definitions.clone(),
-            at: directory.effects().iter().map(|effect| effect.at).chain(occurrences.iter().map(|o| o.received_at)).max(),
+            at: directory
+                .effects()
+                .iter()
+                .map(|effect| effect.at)
+                .chain(occurrences.iter().map(|o| o.received_at))
+                .chain(directory.conflicts().iter().map(|named| named.at))
+                .max(),
+            holds_head: !directory.effects().is_empty(),
         }
     }
 
     /// Brings the blocks of the people in line, and the suggestions they are part of. After the group is saved.
     pub(crate) async fn follow(self, tx: &mut Tx, workspace: WorkspaceId, censuses: &mut Censuses) -> Result<(), StoreError> {
         let Some(now) = self.at else { return Ok(()) };
+        if !self.holds_head {
+            hold_head(tx, workspace).await?;
+        }
         let mut portraits: HashMap<Uuid, Portrait> =
             self.people.iter().map(|(profile, _)| (profile.id.0, Portrait::of(profile, &self.definitions))).collect();
         let keys: HashMap<Uuid, BTreeSet<i64>> = portraits.iter().map(|(id, portrait)| (*id, portrait.keys())).collect();
@@ -193,6 +205,11 @@ pub(super) async fn frequencies(tx: &mut Tx, workspace: WorkspaceId) -> Result<F
         Some((text,)) => serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("a census")),
         None => Ok(Frequencies::default()),
     }
+}
+
+/// Whoever writes people commits before this, or after.
+pub(super) async fn hold_head(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
+    tx.optional::<(i64,)>(sql("SELECT seq FROM change_heads WHERE workspace_id = $1 {for_update}").bind(workspace)).await.map(|_| ())
 }
 
 pub(super) async fn insert_keys(tx: &mut Tx, workspace: WorkspaceId, mut keys: Vec<(Uuid, i64)>) -> Result<(), StoreError> {

@@ -22,7 +22,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    follow::{Found, Pair, frequencies, insert_keys, pair, remove, upsert},
+    follow::{Found, Pair, frequencies, hold_head, insert_keys, pair, remove, upsert},
     people,
 };
 use crate::{
@@ -150,8 +150,7 @@ async fn step(
     census: Option<&Frequencies>,
     now: Timestamp,
 ) -> Result<(Phase, Scanned), StoreError> {
-    // Whoever writes people commits before this, or after.
-    tx.optional::<(i64,)>(sql("SELECT seq FROM change_heads WHERE workspace_id = $1 {for_update}").bind(workspace)).await?;
+    hold_head(tx, workspace).await?;
     match phase {
         Phase::Blocks { after } => renew_blocks(tx, workspace, after).await,
         Phase::Census => {
