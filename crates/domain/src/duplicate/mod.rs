@@ -14,7 +14,7 @@ mod score;
 mod tests;
 
 pub use frequency::{Census, Frequencies};
-pub use portrait::Portrait;
+pub use portrait::{Portrait, is_telling};
 pub use score::{Judgement, Reason, compare, named_together};
 
 /// Points from which a pair is suggested, unless the workspace says otherwise. Twenty points: a million to one.
@@ -25,7 +25,8 @@ pub const THRESHOLDS: std::ops::RangeInclusive<i64> = 10..=40;
 /// Points are counted in tenths: whole numbers add up to the same sum in any order.
 pub const TENTHS: i64 = 10;
 
-/// Whether a change of a person can matter to who is like them. Cheap: it is asked of everybody who is written.
+/// Whether a change of a person can matter to who is like them; whether it does, their portraits tell. Cheap: it is asked
+/// of everybody who is written.
 pub fn is_relevant(before: &crate::profile::Profile, after: &crate::profile::Profile) -> bool {
     before.identities != after.identities
         || before.name != after.name

@@ -204,11 +204,13 @@ impl Portrait {
     }
 
     /// The blocks this person stands in, as numbers (the first eight bytes of a SHA-256): small to keep, and nothing
-    /// can be read off them. Two that collide by chance are two people compared for nothing.
+    /// can be read off them. Two that collide by chance are two people compared for nothing. The last bit says whether the
+    /// block is telling by itself ([`is_telling`]).
     pub fn keys(&self) -> BTreeSet<i64> {
         let mut keys = BTreeSet::new();
         let mut put = |kind: &str, parts: &[&str]| {
-            keys.insert(hash(kind, parts));
+            let telling = !matches!(kind, "name" | "city" | "company");
+            keys.insert(hash(kind, parts) & !1 | i64::from(telling));
         };
         // In either order: which is the first name is often mistaken.
         let mut names: Vec<String> = self.first.iter().chain(&self.last).map(|name| skeleton(name)).collect();
@@ -260,6 +262,12 @@ impl Portrait {
         let own = self.attributes.iter().flat_map(|a| a.values.iter().map(|value| (a.field.as_str(), value.as_str())));
         fixed.chain(mailboxes).chain(own)
     }
+}
+
+/// Whether one such block in common may be enough: a mailbox, a telephone, a birthday. Of names and places, which many
+/// share, it takes two.
+pub fn is_telling(key: i64) -> bool {
+    key & 1 == 1
 }
 
 /// A line is known by its last eight digits, however its country code is written.

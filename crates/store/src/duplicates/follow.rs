@@ -12,7 +12,7 @@ use std::{
 use people_domain::{
     Timestamp,
     directory::{Action, Directory, Merge},
-    duplicate::{Frequencies, Judgement, Portrait, TENTHS, compare, is_relevant},
+    duplicate::{Frequencies, Judgement, Portrait, TENTHS, compare, is_relevant, is_telling},
     event::Occurrence,
     id::{ProfileId, WorkspaceId},
     profile::Profile,
@@ -33,8 +33,8 @@ use crate::{
 /// People of a block up to which it singles anybody out. Larger blocks (everyone born on the first of January) are left
 /// to the scan, and to the smaller blocks their people also stand in.
 const BLOCK: i64 = 24;
-/// Who shares a single block with so many others is one of a crowd, and not compared on write.
-const CROWD: usize = 8;
+/// Who has but a name or a place in common is compared on write when hardly anybody else has it.
+const ALONE: usize = 3;
 /// Most people one is compared with on write: those who share the most, and the smallest, blocks.
 const COMPARED: usize = 12;
 
@@ -45,10 +45,37 @@ pub(super) fn pair(a: Uuid, b: Uuid) -> Pair {
     if a < b { (a, b) } else { (b, a) }
 }
 
+/// Somebody who has changed in what is compared.
+#[derive(Debug)]
+struct Person {
+    id: Uuid,
+    is_new: bool,
+    portrait: Portrait,
+    keys: BTreeSet<i64>,
+    /// They stand in other blocks than before.
+    has_moved: bool,
+}
+
+impl Person {
+    fn of(before: Option<&Profile>, after: &Profile, definitions: &Definitions) -> Option<Self> {
+        if before.is_some_and(|before| !is_relevant(before, after)) {
+            return None;
+        }
+        let portrait = Portrait::of(after, definitions);
+        let was = before.map(|before| Portrait::of(before, definitions));
+        if was.as_ref() == Some(&portrait) {
+            return None;
+        }
+        let keys = portrait.keys();
+        let has_moved = was.is_none_or(|was| was.keys() != keys);
+        Some(Self { id: after.id.0, is_new: before.is_none(), portrait, keys, has_moved })
+    }
+}
+
 /// Who has changed in what is compared, and who was named together.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    people: Vec<(Arc<Profile>, bool)>,
+    people: Vec<Person>,
     /// With the kinds of the keys.
     named: BTreeMap<Pair, BTreeSet<String>>,
     threshold: i64,
@@ -66,15 +93,9 @@ impl Touched {
             let after = effect.after.as_ref();
             spans.entry(effect.profile_id).and_modify(|span| span.1 = after).or_insert((effect.before.as_ref(), after));
         }
-        let people: Vec<(Arc<Profile>, bool)> = spans
+        let people: Vec<Person> = spans
             .values()
-            .filter_map(|(before, after)| {
-                let after = (*after)?;
-                match before {
-                    None => Some((Arc::clone(after), true)),
-                    Some(before) => is_relevant(before, after).then(|| (Arc::clone(after), false)),
-                }
-            })
+            .filter_map(|(before, after)| Person::of(before.map(|before| &**before), (*after)?, &directory.definitions))
             .collect();
         let survivor = |id: ProfileId| {
             let mut at = id;
@@ -123,19 +144,24 @@ impl Touched {
         if !self.holds_head {
             hold_head(tx, workspace).await?;
         }
-        let mut portraits: HashMap<Uuid, Portrait> =
-            self.people.iter().map(|(profile, _)| (profile.id.0, Portrait::of(profile, &self.definitions))).collect();
-        let keys: HashMap<Uuid, BTreeSet<i64>> = portraits.iter().map(|(id, portrait)| (*id, portrait.keys())).collect();
-        let known: Vec<Uuid> = self.people.iter().filter(|(_, is_new)| !is_new).map(|(profile, _)| profile.id.0).collect();
-        if !known.is_empty() {
+        let moved: Vec<Uuid> = self.people.iter().filter(|person| !person.is_new && person.has_moved).map(|person| person.id).collect();
+        if !moved.is_empty() {
             tx.run(
                 sql("DELETE FROM duplicate_keys WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
                     .bind(workspace)
-                    .rows(ids(known.iter().copied())),
+                    .rows(ids(moved)),
             )
             .await?;
         }
-        insert_keys(tx, workspace, keys.iter().flat_map(|(id, keys)| keys.iter().map(|key| (*id, *key))).collect()).await?;
+        let new = self.people.iter().filter(|person| person.has_moved).flat_map(|person| person.keys.iter().map(|key| (person.id, *key)));
+        insert_keys(tx, workspace, new.collect()).await?;
+        let known: Vec<Uuid> = self.people.iter().filter(|person| !person.is_new).map(|person| person.id).collect();
+        let mut portraits: HashMap<Uuid, Portrait> = HashMap::new();
+        let mut keys: HashMap<Uuid, BTreeSet<i64>> = HashMap::new();
+        for person in self.people {
+            portraits.insert(person.id, person.portrait);
+            keys.insert(person.id, person.keys);
+        }
         let mut pairs = candidates(tx, workspace, &keys).await?;
         pairs.extend(self.named.keys().copied());
         // What was suggested before may hold no longer. A newcomer has no past.
@@ -264,18 +290,18 @@ async fn candidates(tx: &mut Tx, workspace: WorkspaceId, keys: &HashMap<Uuid, BT
     }
     let mut pairs = BTreeSet::new();
     for (id, keys) in keys {
-        // By candidate: how many blocks are shared, and how large the smallest is.
+        // By candidate: how many blocks are shared, and how large the smallest is. A telling one counts twice.
         let mut shared: HashMap<Uuid, (usize, usize)> = HashMap::new();
-        for block in keys.iter().filter_map(|key| blocks.get(key)) {
+        for (key, block) in keys.iter().filter_map(|key| Some((key, blocks.get(key)?))) {
             for other in block.iter().filter(|other| *other != id) {
                 let (times, smallest) = shared.entry(*other).or_insert((0, usize::MAX));
-                *times += 1;
+                *times += if is_telling(*key) { 2 } else { 1 };
                 *smallest = (*smallest).min(block.len());
             }
         }
         let mut ranked: Vec<(Reverse<usize>, usize, Uuid)> = shared
             .into_iter()
-            .filter(|(_, (times, smallest))| *times > 1 || *smallest <= CROWD)
+            .filter(|(_, (times, smallest))| *times > 1 || *smallest <= ALONE)
             .map(|(other, (times, smallest))| (Reverse(times), smallest, other))
             .collect();
         ranked.sort_unstable();
@@ -399,14 +425,22 @@ pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTree
             sql("SELECT id, profile_id, other_profile_id, score, reasons{as_text} AS reasons, named_by, status, found_at, dismissed_at, dismissed_by
                  FROM duplicate_suggestions
                  WHERE workspace_id = $1 AND (status = 'dismissed' OR named_by <> '')
-                   AND (profile_id IN (SELECT id FROM {rows} AS r) OR other_profile_id IN (SELECT id FROM {rows} AS r))")
+                   AND id IN (
+                       SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id
+                       UNION ALL
+                       SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.other_profile_id = r.id
+                   )")
             .bind(workspace)
             .rows(moved()),
         )
         .await?;
     tx.run(
         sql("DELETE FROM duplicate_suggestions
-             WHERE workspace_id = $1 AND (profile_id IN (SELECT id FROM {rows} AS r) OR other_profile_id IN (SELECT id FROM {rows} AS r))")
+             WHERE workspace_id = $1 AND id IN (
+                 SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id
+                 UNION ALL
+                 SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.other_profile_id = r.id
+             )")
         .bind(workspace)
         .rows(moved()),
     )

@@ -156,7 +156,10 @@ impl Store {
                     }
                     Some(_) => {
                         sql_of(columns, "WHERE workspace_id = $1 AND status = $2 AND score >= $3 AND (score, id) < ($4, $5)
-                              AND (profile_id = $7 OR other_profile_id = $7)
+                              AND id IN (
+                                  SELECT id FROM duplicate_suggestions WHERE workspace_id = $1 AND profile_id = $7
+                                  UNION ALL SELECT id FROM duplicate_suggestions WHERE workspace_id = $1 AND other_profile_id = $7
+                              )
                               ORDER BY score DESC, id DESC LIMIT $6")
                     }
                 };
@@ -180,7 +183,11 @@ impl Store {
                     (true, Some(profile)) => {
                         tx.optional::<(i64,)>(
                             sql("SELECT count(*) AS total FROM duplicate_suggestions
-                                 WHERE workspace_id = $1 AND status = $2 AND score >= $3 AND (profile_id = $4 OR other_profile_id = $4)")
+                                 WHERE workspace_id = $1 AND status = $2 AND score >= $3
+                                   AND id IN (
+                                       SELECT id FROM duplicate_suggestions WHERE workspace_id = $1 AND profile_id = $4
+                                       UNION ALL SELECT id FROM duplicate_suggestions WHERE workspace_id = $1 AND other_profile_id = $4
+                                   )")
                             .bind(workspace)
                             .bind(page.status.as_str())
                             .bind(least)
