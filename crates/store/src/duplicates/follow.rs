@@ -85,10 +85,13 @@ pub(crate) struct Touched {
     holds_head: bool,
 }
 
+/// A person before or after a group; `None`: not there.
+type State<'d> = Option<&'d Arc<Profile>>;
+
 impl Touched {
     /// What a group leaves to look at; asked before it is saved.
     pub(crate) fn of(directory: &Directory, occurrences: &[Occurrence], merges: &[Merge]) -> Self {
-        let mut spans: BTreeMap<ProfileId, (Option<&Arc<Profile>>, Option<&Arc<Profile>>)> = BTreeMap::new();
+        let mut spans: BTreeMap<ProfileId, (State<'_>, State<'_>)> = BTreeMap::new();
         for effect in directory.effects().iter().filter(|effect| effect.action != Action::Seen) {
             let after = effect.after.as_ref();
             spans.entry(effect.profile_id).and_modify(|span| span.1 = after).or_insert((effect.before.as_ref(), after));
