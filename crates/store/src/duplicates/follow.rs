@@ -279,9 +279,8 @@ async fn candidates(tx: &mut Tx, workspace: WorkspaceId, keys: &HashMap<Uuid, BT
     let members: Vec<Member> = tx
         .all(
             sql("SELECT k.key, k.profile_id
-                 FROM {rows} AS r CROSS JOIN duplicate_keys AS k
-                 WHERE k.workspace_id = $1 AND k.key = r.key
-                   AND NOT EXISTS (SELECT 1 FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key LIMIT 1 OFFSET $2)")
+                 FROM {rows} AS r CROSS JOIN {members}
+                   NOT EXISTS (SELECT 1 FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key LIMIT 1 OFFSET $2)")
             .bind(workspace)
             .bind(BLOCK)
             .rows(rows),

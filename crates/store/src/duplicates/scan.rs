@@ -186,9 +186,10 @@ async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) 
     let profiles = people(tx, workspace, chunk.iter().map(|(id,)| *id).collect()).await?;
     let rows: Vec<Member> = tx
         .all(
-            sql("SELECT k.key, k.profile_id FROM {rows} AS r CROSS JOIN duplicate_keys AS k WHERE k.workspace_id = $1 AND k.profile_id = r.id")
+            sql("SELECT key, profile_id FROM duplicate_keys WHERE workspace_id = $1 AND profile_id > $2 AND profile_id <= $3")
                 .bind(workspace)
-                .rows(ids(chunk.iter().map(|(id,)| *id))),
+                .bind(after.unwrap_or(Uuid::nil()))
+                .bind(last),
         )
         .await?;
     let there: BTreeSet<(Uuid, i64)> = rows.into_iter().map(|row| (row.profile_id, row.key)).collect();
