@@ -13,6 +13,13 @@ stories![
     everyone_has_to_be_named,
     a_token_is_for_one_selection_and_action,
     a_retry_is_answered_with_the_same_job,
+    people_are_updated_in_one_change,
+    labels_are_taken_off_many_people,
+    consent_is_recorded_for_many_people,
+    many_people_are_erased_with_a_scope_of_its_own,
+    who_cannot_be_changed_is_told_and_holds_up_nobody,
+    an_action_that_is_none_is_refused_at_its_place,
+    a_selection_that_is_none_is_refused_at_its_place,
 ];
 
 /// Previews and carries out.
@@ -120,4 +127,128 @@ async fn a_retry_is_answered_with_the_same_job(app: &App) {
     assert_eq!((again.status, &again.bytes), (202, &first.bytes));
     assert_eq!((again.header("idempotency-replayed"), again.header("location")), (Some("true"), first.header("location")));
     assert_eq!(list(&app.get("/v1/jobs").await.ok(), "data").len(), 1);
+}
+
+async fn people_are_updated_in_one_change(app: &App) {
+    app.people(&[ada(), grace(), nobody("n")]).await;
+    let patch = json!({"city": "Berlin", "job_title": null, "attributes": {"plan": "free", "seats": null}});
+    let job = confirmed(app, json!({"q": "ada"}), json!({"type": "update", "patch": patch})).await.is(202);
+    let done = finished(app, &job).await;
+    assert_eq!((&done["details"], &done["succeeded"]), (&json!({"action": "update"}), &1.into()));
+    let ada = app.get("/v1/profiles/lookup?external_id=crm-17").await.ok();
+    assert_eq!((&ada["city"], &ada["version"]), (&"Berlin".into(), &2.into()));
+    assert_eq!(ada["attributes"], json!({"plan": "free", "trial_ends": "2026-12-01T00:00:00Z"}));
+    let entry = &app.history(id(&ada)).await[0];
+    assert_eq!((&entry["action"], &entry["source"]), (&"updated".into(), &"bulk".into()));
+}
+
+async fn labels_are_taken_off_many_people(app: &App) {
+    let people: Vec<Value> = (0..30).map(|n| json!({"external_id": format!("p{n}"), "labels": ["a", "b", "c"]})).collect();
+    app.people(&people).await;
+    app.person(json!({"external_id": "without", "labels": ["c"]})).await;
+    let job = confirmed(app, json!({"all": true}), json!({"type": "remove_labels", "labels": ["a", "b"]})).await.is(202);
+    let done = finished(app, &job).await;
+    // Whoever carries none of them is as they should be.
+    assert_eq!((&done["succeeded"], &done["failed"]), (&31.into(), &0.into()));
+    assert_eq!(app.filtered(json!({"field": "labels", "op": "has_any", "value": ["a", "b"]})).await, [""; 0]);
+    let person = app.get("/v1/profiles/lookup?external_id=p3").await.ok();
+    assert_eq!((&person["labels"], &person["version"]), (&json!(["c"]), &2.into()));
+    assert_eq!(app.get("/v1/profiles/lookup?external_id=without").await.ok()["version"], 1);
+}
+
+async fn consent_is_recorded_for_many_people(app: &App) {
+    app.people(&[ada(), grace()]).await;
+    let action = json!({"type": "set_consent", "channel": "email", "status": "opted_out", "source": "letter", "evidence": "scan 17"});
+    let job = confirmed(app, json!({"all": true}), action).await.is(202);
+    assert_eq!(finished(app, &job).await["succeeded"], 2);
+    let ada = app.get("/v1/profiles/lookup?external_id=crm-17").await.ok();
+    let consent = &ada["consents"][0];
+    // It counts from when it was asked for.
+    assert_eq!((&consent["status"], &consent["occurred_at"]), (&"opted_out".into(), &job["created_at"]));
+    let ledger = app.get(&format!("/v1/profiles/{}/consents/email/history", id(&ada))).await.ok();
+    let told: Vec<&Value> = list(&ledger, "data").iter().map(|entry| &entry["evidence"]).collect();
+    assert_eq!(told, [&Value::from("scan 17"), &Value::Null]);
+}
+
+async fn many_people_are_erased_with_a_scope_of_its_own(app: &App) {
+    let people: Vec<Value> =
+        (0..700).map(|n| json!({"external_id": format!("p{n}"), "country": if n < 600 { "GB" } else { "IE" }})).collect();
+    app.people(&people).await;
+    let (selection, action) = (json!({"filter": {"field": "country", "op": "eq", "value": "GB"}}), json!({"type": "delete"}));
+    let careful = app.with_scopes(&["bulk", "profiles:read"]).await;
+    let sent = json!({"selection": selection, "action": action});
+    careful.post("/v1/bulk/preview").json(sent.clone()).await.refused(403, "missing_scope");
+    let preview = app.post("/v1/bulk/preview").json(sent).await.ok();
+    assert_eq!((&preview["matched"], &preview["sample"][0]["after"]), (&600.into(), &Value::Null));
+    let sent = json!({"selection": selection, "action": action, "confirmation_token": preview["confirmation_token"]});
+    careful.post("/v1/bulk").json(sent.clone()).await.refused(403, "missing_scope");
+    let job = app.post("/v1/bulk").json(sent).await.is(202);
+    assert_eq!(finished(app, &job).await["succeeded"], 600);
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 100}));
+    app.get(&format!("/v1/profiles/{}", id(&preview["sample"][0]["before"]))).await.refused(410, "profile_erased");
+}
+
+async fn who_cannot_be_changed_is_told_and_holds_up_nobody(app: &App) {
+    let ids = app
+        .people(&[
+            json!({"email": "a@example.com"}),
+            json!({"email": "b@example.com", "external_id": "b"}),
+            json!({"email": "c@example.com"}),
+        ])
+        .await;
+    // Without an e-mail, two of them would have no identity left.
+    let action = json!({"type": "update", "patch": {"email": null}});
+    let preview = app.post("/v1/bulk/preview").json(json!({"selection": {"all": true}, "action": action})).await.ok();
+    let told: Vec<(&Value, bool)> =
+        list(&preview, "sample").iter().map(|sample| (&sample["error"]["code"], sample["after"].is_object())).collect();
+    assert_eq!(told, [(&"identity_required".into(), false), (&Value::Null, true), (&"identity_required".into(), false)]);
+    let job = confirmed(app, json!({"all": true}), action).await.is(202);
+    let done = finished(app, &job).await;
+    assert_eq!(
+        (&done["status"], &done["processed"], &done["succeeded"], &done["failed"]),
+        (&"succeeded".into(), &3.into(), &1.into(), &2.into())
+    );
+    let path = format!("/v1/jobs/{}/errors", id(&job));
+    let errors = app.get(&path).await.ok();
+    let told: Vec<Value> = list(&errors, "data").iter().map(|e| json!([e["line"], e["code"], e["profile_id"]])).collect();
+    assert_eq!(told, [json!([1, "identity_required", ids[0]]), json!([3, "identity_required", ids[2]])]);
+    // What is told of somebody goes with them.
+    app.delete(&format!("/v1/profiles/{}", ids[0])).await.ok();
+    assert_eq!(list(&app.get(&path).await.ok(), "data").len(), 1);
+}
+
+async fn an_action_that_is_none_is_refused_at_its_place(app: &App) {
+    for (action, pointer, code) in [
+        (json!("delete"), "/action", "wrong_type"),
+        (json!({}), "/action/type", "missing_field"),
+        (json!({"type": "erase"}), "/action/type", "not_an_option"),
+        (json!({"type": "delete", "really": true}), "/action/really", "unknown_field"),
+        (json!({"type": "add_labels"}), "/action", "missing_field"),
+        (json!({"type": "add_labels", "labels": []}), "/action/labels", "limit_exceeded"),
+        (json!({"type": "add_labels", "labels": ["ok", " "]}), "/action/labels/1", "invalid_label"),
+        (json!({"type": "update", "patch": []}), "/action/patch", "wrong_type"),
+        (json!({"type": "update", "patch": {"country": "Narnia"}}), "/action/patch/country", "invalid_country"),
+        (json!({"type": "update", "patch": {"labels": ["x"]}}), "/action/patch/labels", "unknown_field"),
+        (json!({"type": "set_consent", "channel": "email", "status": "maybe"}), "/action/status", "not_an_option"),
+    ] {
+        let answer = app.post("/v1/bulk/preview").json(json!({"selection": {"all": true}, "action": action})).await;
+        answer.refused_at(pointer, code);
+    }
+}
+
+async fn a_selection_that_is_none_is_refused_at_its_place(app: &App) {
+    let action = json!({"type": "add_labels", "labels": ["x"]});
+    for (selection, pointer, code) in [
+        (json!({"filter": {"field": "nonsense", "op": "exists"}}), "/selection/filter/field", "unknown_field"),
+        (json!({"ids": []}), "/selection/ids", "limit_exceeded"),
+        (json!({"ids": ["17"]}), "/selection/ids/0", "invalid_value"),
+        (json!({"q": "x".repeat(300)}), "/selection/q", "too_long"),
+        (json!({"everyone": true}), "/selection/everyone", "unknown_field"),
+    ] {
+        app.post("/v1/bulk/preview").json(json!({"selection": selection, "action": action})).await.refused_at(pointer, code);
+    }
+    // Ids of nobody match nobody, and a change of nobody is one.
+    let job = confirmed(app, json!({"ids": [uuid::Uuid::now_v7()]}), action).await.is(202);
+    let done = finished(app, &job).await;
+    assert_eq!((&done["status"], &done["total"]), (&"succeeded".into(), &0.into()));
 }

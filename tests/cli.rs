@@ -1,9 +1,10 @@
-//! The command line: `people serve | migrate | openapi | workspaces create | keys create`, and its configuration.
+//! The command line: `people serve | migrate | openapi | workspaces create | keys create | import | export`, and its
+//! configuration.
 
 use std::net::TcpStream;
 
-use people_tests::{App, BOOTSTRAP_KEY, Database, Engine, Server, cli, engine_stories, eventually};
-use serde_json::json;
+use people_tests::{App, BOOTSTRAP_KEY, Cli, Database, Engine, Server, cli, engine_stories, eventually, stories};
+use serde_json::{Value, json};
 
 use crate::cast::{ada, id};
 
@@ -15,6 +16,7 @@ engine_stories![
     a_polite_stop_is_obeyed,
     the_log_holds_no_secret_and_nobody,
 ];
+stories![a_file_is_sent_and_followed_to_its_end, everybody_is_written_to_a_file_and_back, what_the_server_refuses_is_told];
 
 async fn migrating_twice_is_migrating_once(engine: Engine) {
     let database = Database::create(engine).await;
@@ -139,4 +141,64 @@ fn the_program_explains_itself() {
         assert!(help.contains(word) || cli(&["serve", "--help"], &[]).done().stdout.contains(word), "{word} is not explained:\n{help}");
     }
     assert!(cli(&["--version"], &[]).done().stdout.starts_with("people "));
+}
+
+/// A subcommand that talks to the server as this workspace.
+fn client(app: &App, arguments: &[&str]) -> Cli {
+    cli(arguments, &[("PEOPLE_URL", &app.url), ("PEOPLE_KEY", &app.key)])
+}
+
+fn written(name: &str, text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).expect("the file is written");
+    (folder, path.to_string_lossy().into_owned())
+}
+
+async fn a_file_is_sent_and_followed_to_its_end(app: &App) {
+    let rows: String = (0..1_500).map(|n| format!("person{n}@example.com;Person {n};pro\n")).collect();
+    let (_folder, file) = written("people.csv", &format!("Mail;Who;Plan\n{rows}nobody;;\n"));
+    let told = client(app, &["import", &file, "--map", "Mail=email", "--map", "Plan=attributes.plan", "--dry-run"]);
+    let job: Value = serde_json::from_str(&told.stdout).unwrap_or_else(|e| panic!("{e}: {told:?}"));
+    let id = job["id"].as_str().unwrap_or_default();
+    assert_eq!((&job["status"], &job["succeeded"], &job["failed"]), (&"succeeded".into(), &1_500.into(), &1.into()));
+    // A row that was not taken is a failure for a script.
+    assert_eq!(told.code, Some(1));
+    assert!(told.stderr.contains("1 rows were not taken") && told.stderr.contains(id), "{told:?}");
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 0}));
+    let (_folder, file) = written("people.csv", &format!("Mail;Who;Plan\n{rows}"));
+    let job = client(app, &["import", &file, "--map", "Mail=email", "--map", "Who=name"]).json();
+    assert_eq!((&job["succeeded"], &job["details"]["mapping"]), (&1_500.into(), &json!({"Mail": "email", "Who": "name"})));
+    assert_eq!(app.post("/v1/profiles/count").json(json!({"q": "person 1499"})).await.ok(), json!({"total": 1}));
+}
+
+async fn everybody_is_written_to_a_file_and_back(app: &App) {
+    app.people(&[ada(), json!({"external_id": "=odd", "name": "Semi;colon", "country": "IE"})]).await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for (name, format) in [("people.ndjson", "ndjson"), ("people.csv", "csv")] {
+        let path = folder.path().join(name).to_string_lossy().into_owned();
+        client(app, &["export", "--output", &path, "--sort", "created_at"]).done();
+        let answered = client(app, &["export", "--format", format, "--sort", "created_at"]).done().stdout;
+        assert_eq!(std::fs::read_to_string(&path).expect("it was written"), answered);
+        let other = app.neighbour();
+        let job = client(&other, &["import", &path]).json();
+        assert_eq!((&job["succeeded"], &job["failed"]), (&2.into(), &0.into()), "{job}");
+        assert_eq!(other.find(json!({"sort": "created_at"})).await, ["crm-17", "=odd"]);
+    }
+    let filter = r#"{"field": "country", "op": "eq", "value": "IE"}"#;
+    let found = client(app, &["export", "--filter", filter]).done().stdout;
+    assert!(found.lines().count() == 1 && found.contains("=odd"), "{found}");
+}
+
+async fn what_the_server_refuses_is_told(app: &App) {
+    let (_folder, file) = written("people.csv", "Mail,Who\nada@example.com,Ada\n");
+    let told = client(app, &["import", &file, "--map", "Post=email"]);
+    assert_eq!((told.code, told.stdout.as_str()), (Some(1), ""));
+    assert!(told.stderr.contains("validation_failed") && told.stderr.contains("mapping/Post"), "{told:?}");
+    let told = cli(&["import", &file], &[("PEOPLE_URL", &app.url), ("PEOPLE_KEY", "ppl_none")]);
+    assert!(told.code == Some(1) && told.stderr.contains("unauthorized") && !told.stderr.contains("ppl_none"), "{told:?}");
+    let told = client(app, &["import", "/nowhere/people.csv"]);
+    assert!(told.code == Some(1) && told.stderr.contains("/nowhere/people.csv"), "{told:?}");
+    let told = cli(&["export", "--server", "http://127.0.0.1:9"], &[("PEOPLE_KEY", &app.key)]);
+    assert!(told.code == Some(1) && told.stderr.contains("does not answer"), "{told:?}");
 }

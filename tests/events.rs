@@ -1,6 +1,7 @@
 //! `POST /v1/events`, and what can be read of it: the timeline, events and sessions of people.
 
 use people_tests::{App, same, stories};
+use rand::{SeedableRng as _, seq::SliceRandom as _};
 use serde_json::{Value, json};
 
 use crate::cast::{ada, id, identities, list, path, version};
@@ -377,7 +378,7 @@ async fn portrait(app: &App) -> Value {
         let mut visits: Vec<Value> = sessions(app, id(&person))
             .await
             .iter()
-            .map(|s| json!([s["channel"], s["started_at"], s["ended_at"], s["event_count"]]))
+            .map(|s| json!([s["channel"], s["sender_id"], s["started_at"], s["ended_at"], s["event_count"], s["properties"]]))
             .collect();
         visits.sort_by_key(Value::to_string);
         let mut events: Vec<Value> = timeline(app, id(&person), "")
@@ -393,33 +394,74 @@ async fn portrait(app: &App) -> Value {
     json!(people)
 }
 
-async fn shuffled_senders_end_where_the_ordered_replay_ends(app: &App) {
-    let events: Vec<Value> = (0..640)
-        .map(|n: i64| {
-            let person = n % 20;
-            let mut keys = vec![json!({"kind": "external_id", "value": format!("u{person}")})];
-            if n % 3 == 0 {
-                keys.push(json!({"kind": "anonymous_id", "value": format!("a{person}")}));
+/// A hundred people, each with three devices that become theirs by and by, an address, and visits on two channels, some
+/// of them named by the sender: 2,400 events, each at an instant of its own.
+fn lives() -> Vec<Value> {
+    (0..2_400_i64)
+        .map(|n| {
+            let (person, step) = (n % 100, n / 100);
+            let user = json!({"kind": "external_id", "value": format!("u{person:02}")});
+            let device = json!({"kind": "anonymous_id", "value": format!("a{person:02}-{}", step % 3)});
+            let address = json!({"kind": "email", "value": format!("u{person:02}@example.com")});
+            let keys = match step % 8 {
+                // Somebody on a device, not known who.
+                0..=3 => json!([device]),
+                4 | 5 => json!([user]),
+                // The device is theirs. Every device gets here: 8 and 3 have no divisor in common.
+                6 => json!([device, user]),
+                _ => json!([user, address]),
+            };
+            let mut event = json!({"identities": keys, "type": format!("t{}", step % 4), "channel": if step % 2 == 0 { "web" } else { "app" },
+                // Seven minutes apart on the whole, with gaps that divide sessions.
+                "occurred_at": at(step * 420 + (step / 5) * 3_000 + person), "message_id": format!("m{n}")});
+            if step % 9 == 0 {
+                event["session"] = json!({"id": format!("visit-{}", step / 12), "properties": {"landing": "/spring"}});
             }
-            json!({"identities": keys, "type": "page", "channel": if n % 2 == 0 { "web" } else { "app" },
-                "occurred_at": at(n * 137 % 9_000), "message_id": format!("m{n}")})
+            event
         })
-        .collect();
+        .collect()
+}
+
+/// Sixteen clients at once, each with its share and some of the next one's, shuffled; some requests are sent twice at the
+/// same time, some again later. Where they end is compared whole: who holds which keys, sessions with their bounds and
+/// counts, every event once.
+async fn shuffled_senders_end_where_the_ordered_replay_ends(app: &App) {
+    const CLIENTS: usize = 16;
+    let events = lives();
     let replay = app.neighbour();
     taken(&replay, json!(events)).await;
-    let senders = (0..16_usize).map(|sender| {
-        let mut mine: Vec<Value> = events.iter().skip(sender).step_by(16).cloned().collect();
-        // Some of another's again, as a retry would; all in an order of its own.
-        mine.extend(events.iter().skip((sender + 5) % 16).step_by(32).cloned());
-        mine.sort_by_key(|e| (e["message_id"].as_str().expect("an id").bytes().map(usize::from).sum::<usize>() * (sender + 7)) % 101);
+    let senders = (0..CLIENTS).map(|client| {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(client as u64);
+        let mut mine: Vec<Value> = events.iter().skip(client).step_by(CLIENTS).cloned().collect();
+        mine.extend(events.iter().skip((client + 1) % CLIENTS).step_by(4 * CLIENTS).cloned());
+        mine.shuffle(&mut rng);
         async move {
-            for part in mine.chunks(7) {
-                taken(app, json!(part)).await;
+            for (n, part) in mine.chunks(12).enumerate() {
+                let sent = taken(app, json!(part));
+                let first = if n % 3 == 0 {
+                    let (first, twin) = tokio::join!(sent, taken(app, json!(part)));
+                    let id = |results: &[Value]| results.iter().map(|r| r["id"].clone()).collect::<Vec<_>>();
+                    assert_eq!(id(&first), id(&twin), "the same events, whichever request was first");
+                    first
+                } else {
+                    sent.await
+                };
+                if n % 4 == 1 {
+                    let again = taken(app, json!(part)).await;
+                    assert!(first.iter().zip(&again).all(|(a, b)| a["id"] == b["id"]), "a retry is answered with the same events");
+                }
             }
         }
     });
     futures_util::future::join_all(senders).await;
-    same(&portrait(app).await, &portrait(&replay).await);
+    for directory in [app, &replay] {
+        assert_eq!(directory.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 100}), "nobody is left over");
+    }
+    let ended = portrait(app).await;
+    same(&ended, &portrait(&replay).await);
+    let people = ended.as_array().expect("people");
+    assert!(people.iter().all(|p| p[1].as_array().map(Vec::len) == Some(5)), "three devices, an id and an address each: {}", people[0]);
+    assert_eq!(people.iter().filter_map(|p| p[3].as_array()).map(Vec::len).sum::<usize>(), 2_400);
 }
 
 async fn two_first_events_at_once_make_one_person(app: &App) {

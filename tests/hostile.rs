@@ -494,6 +494,47 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
     ] {
         t.post(name, target, body, 422, "validation_failed");
     }
+    // Bulk changes, imports and jobs.
+    for (name, target, body) in [
+        ("bulk: nothing", "/v1/bulk/preview", "{}".to_owned()),
+        ("bulk: everyone by accident", "/v1/bulk/preview", r#"{"selection": {}, "action": {"type": "delete"}}"#.to_owned()),
+        (
+            "bulk: SQL for an action",
+            "/v1/bulk/preview",
+            r#"{"selection": {"all": true}, "action": {"type": "'; DROP TABLE jobs; --"}}"#.to_owned(),
+        ),
+        ("bulk: an action in a list", "/v1/bulk/preview", r#"{"selection": {"all": true}, "action": [{"type": "delete"}]}"#.to_owned()),
+        (
+            "bulk: a made-up token",
+            "/v1/bulk",
+            r#"{"selection": {"all": true}, "action": {"type": "delete"}, "confirmation_token": "AAAA"}"#.to_owned(),
+        ),
+        (
+            "bulk: NUL in a label",
+            "/v1/bulk/preview",
+            r#"{"selection": {"all": true}, "action": {"type": "add_labels", "labels": ["\u0000"]}}"#.to_owned(),
+        ),
+    ] {
+        t.post(name, target, body, 422, "validation_failed");
+    }
+    let csv = Some("text/csv");
+    for (name, query, body, status, code) in [
+        ("nothing", "", &b""[..], 422, "validation_failed"),
+        ("bytes that are no text", "", b"\xff\xfd\x00\x80", 422, "validation_failed"),
+        ("a table of nobody", "", b"a,b\n1,2\n", 422, "validation_failed"),
+        ("a mapping that is none", "?mapping=%7B", b"Email\n", 400, "invalid_query"),
+        ("a mapping of NUL", "?mapping=%00", b"Email\n", 400, "invalid_query"),
+        ("a delimiter of two", "?delimiter=%2C%2C", b"Email\n", 400, "invalid_query"),
+        ("a delimiter that is none", "?delimiter=%FF", b"Email\n", 400, "invalid_query"),
+        ("an encoding of nobody", "?encoding=ebcdic-of-mars", b"Email\n", 400, "invalid_query"),
+    ] {
+        t.add(format!("import: {name}"), "POST", format!("/v1/imports{query}"), csv, body, status, code);
+    }
+    t.add("import: as JSON", "POST", "/v1/imports", Some(JSON), "[]", 415, "unsupported_media_type");
+    t.get("jobs: in a state that is none", "/v1/jobs?status=%27%20OR%201%3D1", 400, "invalid_query");
+    t.get("jobs: after a made-up cursor", "/v1/jobs?cursor=AAAA", 400, "invalid_cursor");
+    t.get("jobs: one of nobody", "/v1/jobs/0192f0c1-2d3e-7000-8000-000000000000/stream", 404, "not_found");
+    t.get("jobs: an id that is none", "/v1/jobs/17/errors", 404, "not_found");
     t.cases
 }
 

@@ -26,6 +26,8 @@ engine_stories![
     a_cancelled_job_does_nothing_more,
     a_job_waits_for_somebody_to_work_on_it,
     a_server_that_is_told_to_go_gives_its_job_back,
+    a_job_is_forgotten_a_month_after_it_ended,
+    somebody_who_follows_a_job_keeps_no_server_from_going,
 ];
 
 async fn a_job_tells_how_far_it_is(app: &App) {
@@ -65,8 +67,8 @@ async fn jobs_are_listed_newest_first(app: &App) {
     assert_eq!(list(&app.neighbour().get("/v1/jobs").await.ok(), "data").len(), 0);
 }
 
-/// The events of a stream, until it ends.
-async fn followed(app: &App, job: &Value) -> Vec<Value> {
+/// A stream that has begun.
+async fn stream(app: &App, job: &Value) -> reqwest::Response {
     let answer = reqwest::Client::new()
         .get(format!("{}/v1/jobs/{}/stream", app.url, id(job)))
         .header("authorization", format!("Bearer {}", app.key))
@@ -74,6 +76,11 @@ async fn followed(app: &App, job: &Value) -> Vec<Value> {
         .await
         .expect("the stream opens");
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    answer
+}
+
+/// The events of a stream, until it ends.
+async fn events(answer: reqwest::Response) -> Vec<Value> {
     let mut text = String::new();
     let mut stream = answer.bytes_stream();
     while let Some(chunk) = stream.next().await {
@@ -84,6 +91,10 @@ async fn followed(app: &App, job: &Value) -> Vec<Value> {
         serde_json::from_str(data).expect("the data of an event is JSON")
     };
     text.split_terminator("\n\n").filter(|block| *block != ":").map(event).collect()
+}
+
+async fn followed(app: &App, job: &Value) -> Vec<Value> {
+    events(stream(app, job).await).await
 }
 
 async fn a_job_is_followed_as_it_goes(app: &App) {
@@ -290,4 +301,42 @@ async fn a_server_that_is_told_to_go_gives_its_job_back(engine: Engine) {
     let app = App::default_of(&server);
     assert_eq!(finished(&app, &job).await["succeeded"], CROWD);
     each_once(&app, &server, CROWD).await;
+}
+
+async fn a_job_is_forgotten_a_month_after_it_ended(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    app.person(nobody("a")).await;
+    let action = json!({"type": "update", "patch": {"external_id": null}});
+    let old = confirmed(&app, json!({"all": true}), action.clone()).await.is(202);
+    assert_eq!(finished(&app, &old).await["failed"], 1);
+    let recent = confirmed(&app, json!({"all": true}), action).await.is(202);
+    finished(&app, &recent).await;
+    let database = server.kill();
+    let (of, days) = if engine.is_postgres() {
+        (format!("'{}'", id(&old)), ["interval '31 days'", "interval '29 days'"])
+    } else {
+        (format!("x'{}'", id(&old).replace('-', "")), ["31 * 86400000000", "29 * 86400000000"])
+    };
+    database.rows(&format!("UPDATE jobs SET finished_at = finished_at - {} WHERE id = {of}", days[0])).await;
+    database.rows(&format!("UPDATE jobs SET finished_at = finished_at - {} WHERE id <> {of}", days[1])).await;
+    let server = Server::on(database, &[]);
+    let app = App::default_of(&server);
+    eventually("the old one is gone", async || (app.get(&format!("/v1/jobs/{}", id(&old))).await.status == 404).then_some(())).await;
+    app.get(&format!("/v1/jobs/{}", id(&recent))).await.ok();
+    assert_eq!(server.database.one("SELECT count(*) FROM job_errors").await, "1", "the errors go with their job");
+}
+
+async fn somebody_who_follows_a_job_keeps_no_server_from_going(engine: Engine) {
+    let server = Server::new(engine).await;
+    let server = Server::on(server.kill(), &[("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    app.person(nobody("a")).await;
+    let job = label_everybody(&app).await;
+    let open = stream(&app, &job).await;
+    let told = std::time::Instant::now();
+    signal(&server, "-TERM");
+    assert_eq!(events(open).await[0]["status"], "queued");
+    // Requests under way are waited for up to twenty seconds; this one is not.
+    assert!(told.elapsed().as_secs() < 15, "the stream ended after {:?}", told.elapsed());
 }

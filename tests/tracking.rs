@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use base64::Engine as _;
-use people_tests::{Answer, App, stories};
+use people_tests::{Answer, App, Database, Engine, Server, engine_stories, eventually, same, stories};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,7 +18,17 @@ stories![
     errors_have_what_each_client_reads,
     a_browser_reads_the_answers,
     a_browsers_key_takes_nobody_over,
+    a_browser_fills_what_is_empty_and_changes_only_browsers_words,
+    a_former_id_is_a_users_or_a_visitors,
+    a_merge_says_outright_that_two_ids_are_one_person,
+    a_beacon_and_a_pixel_carry_their_key_in_the_query,
+    every_limit_is_answered_so_that_clients_stop_or_go_on,
+    ids_are_taken_as_they_come,
+    the_four_times_of_a_message_are_kept,
+    a_text_cut_in_the_middle_of_a_character_costs_no_batch,
 ];
+
+engine_stories![a_key_in_a_query_reaches_no_log];
 
 async fn page(app: &App, path: &str, body: Value) -> Value {
     let answer = app.post(path).json(body).await;
@@ -200,8 +210,327 @@ async fn a_browsers_key_takes_nobody_over(app: &App) {
     assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"], "nobody is fused with her, and no key is taken");
     let grace = app.read(id(&grace)).await;
     assert_eq!((&grace["email"], &grace["external_id"]), (&Value::Null, &json!("u2")));
+    for merge in [("userId", "u1"), ("email", "ada@example.com")] {
+        let pair = json!([{"type": merge.0, "value": merge.1}, {"type": "userId", "value": "u2"}]);
+        page(&browser, "/v1/merge", json!({"mergeProperties": pair})).await;
+    }
+    assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"]);
     // What nobody has may be attached, and does not become the primary.
     page(&browser, "/v1/i", json!({"userId": "u1", "traits": {"email": "other@example.com"}})).await;
     let ada = app.read(id(&ada)).await;
     assert_eq!(identities(&ada, "email"), ["ada@example.com", "other@example.com"]);
+    // Nobody is given a further id of their own, which a later sign-up might get.
+    page(&browser, "/v1/a", json!({"userId": "u3", "previousId": "u1"})).await;
+    assert_eq!(identities(&app.read(id(&ada)).await, "external_id"), ["u1"]);
+    // And whose an address is cannot be asked with it.
+    let keys = json!([{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": "ada@example.com"}]);
+    let event = |n: u32| json!({"events": [{"identities": keys, "type": "page", "message_id": format!("probe-{n}")}]});
+    let told = app.post("/v1/events").json(event(1)).await.ok();
+    assert_eq!(told["results"][0]["refused"][0]["code"], "identity_conflict");
+    let told = browser.post("/v1/events").json(event(2)).await.ok();
+    assert_eq!((&told["results"][0]["status"], &told["results"][0]["refused"]), (&json!(201), &Value::Null));
+}
+
+/// A key that stands in a page, in the same workspace.
+async fn browser(app: &App) -> App {
+    let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
+    app.with_key(key["key"].as_str().expect("a key"))
+}
+
+async fn timeline(app: &App, profile: &Value, kind: &str) -> Vec<Value> {
+    list(&app.get(&format!("/v1/profiles/{}/timeline?type={kind}", id(profile))).await.ok(), "data").to_vec()
+}
+
+async fn a_browser_fills_what_is_empty_and_changes_only_browsers_words(app: &App) {
+    let browser = browser(app).await;
+    let ada = app
+        .person(json!({"external_id": "u1", "company": "Engines", "attributes": {"plan": "pro", "since": "2026-01-01T00:00:00Z"}}))
+        .await;
+    let says = async |traits: Value| {
+        page(&browser, "/v1/i", json!({"userId": "u1", "traits": traits})).await;
+        app.read(id(&ada)).await
+    };
+    let person =
+        says(json!({"company": "Evil", "plan": "free", "city": "London", "theme": "dark", "since": "2026-01-01T00:00:00.000Z"})).await;
+    assert_eq!((&person["company"], &person["city"]), (&json!("Engines"), &json!("London")));
+    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["theme"]), (&json!("pro"), &json!("dark")));
+    let told = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
+    assert_eq!(timeline(app, &ada, "identify").await[0]["refused"], json!([told("company"), told("plan")]), "shown, and no change is none");
+    // The page says the same things every day, and other things of its own.
+    let person = says(json!({"city": "Paris", "theme": "light"})).await;
+    assert_eq!((&person["city"], &person["attributes"]["theme"]), (&json!("Paris"), &json!("light")));
+    // A server's word, and the API's, hold from then on.
+    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"theme": "blue", "company": "Analytical Engines"}})).await;
+    app.patch(&format!("/v1/profiles/{}", id(&ada))).json(json!({"city": "Rome"})).await.ok();
+    let person = says(json!({"city": "Oslo", "theme": "dark", "company": "Evil"})).await;
+    assert_eq!((&person["city"], &person["company"]), (&json!("Rome"), &json!("Analytical Engines")));
+    assert_eq!(person["attributes"]["theme"], "blue");
+    // A visitor of whom only browsers spoke is changed freely, also once they are known; a merge brings nobody's word up.
+    page(&browser, "/v1/i", json!({"anonymousId": "a1", "traits": {"plan": "trial", "referrer": "ads"}})).await;
+    page(&browser, "/v1/i", json!({"anonymousId": "a1", "userId": "u1", "traits": {"plan": "free", "referrer": "mail"}})).await;
+    let person = app.read(id(&ada)).await;
+    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["referrer"]), (&json!("pro"), &json!("mail")));
+    let kept = app.history(id(&ada)).await;
+    assert!(kept.iter().any(|entry| entry["source"] == "browser") && kept.iter().any(|entry| entry["source"] == "tracking"), "{kept:?}");
+    // All in one request, after each other.
+    let batch = json!({"batch": [
+        {"type": "identify", "userId": "new", "traits": {"plan": "trial"}},
+        {"type": "identify", "userId": "new", "traits": {"plan": "free"}}
+    ]});
+    page(&browser, "/v1/b", batch).await;
+    assert_eq!(person_of(app, "new").await["attributes"]["plan"], "free");
+}
+
+async fn person_of(app: &App, external: &str) -> Value {
+    person(app, "external_id", external).await
+}
+
+async fn a_former_id_is_a_users_or_a_visitors(app: &App) {
+    let count = async || app.post("/v1/profiles/count").json(json!({})).await.ok()["total"].clone();
+    page(app, "/v1/page", json!({"anonymousId": "visitor"})).await;
+    page(app, "/v1/track", json!({"userId": "old", "event": "bought"})).await;
+    let old = person_of(app, "old").await;
+    // A visitor becomes the user.
+    page(app, "/v1/alias", json!({"userId": "old", "previousId": "visitor"})).await;
+    assert_eq!(count().await, 1);
+    assert_eq!(identities(&app.read(id(&old)).await, "anonymous_id"), ["visitor"]);
+    // A user gets another id: what came under the old one is theirs.
+    page(app, "/v1/alias", json!({"userId": "new", "previousId": "old", "anonymousId": "visitor"})).await;
+    let renamed = app.read(id(&old)).await;
+    assert_eq!((&renamed["external_id"], identities(&renamed, "external_id")), (&json!("new"), vec!["new", "old"]));
+    assert_eq!(timeline(app, &old, "bought").await.len(), 1);
+    page(app, "/v1/track", json!({"userId": "new", "event": "bought"})).await;
+    assert_eq!((count().await, timeline(app, &old, "bought").await.len()), (json!(1), 2));
+    // Two users are never fused; the refusal shows, and the message is taken.
+    page(app, "/v1/identify", json!({"userId": "other", "traits": {"plan": "pro"}})).await;
+    let other = person_of(app, "other").await;
+    page(app, "/v1/alias", json!({"userId": "other", "previousId": "new", "messageId": "m"})).await;
+    assert_eq!(count().await, 2);
+    same(&app.read(id(&old)).await["identities"], &person_of(app, "new").await["identities"]);
+    let warnings = timeline(app, &other, "system.identity_refused").await;
+    assert_eq!((warnings.len(), &warnings[0]["properties"]["fields"]), (1, &json!(["identities.external_id"])));
+    let refused = json!([{"kind": "external_id", "value": "new", "code": "identity_conflict", "profile_id": old["id"]}]);
+    assert_eq!(timeline(app, &other, "alias").await[0]["refused"], refused);
+    // Nobody known by either: a visitor's, as SDKs send it before a sign-up.
+    page(app, "/v1/alias", json!({"userId": "fresh", "previousId": "unseen"})).await;
+    assert_eq!(identities(&person_of(app, "fresh").await, "anonymous_id"), ["unseen"]);
+    // To itself: nothing.
+    let before = person_of(app, "fresh").await;
+    page(app, "/v1/alias", json!({"userId": "fresh", "previousId": "fresh"})).await;
+    same(&person_of(app, "fresh").await["identities"], &before["identities"]);
+}
+
+async fn a_merge_says_outright_that_two_ids_are_one_person(app: &App) {
+    let pair = |a: (&str, &str), b: (&str, &str)| json!({"mergeProperties": [{"type": a.0, "value": a.1}, {"type": b.0, "value": b.1}]});
+    page(app, "/v1/page", json!({"anonymousId": "a1"})).await;
+    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"email": "ada@example.com"}})).await;
+    page(app, "/v1/identify", json!({"userId": "u2", "traits": {"email": "grace@navy.example"}})).await;
+    let (ada, grace) = (person_of(app, "u1").await, person_of(app, "u2").await);
+    page(app, "/v1/merge", pair(("anonymousId", "a1"), ("email", "Ada@Example.com"))).await;
+    assert_eq!(person(app, "anonymous_id", "a1").await["id"], ada["id"]);
+    assert_eq!(timeline(app, &ada, "page").await.len(), 1, "with what they did");
+    // The other way round, in a batch, and as another kind of id.
+    let mut message = pair(("userId", "u1"), ("anonymous_id", "a2"));
+    message["type"] = json!("merge");
+    page(app, "/v1/batch", json!({"batch": [message]})).await;
+    page(app, "/v1/merge", pair(("whatsapp", "442079460000"), ("user_id", "u1"))).await;
+    let merged = app.read(id(&ada)).await;
+    assert_eq!((identities(&merged, "anonymous_id"), identities(&merged, "whatsapp")), (vec!["a1", "a2"], vec!["442079460000"]));
+    // Two identified people: a warning, no error, no merge.
+    page(app, "/v1/merge", pair(("email", "grace@navy.example"), ("userId", "u1"))).await;
+    let warnings = timeline(app, &ada, "system.identity_refused").await;
+    assert_eq!((warnings.len(), &warnings[0]["properties"]["fields"]), (1, &json!(["identities.email"])));
+    assert_eq!(app.read(id(&grace)).await["identities"], grace["identities"]);
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 2}));
+    for (wrong, code) in [
+        (json!({}), "invalid_merge"),
+        (json!({"mergeProperties": [{"type": "userId", "value": "u1"}]}), "invalid_merge"),
+        (
+            json!({"mergeProperties": [{"type": "userId", "value": "a"}, {"type": "userId", "value": "b"}, {"type": "userId", "value": "c"}]}),
+            "invalid_merge",
+        ),
+        (json!({"mergeProperties": [{"type": "userId"}, {"type": "userId", "value": "u1"}]}), "invalid_merge"),
+        (json!({"mergeProperties": "u1"}), "invalid_merge"),
+        (pair(("userId", "u1"), ("userId", "u1")), "junk_identity"),
+        (pair(("userId", "null"), ("userId", "u1")), "junk_identity"),
+        (pair(("Not A Kind", "x"), ("userId", "u1")), "junk_identity"),
+    ] {
+        failed(&app.post("/v1/merge").json(wrong).await, 400, code);
+    }
+}
+
+async fn a_beacon_and_a_pixel_carry_their_key_in_the_query(app: &App) {
+    let batch = json!({"batch": [{"type": "track", "anonymousId": "a1", "event": "left", "messageId": "m1"}]}).to_string();
+    for _ in 0..2 {
+        // A beacon has no headers of its own.
+        let sent =
+            app.post(&format!("/beacon/v1/batch?writeKey={}", app.key)).no_key().bytes("text/plain;charset=UTF-8", batch.clone()).await;
+        assert_eq!((sent.ok()["accepted"].clone(), sent.header("access-control-allow-origin")), (json!(1), Some("*")));
+    }
+    let visitor = person(app, "anonymous_id", "a1").await;
+    assert_eq!(timeline(app, &visitor, "left").await.len(), 1);
+    failed(&app.post("/beacon/v1/batch?writeKey=nonsense").no_key().bytes("text/plain", batch.clone()).await, 401, "unauthorized");
+    failed(&app.post("/beacon/v1/batch").no_key().bytes("text/plain", batch.clone()).await, 401, "unauthorized");
+    // Elsewhere a query opens nothing.
+    failed(&app.post(&format!("/v1/batch?writeKey={}", app.key)).no_key().bytes("text/plain", batch).await, 401, "unauthorized");
+    app.get(&format!("/v1/profiles?writeKey={}", app.key)).no_key().await.refused(401, "unauthorized");
+
+    let pixel = async |path: &str| app.get(&format!("/pixel/v1/{path}")).no_key().await;
+    let query =
+        format!("writeKey={}&anonymousId=%22a1%22&event=mail_opened&properties.campaign.name=spring&messageId=m2&channel=email", app.key);
+    for _ in 0..2 {
+        let shown = pixel(&format!("track?{query}")).await;
+        let headers =
+            ["content-type", "cache-control", "cross-origin-resource-policy", "access-control-allow-origin"].map(|name| shown.header(name));
+        assert_eq!((shown.status, headers), (200, [Some("image/gif"), Some("no-store"), Some("cross-origin"), Some("*")]));
+        assert!(shown.bytes.starts_with(b"GIF89a\x01\0\x01\0") && shown.bytes.ends_with(b";"), "one pixel by one");
+    }
+    let opened = timeline(app, &visitor, "mail_opened").await;
+    assert_eq!(
+        (opened.len(), &opened[0]["properties"], &opened[0]["channel"]),
+        (1, &json!({"campaign": {"name": "spring"}}), &json!("email"))
+    );
+    pixel(&format!("page?writeKey={}&userId=u1&name=Terms", app.key)).await;
+    assert_eq!(timeline(app, &person_of(app, "u1").await, "page").await[0]["properties"], json!({"name": "Terms"}));
+    // Whoever reads the mail sees no broken image; whoever looks after it sees what is wrong.
+    let shown = pixel(&format!("track?writeKey={}&anonymousId=a1&messageId=m3", app.key)).await;
+    assert_eq!((shown.status, shown.header("content-type")), (200, Some("image/gif")));
+    let rejected = app.get("/v1/rejected-events").await.ok();
+    assert_eq!((&rejected["data"][0]["message_id"], &rejected["data"][0]["code"]), (&json!("m3"), &json!("invalid_event")));
+    failed(&pixel("track?writeKey=nonsense&anonymousId=a1&event=e").await, 401, "unauthorized");
+    failed(&pixel("track?anonymousId=a1&event=e").await, 401, "unauthorized");
+    failed(&app.post(&format!("/pixel/v1/track?{query}")).await, 405, "method_not_allowed");
+    let asked = app.call(Method::OPTIONS, "/beacon/v1/batch?writeKey=x").no_key().header("origin", "https://shop.example").await;
+    assert_eq!((asked.status, asked.header("access-control-allow-origin")), (204, Some("*")));
+}
+
+async fn a_key_in_a_query_reaches_no_log(engine: Engine) {
+    for level in ["info", "trace"] {
+        let server = Server::on(Database::create(engine).await, &[("PEOPLE_LOG", level)]);
+        let app = App::default_of(&server);
+        let query = format!("writeKey={}&anonymousId=secret-visitor&event=e", app.key);
+        for answer in [
+            app.get(&format!("/pixel/v1/track?{query}")).no_key().await,
+            app.post(&format!("/beacon/v1/batch?{query}")).no_key().json(json!({"batch": [{"type": "page", "anonymousId": "a"}]})).await,
+            app.post(&format!("/beacon/v1/batch?{query}")).no_key().bytes("text/plain", "nonsense").await,
+            app.get(&format!("/pixel/v1/nonsense?{query}")).no_key().await,
+            app.get(&format!("/pixel/v1/track?writeKey=nonsense&{query}")).no_key().await,
+            app.get(&format!("/pixel/v1/track?{query}&long={}", "x".repeat(9_000))).no_key().await,
+        ] {
+            assert!(!answer.text().contains(&app.key), "{answer}");
+        }
+        let heard = "the six requests are in the log";
+        let log = eventually(heard, async || Some(server.log()).filter(|log| log.matches("answered").count() >= 6)).await;
+        for secret in [app.key.as_str(), "secret-visitor"] {
+            assert!(!log.contains(secret), "at {level}: {:?}", log.lines().find(|line| line.contains(secret)));
+        }
+    }
+}
+
+async fn every_limit_is_answered_so_that_clients_stop_or_go_on(app: &App) {
+    let event = |properties: Value| json!({"type": "track", "userId": "u1", "event": "e", "properties": properties});
+    // 32 KiB a message, whatever fills it; what is just below is taken.
+    let filler = |bytes: usize| json!({"x": "x".repeat(bytes)});
+    let envelope = event(filler(0)).to_string().len();
+    page(app, "/v1/track", event(filler(32 * 1024 - envelope))).await;
+    failed(&app.post("/v1/track").json(event(filler(32 * 1024 - envelope + 1))).await, 400, "too_large");
+    failed(&app.post("/v1/identify").json(json!({"userId": "u1", "traits": filler(33_000)})).await, 400, "too_large");
+    failed(&app.post("/v1/page").json(json!({"userId": "u1", "context": filler(33_000)})).await, 400, "too_large");
+    // What the batch says for all of them counts for none.
+    page(app, "/v1/batch", json!({"context": filler(20_000), "batch": [event(filler(20_000))]})).await;
+    // 4 MiB a request, 2,500 messages.
+    let many = |n: usize| json!({"batch": vec![json!({"type": "page", "userId": "u1"}); n]});
+    assert_eq!(page(app, "/v1/batch", many(2_500)).await["accepted"], 2_500);
+    failed(&app.post("/v1/batch").json(many(2_501)).await, 400, "invalid_batch");
+    let large = json!({"batch": vec![event(filler(30_000)); 150]});
+    failed(&app.post("/v1/batch").json(large).await, 400, "too_large");
+    failed(&app.post("/v1/import").json(json!({"batch": []})).await, 400, "invalid_batch");
+    failed(&app.post("/v1/batch").json(json!({"batch": {"type": "page"}})).await, 400, "invalid_batch");
+    failed(&app.post("/v1/track").header("content-encoding", "br").bytes("application/json", "{}").await, 400, "unsupported_encoding");
+    failed(&app.post("/v1/track").bytes("application/json", "[".repeat(1_000)).await, 400, "too_deep");
+    failed(&app.post("/v1/track").bytes("application/json", "").await, 400, "malformed_json");
+    // What a message cannot keep is left out of it, as long as it names somebody.
+    page(
+        app,
+        "/v1/track",
+        json!({"userId": "u1", "event": "odd", "properties": "none", "context": [], "timestamp": 17, "integrations": 1, "nonsense": {}}),
+    )
+    .await;
+    assert_eq!(timeline(app, &person_of(app, "u1").await, "odd").await[0]["properties"], json!({}));
+}
+
+async fn ids_are_taken_as_they_come(app: &App) {
+    page(app, "/v1/track", json!({"userId": 42, "anonymousId": 7.5, "event": "e", "messageId": 1})).await;
+    page(app, "/v1/track", json!({"userId": "  42 ", "event": "e", "messageId": " 1 "})).await;
+    page(app, "/v1/track", json!({"userId": "4\u{0}2\u{200B}\u{7}", "event": "e", "messageId": "\u{FEFF}1"})).await;
+    let person = person_of(app, "42").await;
+    assert_eq!(identities(&person, "anonymous_id"), ["7.5"]);
+    assert_eq!(timeline(app, &person, "e").await.len(), 1, "one message, under its id however it was written");
+    // Blank: each is a message of its own.
+    for blank in [json!(""), json!("  "), json!(null), json!({})] {
+        page(app, "/v1/track", json!({"userId": "42", "event": "blank", "messageId": blank})).await;
+    }
+    assert_eq!(timeline(app, &person, "blank").await.len(), 4);
+    // Too long to be kept: it counts once all the same.
+    for _ in 0..2 {
+        page(app, "/v1/track", json!({"userId": "42", "event": "long", "messageId": "x".repeat(300)})).await;
+    }
+    page(app, "/v1/track", json!({"userId": "42", "event": "long", "messageId": "x".repeat(301)})).await;
+    assert_eq!(timeline(app, &person, "long").await.len(), 2);
+    // The same id under another key is another message.
+    let other = app.with_scopes(&["events:write"]).await;
+    page(&other, "/v1/track", json!({"userId": "42", "event": "e", "messageId": "1"})).await;
+    assert_eq!(timeline(app, &person, "e").await.len(), 2);
+    for junk in ["null", "undefined", "NaN", "[object Object]", "guest", "0", "00000000-0000-0000-0000-000000000000"] {
+        failed(&app.post("/v1/track").json(json!({"userId": junk, "event": "e"})).await, 400, "junk_identity");
+        // Beside an id that is somebody's, it is left out and told of.
+        page(app, "/v1/track", json!({"userId": junk, "anonymousId": "a1", "event": "beside"})).await;
+    }
+    let visitor = self::person(app, "anonymous_id", "a1").await;
+    assert_eq!(list(&visitor, "identities").len(), 1);
+    assert!(timeline(app, &visitor, "beside").await.iter().all(|e| e["refused"][0]["code"] == "junk_identity"));
+}
+
+async fn the_four_times_of_a_message_are_kept(app: &App) {
+    let sent = async |message: Value, key: &App| {
+        page(key, "/v1/track", message).await;
+        let person = person_of(app, "u1").await;
+        timeline(app, &person, "e").await[0].clone()
+    };
+    // A clock that is ten minutes slow, relayed by a server of the sender's own that had it an hour before.
+    let relayed = json!({"userId": "u1", "event": "e", "originalTimestamp": "2026-01-01T09:50:00Z", "sentAt": "2026-01-01T09:50:20.000Z",
+        "receivedAt": "2026-01-01T10:00:25Z", "timestamp": "2026-01-01T10:00:05Z"});
+    let event = sent(relayed.clone(), app).await;
+    assert_eq!(event["original_timestamp"], "2026-01-01T09:50:00.000000Z");
+    assert_eq!(event["sent_at"], "2026-01-01T09:50:20.000000Z");
+    assert_eq!(event["received_at"], "2026-01-01T10:00:25.000000Z");
+    assert_eq!(event["occurred_at"], "2026-01-01T10:00:05.000000Z");
+    same(&app.get(&format!("/v1/events/{}", id(&event))).await.ok(), &event);
+    // A browser has nobody in front of us: when its messages are received, we know.
+    let event = sent(relayed, &browser(app).await).await;
+    assert_ne!(event["received_at"], "2026-01-01T10:00:25.000000Z");
+    let micros =
+        |event: &Value, field: &str| people_domain::Timestamp::parse(event[field].as_str().expect("a time")).expect("a time").micros();
+    assert_eq!(micros(&event, "received_at") - micros(&event, "occurred_at"), 20_000_000);
+    // Without any, it happened when it was received; a time to come is none.
+    page(app, "/v1/track", json!({"userId": "u2", "event": "e", "receivedAt": "2999-01-01T00:00:00Z", "sentAt": "nonsense"})).await;
+    let event = timeline(app, &person_of(app, "u2").await, "e").await[0].clone();
+    assert_eq!(
+        (&event["original_timestamp"], &event["sent_at"], &event["occurred_at"]),
+        (&Value::Null, &Value::Null, &event["received_at"])
+    );
+}
+
+async fn a_text_cut_in_the_middle_of_a_character_costs_no_batch(app: &App) {
+    // As JavaScript writes half an emoji, and as a careless client writes bytes.
+    let body = r#"{"batch": [{"type": "track", "userId": "u1\ud83d", "event": "cut\ude00", "properties": {"text": "\ud83d\ude00 \ud83d"}},
+        {"type": "track", "userId": "u1", "event": "whole"}]}"#;
+    let answer = app.post("/v1/batch").bytes("application/json", body).await.ok();
+    assert_eq!(answer["accepted"], 2, "{answer}");
+    let mut bytes = br#"{"userId": "u1", "event": "bytes", "properties": {"text": ""#.to_vec();
+    bytes.extend(b"\xff\xf0\x9f\x98\"}}");
+    app.post("/v1/track").bytes("application/json", bytes).await.ok();
+    let person = person_of(app, "u1").await;
+    assert_eq!(timeline(app, &person, "cut").await[0]["properties"]["text"], "😀 \u{FFFD}");
+    assert_eq!((timeline(app, &person, "whole").await.len(), timeline(app, &person, "bytes").await.len()), (1, 1));
 }

@@ -48,6 +48,9 @@ ALTER TABLE events ADD CONSTRAINT events_of_a_person FOREIGN KEY (workspace_id, 
 
 DROP INDEX sessions_by_profile;
 DROP INDEX sessions_by_end;
+DROP INDEX sessions_by_sender;
+-- The session its sender names.
+CREATE INDEX sessions_by_sender ON sessions (workspace_id, sender_id) WHERE sender_id IS NOT NULL;
 ALTER TABLE sessions DROP CONSTRAINT sessions_pkey;
 -- Those that ended lately stand together: what an arriving event may belong to, and the first page of a list.
 ALTER TABLE sessions ADD CONSTRAINT sessions_pkey PRIMARY KEY (workspace_id, profile_id, ended_at, id);

@@ -119,4 +119,4 @@ ALTER TABLE sessions_lighter RENAME TO sessions;
 -- One session by its id.
 CREATE UNIQUE INDEX sessions_by_id ON sessions (workspace_id, id);
 -- The session its sender names.
-CREATE INDEX sessions_by_sender ON sessions (workspace_id, profile_id, sender_id) WHERE sender_id IS NOT NULL;
+CREATE INDEX sessions_by_sender ON sessions (workspace_id, sender_id) WHERE sender_id IS NOT NULL;

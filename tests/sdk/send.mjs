@@ -12,7 +12,7 @@ function tell(name, client) {
   client.identify({ userId, anonymousId, traits: { email: `${name}@example.com`, plan: "pro" }, ...message("identify") });
   client.group({ userId, groupId: "engines", traits: { size: 12 }, ...message("group") });
   client.alias({ userId, previousId: `${name}-before`, ...message("alias") });
-  for (let n = 0; n < 250; n += 1) {
+  for (let n = 0; n < 1000; n += 1) {
     client.track({ userId, event: "order", properties: { n }, ...message(`order-${n}`) });
   }
 }

@@ -19,7 +19,7 @@ def tell(name, client):
     client.identify(user, {"email": f"{name}@example.com", "plan": "pro"}, anonymous_id=visitor, **message("identify"))
     client.group(user, "engines", {"size": 12}, **message("group"))
     client.alias(f"{name}-before", user, **message("alias"))
-    for n in range(250):
+    for n in range(1000):
         client.track(user, "order", {"n": n}, **message(f"order-{n}"))
     client.flush()
     client.shutdown() if hasattr(client, "shutdown") else None

@@ -65,7 +65,8 @@ pub struct CreateApiKey {
     /// What it is for, 1 to 200 bytes.
     pub name: String,
     pub scopes: Vec<String>,
-    /// `server` (default) or `browser`.
+    /// `server` (default) or `browser`: a key that stands in a page, where anybody can read it, is believed only so far
+    /// (see the tracking routes). Give it `events:write` and nothing else.
     pub trust: Option<String>,
 }
 

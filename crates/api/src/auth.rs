@@ -22,8 +22,13 @@ use actix_web::{
 };
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
-use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, text::clean};
-use people_store::{ApiKey, Idempotency, Store};
+use people_domain::{
+    Timestamp,
+    directory::{BROWSER, Cause},
+    id::WorkspaceId,
+    text::clean,
+};
+use people_store::{ApiKey, Idempotency, Store, Trust};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -166,9 +171,9 @@ fn unauthorized() -> Problem {
 #[derive(Clone)]
 struct Recognised(Result<(Arc<ApiKey>, SecretString), Problem>);
 
-/// Recognises the caller of every request below `/v1`, before anything else of it is read.
+/// Recognises the caller of every request that needs one, before anything else of it is read.
 pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if request.path().starts_with("/v1") {
+    if request.path().starts_with("/v1") || crate::tracking::is_route(request.path()) {
         let presented =
             request.headers().get("Authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')).and_then(
                 |(scheme, key)| match scheme.to_ascii_lowercase().as_str() {
@@ -231,7 +236,8 @@ impl<S: Scope> Caller<S> {
         Arc::new(Cause {
             at,
             actor: format!("key:{}", self.key.id),
-            source: "api",
+            // What a key says that anybody can read is marked as such.
+            source: if self.key.trust == Trust::Browser { BROWSER } else { "api" },
             request_id: self.request_id.clone(),
             reason: self.reason.clone(),
         })

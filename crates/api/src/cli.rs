@@ -1,4 +1,4 @@
-//! The command line: `people serve | migrate | openapi | workspaces create | keys create`.
+//! The command line: `people serve | migrate | openapi | workspaces create | keys create | import | export`.
 
 use clap::{Parser, Subcommand};
 use people_domain::refusal::Issues;
@@ -10,6 +10,7 @@ use crate::{
     api_keys::scopes_of,
     app,
     auth::{self, SCOPES},
+    client::{self, ExportArgs, ImportArgs},
     config::{DatabaseArgs, ServeArgs},
     openapi, telemetry,
 };
@@ -36,6 +37,10 @@ enum Command {
     /// API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Send a file of people to a server, and follow what becomes of it
+    Import(ImportArgs),
+    /// Write the people of a server to a file
+    Export(ExportArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,7 +88,7 @@ macro_rules! told_by_its_message {
     )+};
 }
 
-told_by_its_message!(people_store::StoreError, app::StartError, std::io::Error, getrandom::Error);
+told_by_its_message!(people_store::StoreError, app::StartError, std::io::Error, getrandom::Error, client::ClientError);
 
 fn mistakes(found: Vec<String>) -> CliError {
     CliError(format!("the configuration has mistakes:\n  {}", found.join("\n  ")))
@@ -128,7 +133,19 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             store.close().await;
             Ok(())
         }
+        Command::Import(args) => {
+            let job = blocking(move || client::import(&args)).await?;
+            say(&job.to_string());
+            Ok(client::all_taken(&job)?)
+        }
+        Command::Export(args) => blocking(move || client::export(&args)).await,
     }
+}
+
+/// The client waits for the network, and for nothing else.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, client::ClientError> + Send + 'static) -> Result<T, CliError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| CliError("the command stopped".to_owned()))?;
+    Ok(done?)
 }
 
 async fn open(args: &DatabaseArgs) -> Result<Store, CliError> {
@@ -182,7 +199,30 @@ async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             "  curl -s http://{address}/v1/profiles -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{{\"email\": \"ada@example.com\", \"name\": \"Ada Lovelace\"}}'\n"
         ));
     }
+    tokio::spawn(stop_jobs(running.store.clone()));
     running.server.await?;
     running.store.close().await;
     Ok(())
+}
+
+/// Jobs are given back as soon as the process is told to go, while the last requests are still answered.
+async fn stop_jobs(store: Store) {
+    if told_to_go().await.is_ok() {
+        store.stop_jobs().await;
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_go() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        done = tokio::signal::ctrl_c() => done,
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_go() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }

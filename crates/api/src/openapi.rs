@@ -47,6 +47,7 @@ use crate::{
         (name = "events", description = "The timeline: what people did, and their sessions."),
         (name = "tracking", description = "What the public SDKs of Segment and RudderStack send, unmodified."),
         (name = "bulk", description = "One change of many people, previewed before it is made."),
+        (name = "imports", description = "Files of people, taken in by a job."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
         (name = "duplicates", description = "Pairs of people who may be one, and what speaks for it."),
         (name = "erasures", description = "Receipts of what was erased."),
@@ -134,7 +135,7 @@ fn complete(mut document: Document) -> Document {
 }
 
 fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation) {
-    let public = !path.starts_with("/v1");
+    let public = !path.starts_with("/v1") && !crate::tracking::is_route(path);
     let mut kinds: Vec<Kind> = vec![Kind::Unavailable];
     if !public {
         kinds.extend([Kind::Unauthorized, Kind::MissingScope, Kind::Internal, Kind::InvalidQuery]);

@@ -51,6 +51,8 @@ kinds! {
     RequestTimeout "request_timeout" 408 "The request came too slowly",
     IdentityTaken "identity_taken" 409 "The identity belongs to another profile",
     IdentityConflict "identity_conflict" 409 "The identities belong to different profiles",
+    SegmentExists "segment_exists" 409 "The segment exists already",
+    SegmentInUse "segment_in_use" 409 "Other definitions read this segment",
     PropertyExists "property_exists" 409 "The property is defined already",
     PropertyInUse "property_in_use" 409 "Profiles hold values of this property",
     SelectionChanged "selection_changed" 409 "The selection is no longer the one previewed",

@@ -2,7 +2,10 @@
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{api_keys, bulk, duplicates, erasures, events, jobs, labels, operations, profiles, properties, sessions, tracking, workspace};
+use crate::{
+    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events,
+    segments, sessions, tracking, workspace,
+};
 
 /// Fixed paths come before `{id}`, since the first match wins.
 pub fn all(config: &mut ServiceConfig) {
@@ -30,6 +33,22 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::labels::profile_labels)
         .service(profiles::labels::add_label)
         .service(profiles::labels::remove_label)
+        // Label rules
+        .service(label_rules::list_label_rules)
+        .service(label_rules::create_label_rule)
+        .service(label_rules::read_label_rule)
+        .service(label_rules::patch_label_rule)
+        .service(label_rules::delete_label_rule)
+        // Segments
+        .service(segments::preview::preview_segment)
+        .service(segments::list_segments)
+        .service(segments::create_segment)
+        .service(segments::members::segment_profiles)
+        .service(segments::explanation::segment_explanation)
+        .service(segments::read_segment)
+        .service(segments::patch_segment)
+        .service(segments::delete_segment)
+        .service(segments::members::profile_segments)
         // Consent
         .service(profiles::consents::profile_consents)
         .service(profiles::consents::record_consent)
@@ -41,6 +60,7 @@ pub fn all(config: &mut ServiceConfig) {
         .service(sessions::read_session)
         // Tracking SDKs
         .configure(tracking::routes)
+        .service(rejected_events::list_rejected_events)
         // Duplicates
         .service(duplicates::list::list_duplicates)
         .service(duplicates::scan::scan_duplicates)
@@ -51,6 +71,8 @@ pub fn all(config: &mut ServiceConfig) {
         // Bulk
         .service(bulk::preview::preview_bulk)
         .service(bulk::execute::execute_bulk)
+        // Imports
+        .service(imports::create::create_import)
         // Jobs
         .service(jobs::list::list_jobs)
         .service(jobs::errors::job_errors)

@@ -128,6 +128,8 @@ pub struct Span(i64);
 
 impl Span {
     pub const MAX_DAYS: i64 = 3_650;
+    /// The least there is.
+    pub const MICROSECOND: Self = Self(1);
 
     /// ISO 8601-1 duration of weeks, days, hours, minutes and seconds: `P30D`, `PT12H`, `P1W`. Refused: months and
     /// years, whose length depends on the calendar, negative spans, and anything over `P3650D`.

@@ -5,8 +5,12 @@
 //! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
+mod living;
 mod sayings;
 mod track;
+mod trust;
+
+pub use living::{Lived, Touched};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,7 +22,7 @@ use serde_json::{Map, Value};
 use crate::{
     Code, Refusal, Timestamp,
     consent::{self, Decision},
-    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Whose},
+    event::{Claim, Incoming, Known, MessageKey, Occurrence, RefusedKey, Rejection, Unreadable, Whose},
     history::{self, Change},
     id::{IdSource, ProfileId, RecordId},
     identity::{self, IdentityKey, IdentityKind, NewIdentity},
@@ -29,13 +33,16 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The source of what a key with the trust `browser` says.
+pub const BROWSER: &str = "browser";
+
 /// Who asked, when, and through what: stands beside every change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub at: Timestamp,
     /// `key:<id>` of the API key, or `system:<part>`.
     pub actor: String,
-    /// `api`, `import`, `rule`, …; becomes the source of identities learnt.
+    /// `api`, `tracking`, `browser`, `import`, `rule`, …; becomes the source of identities learnt.
     pub source: &'static str,
     pub request_id: String,
     /// Why, in the caller's words.
@@ -82,6 +89,12 @@ pub enum OnConflict {
 pub enum Command {
     Create(Draft),
     Upsert(Draft, OnConflict),
+    /// As an upsert, of somebody who is there: the one with the id, or else whoever the keys find. Creates nobody.
+    Amend {
+        id: Option<ProfileId>,
+        draft: Draft,
+        on_conflict: OnConflict,
+    },
     Update {
         id: ProfileId,
         patch: Patch,
@@ -123,6 +136,13 @@ pub enum Command {
         if_match: Option<Vec<u64>>,
     },
     Track(Box<Incoming>),
+    /// Judge somebody again by the definition with this id, or by every one: it is new, or time has passed.
+    Reconsider {
+        id: ProfileId,
+        only: Option<uuid::Uuid>,
+    },
+    /// A message that is not taken, to be listed.
+    Reject(Box<Unreadable>),
 }
 
 /// What must be loaded before commands can be decided.
@@ -140,11 +160,19 @@ impl Command {
     pub fn needs(&self, needs: &mut Needs) {
         let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
         match self {
-            Self::Create(draft) | Self::Upsert(draft, _) => draft.primaries.iter().chain(&draft.identities).for_each(keys),
+            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => {
+                draft.primaries.iter().chain(&draft.identities).for_each(keys)
+            }
             Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
             Self::AddIdentity { identity, .. } => keys(identity),
             Self::Track(incoming) => match &incoming.whose {
-                Whose::Keys(new) => new.iter().for_each(keys),
+                Whose::Keys(new) => {
+                    if let Claim::Formerly { user, visitor } = &incoming.claim {
+                        keys(user);
+                        keys(visitor);
+                    }
+                    new.iter().for_each(keys);
+                }
                 Whose::Profile(id) => {
                     needs.profiles.insert(*id);
                 }
@@ -154,7 +182,9 @@ impl Command {
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
-            | Self::RecordConsent { .. } => {}
+            | Self::RecordConsent { .. }
+            | Self::Reconsider { .. }
+            | Self::Reject(_) => {}
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
@@ -163,8 +193,12 @@ impl Command {
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
         | Self::Relabel { id, .. }
-        | Self::RecordConsent { id, .. } = self
+        | Self::RecordConsent { id, .. }
+        | Self::Reconsider { id, .. } = self
         {
+            needs.profiles.insert(*id);
+        }
+        if let Self::Amend { id: Some(id), .. } = self {
             needs.profiles.insert(*id);
         }
         if let Self::Track(incoming) = self {
@@ -196,6 +230,8 @@ pub enum Action {
     LabelRemoved,
     /// A decision went into the ledger; an older one that came late changed nothing of the profile.
     ConsentRecorded,
+    /// Joined or left segments.
+    SegmentsChanged,
     /// An event arrived: only when and where the person was last seen.
     Seen,
     /// Another was merged into this one.
@@ -217,6 +253,7 @@ impl Action {
             Self::LabelAdded => "label_added",
             Self::LabelRemoved => "label_removed",
             Self::ConsentRecorded => "consent_recorded",
+            Self::SegmentsChanged => "segments_changed",
             Self::Seen => "seen",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
@@ -319,6 +356,9 @@ pub struct Directory {
     inferred: Vec<Definition>,
     conflicts: Vec<NamedTogether>,
     track: track::Track,
+    /// Who is to be judged, by which definitions (`None`: all), and why.
+    reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
+    vouched: trust::Vouched,
 }
 
 impl Directory {
@@ -337,6 +377,8 @@ impl Directory {
             inferred: Vec::new(),
             conflicts: Vec::new(),
             track: track::Track::default(),
+            reconsidered: BTreeMap::new(),
+            vouched: trust::Vouched::default(),
         }
     }
 
@@ -360,6 +402,11 @@ impl Directory {
         self.track.known = messages;
     }
 
+    /// The messages that were not taken, in order.
+    pub fn rejections(&mut self) -> Vec<Rejection> {
+        std::mem::take(&mut self.track.rejections)
+    }
+
     /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
     /// command.
     pub fn finish(&mut self, ids: &mut dyn IdSource) -> (Vec<Occurrence>, Vec<Merge>) {
@@ -371,7 +418,17 @@ impl Directory {
     pub fn decide(&mut self, command: &Command, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         match command {
             Command::Create(draft) => self.create(draft, cause, ids).map(Outcome::Created),
-            Command::Upsert(draft, on_conflict) => self.upsert(draft, *on_conflict, cause, ids),
+            Command::Upsert(draft, on_conflict) => match self.strongest(draft) {
+                Some(chosen) => self.lay_over(chosen, draft, *on_conflict, cause, ids),
+                None => {
+                    let profile = self.create(draft, cause, ids)?;
+                    Ok(Outcome::Upserted { profile, created: true, duplicates: Vec::new() })
+                }
+            },
+            Command::Amend { id, draft, on_conflict } => match id.or_else(|| self.strongest(draft)) {
+                Some(chosen) => self.lay_over(chosen, draft, *on_conflict, cause, ids),
+                None => Err(Refusal::new(Code::NotFound, "Nobody has any of these identities.")),
+            },
             Command::Update { id, patch, if_match } => self.update(*id, patch, if_match.as_deref(), cause, ids).map(Outcome::Updated),
             Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, if_match.as_deref(), cause, ids),
             Command::RemoveIdentity { id, key, if_match } => {
@@ -383,6 +440,8 @@ impl Directory {
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
+            Command::Reconsider { id, only } => self.reconsider(*id, *only, cause),
+            Command::Reject(unreadable) => Err(self.reject(unreadable, cause, ids)),
         }
     }
 
@@ -440,19 +499,28 @@ impl Directory {
         self.save(None, profile, Action::Created, inferred, draft.decisions.clone(), cause, ids)
     }
 
-    fn upsert(&mut self, draft: &Draft, on_conflict: OnConflict, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
-        let mut owners: Vec<(u8, ProfileId)> = draft
+    /// Whose keys a draft names: the strongest key decides; among equals the older person, so that the order of keys does
+    /// not matter.
+    fn strongest(&self, draft: &Draft) -> Option<ProfileId> {
+        let owners = draft
             .primaries
             .iter()
             .chain(&draft.identities)
-            .filter_map(|new| self.owner(&new.key).map(|owner| (new.key.kind.rank(), owner)))
-            .collect();
-        // The strongest key decides; among equals the older person, so that the order of keys does not matter.
-        owners.sort();
-        let Some((_, chosen)) = owners.first().copied() else {
-            let profile = self.create(draft, cause, ids)?;
-            return Ok(Outcome::Upserted { profile, created: true, duplicates: Vec::new() });
-        };
+            .filter_map(|new| self.owner(&new.key).map(|owner| (new.key.kind.rank(), owner)));
+        owners.min().map(|(_, chosen)| chosen)
+    }
+
+    /// Lays a draft over somebody who is there.
+    fn lay_over(
+        &mut self,
+        chosen: ProfileId,
+        draft: &Draft,
+        on_conflict: OnConflict,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(chosen, None)?;
+        let chosen = before.id;
         let duplicates = self.taken(draft.primaries.iter().chain(&draft.identities), Some(chosen));
         if !duplicates.is_empty() && on_conflict == OnConflict::Reject {
             let conflicts = self.taken(draft.primaries.iter().chain(&draft.identities), None);
@@ -466,7 +534,6 @@ impl Directory {
         let mut own = draft.clone();
         own.primaries.retain(|new| !refused.contains(&&new.key));
         own.identities.retain(|new| !refused.contains(&&new.key));
-        let before = self.live(chosen, None)?;
         let mut profile = (*before).clone();
         let inferred = self.fill(&mut profile, &own, cause)?;
         // What is known already, to the instant and the source, is not told to the ledger again.
@@ -709,6 +776,7 @@ impl Directory {
         {
             return Ok(Arc::clone(before));
         }
+        self.vouched.note(profile.id, &changes, action, cause);
         profile.version += 1;
         profile.updated_at = cause.at.max(profile.updated_at);
         let profile = Arc::new(profile);

@@ -65,19 +65,72 @@ pub struct SessionRef {
     pub properties: Map<String, Value>,
 }
 
+/// What a message says of its keys beside that they came together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Claim {
+    #[default]
+    Together,
+    /// `alias`: the author was known by this id before, which may be a user's or a visitor's.
+    Formerly { user: NewIdentity, visitor: NewIdentity },
+    /// `merge`: they are one person, outright.
+    OnePerson,
+}
+
+/// What the sender's clock said, as it was told: the placing of an event can be checked by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderTimes {
+    pub original_timestamp: Option<Timestamp>,
+    pub sent_at: Option<Timestamp>,
+}
+
 /// A message as it arrives, checked in shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {
     pub whose: Whose,
+    pub claim: Claim,
     pub trust: Trust,
     pub message: Option<MessageKey>,
     pub event: Event,
+    pub times: SenderTimes,
+    /// Ours; or that of a server of the sender's own that had it first.
+    pub received_at: Timestamp,
     /// `None`: it belongs to no session (`identify`, `alias`, `group`).
     pub session: Option<SessionRef>,
     /// What the message says about the person (`identify`); `None` for mere events.
     pub traits: Option<Draft>,
     /// Keys that could not be read, to be reported.
     pub refused: Vec<RefusedKey>,
+    /// Where it stood, when those that are not taken are listed.
+    pub place: Option<Place>,
+}
+
+/// Where a message stood in what a tracking SDK sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub index: usize,
+    /// The id of the write key.
+    pub source: String,
+    pub message_id: Option<String>,
+}
+
+/// A message that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub place: Place,
+    pub code: &'static str,
+    /// What was wrong, in words of ours: nothing of what the message said.
+    pub detail: String,
+}
+
+/// A message that was not taken, as it is listed. Of what it said nothing is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Later ones have higher ids.
+    pub id: RecordId,
+    pub place: Place,
+    pub code: String,
+    pub detail: String,
+    pub received_at: Timestamp,
 }
 
 /// A key of a message that was not taken over, and why.
@@ -86,7 +139,8 @@ pub struct RefusedKey {
     pub kind: String,
     pub value: String,
     /// `junk_identity`, `invalid_email`, …; `identity_conflict`: it belongs to another identified person;
-    /// `shared_device`: it is the device of somebody else; `identity_cap`: the person has enough of this kind.
+    /// `shared_device`: it is the device of somebody else; `identity_cap`: the person has enough of this kind;
+    /// `untrusted`: a browser may not change what others wrote (of a trait).
     pub code: String,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,6 +157,7 @@ pub struct Occurrence {
     pub event: Event,
     pub message: Option<MessageKey>,
     pub session: Option<SessionRef>,
+    pub times: SenderTimes,
     pub received_at: Timestamp,
     pub refused: Vec<RefusedKey>,
 }

@@ -19,6 +19,7 @@ pub mod history;
 pub mod id;
 pub mod identity;
 pub mod label;
+pub mod living;
 pub mod merge;
 pub mod page;
 pub mod profile;

@@ -80,7 +80,8 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
             }
         }
     }
-    if secondary.last_channel.is_some() && (primary.last_channel.is_none() || secondary.last_seen_at > primary.last_seen_at) {
+    let newest = |profile: &Profile| (profile.last_seen_at, profile.last_channel.clone());
+    if secondary.last_channel.is_some() && (primary.last_channel.is_none() || newest(secondary) > newest(primary)) {
         out.last_channel.clone_from(&secondary.last_channel);
     }
     out.last_seen_at = primary.last_seen_at.max(secondary.last_seen_at);

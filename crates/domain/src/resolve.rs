@@ -3,6 +3,9 @@
 //! Nobody holds any: somebody new. One does: they learn the keys they lacked. Several do: people known only by a device
 //! join the identified one; identified people never join by themselves, the strongest key decides and the other keys are
 //! refused. The answer depends on the keys and the people alone, never on the order they are listed in.
+//!
+//! A sender may also say outright that keys are one person's (`alias`, `merge`). It is held to the same rules: what is
+//! refused is then a conflict, whatever the kind of key, since it was asked for.
 
 use crate::{
     Timestamp,
@@ -22,9 +25,19 @@ fn is_of_a_device(kind: &IdentityKind) -> bool {
     matches!(kind.as_str(), "anonymous_id" | "device")
 }
 
+/// The sender says that the keys are one person's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outright {
+    /// The first so many keys are the author's own, the others who they were before. All of them: nobody comes first.
+    pub authors: usize,
+    /// By somebody who may say so of a person's own id: a server, which renames its users.
+    pub trusted: bool,
+}
+
 /// How many keys of one kind a person may gather from messages. Beyond, the sender is mistaken about what is a person.
-fn cap(kind: &IdentityKind) -> usize {
+fn cap(kind: &IdentityKind, outright: Option<Outright>) -> usize {
     match kind.as_str() {
+        "external_id" if outright.is_some_and(|said| said.trusted) => 10,
         "external_id" => 1,
         "anonymous_id" => 50,
         _ => 10,
@@ -44,18 +57,21 @@ pub struct Resolution {
 }
 
 /// Decides. `owner` answers who holds a key, under any of its spellings.
-pub fn resolve<'p>(keys: &[NewIdentity], owner: impl Fn(&NewIdentity) -> Option<&'p Profile>) -> Resolution {
+pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl Fn(&NewIdentity) -> Option<&'p Profile>) -> Resolution {
     let owners: Vec<Option<&Profile>> = keys.iter().map(owner).collect();
-    let mut people: Vec<(&Profile, u8)> = Vec::new();
-    for (key, profile) in keys.iter().zip(&owners) {
+    let authors = outright.map_or(keys.len(), |said| said.authors);
+    // The author before who they were, then the strongest key.
+    let mut people: Vec<(&Profile, (bool, u8))> = Vec::new();
+    for (i, (key, profile)) in keys.iter().zip(&owners).enumerate() {
         let Some(profile) = profile else { continue };
+        let rank = (i >= authors, key.key.kind.rank());
         match people.iter_mut().find(|(known, _)| known.id == profile.id) {
-            Some((_, rank)) => *rank = (*rank).min(key.key.kind.rank()),
-            None => people.push((profile, key.key.kind.rank())),
+            Some((_, strongest)) => *strongest = (*strongest).min(rank),
+            None => people.push((profile, rank)),
         }
     }
     let strangers: Vec<ProfileId> = people.iter().filter(|(p, _)| is_somebody_else(p, keys)).map(|(p, _)| p.id).collect();
-    let mut fitting: Vec<(bool, u8, Timestamp, ProfileId)> = people
+    let mut fitting: Vec<(bool, (bool, u8), Timestamp, ProfileId)> = people
         .iter()
         .filter(|(profile, _)| !strangers.contains(&profile.id))
         .map(|(profile, rank)| (!is_identified(profile), *rank, profile.created_at, profile.id))
@@ -77,7 +93,11 @@ pub fn resolve<'p>(keys: &[NewIdentity], owner: impl Fn(&NewIdentity) -> Option<
     let absorbed: Vec<ProfileId> = absorbed.into_iter().map(|(_, id)| id).collect();
     let mut out = Resolution { chosen, absorbed, ..Resolution::default() };
     let mut gained: Vec<(&IdentityKind, usize)> = Vec::new();
-    for (i, (key, profile)) in keys.iter().zip(&owners).enumerate() {
+    // Where not all can be learnt, which ones are does not depend on how they were listed.
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_unstable_by_key(|i| (*i >= authors, &keys[*i].key));
+    for i in order {
+        let (key, profile) = (&keys[i], owners[i]);
         let refuse = |code: &str, profile_id| RefusedKey {
             kind: key.key.kind.to_string(),
             value: key.key.value.clone(),
@@ -87,7 +107,8 @@ pub fn resolve<'p>(keys: &[NewIdentity], owner: impl Fn(&NewIdentity) -> Option<
         match profile {
             Some(profile) if Some(profile.id) == chosen || out.absorbed.contains(&profile.id) => {}
             Some(profile) => {
-                let code = if is_of_a_device(&key.key.kind) { "shared_device" } else { "identity_conflict" };
+                let by_chance = outright.is_none() && is_of_a_device(&key.key.kind);
+                let code = if by_chance { "shared_device" } else { "identity_conflict" };
                 out.refused.push(refuse(code, Some(profile.id)));
             }
             None => {
@@ -97,7 +118,7 @@ pub fn resolve<'p>(keys: &[NewIdentity], owner: impl Fn(&NewIdentity) -> Option<
                     gained.push((kind, 0));
                     gained.len() - 1
                 });
-                if before + gained[place].1 >= cap(kind) || held >= MAX_PER_PROFILE {
+                if before + gained[place].1 >= cap(kind, outright) || held >= MAX_PER_PROFILE {
                     out.refused.push(refuse("identity_cap", None));
                 } else {
                     gained[place].1 += 1;
@@ -107,6 +128,7 @@ pub fn resolve<'p>(keys: &[NewIdentity], owner: impl Fn(&NewIdentity) -> Option<
             }
         }
     }
+    out.learnt.sort_unstable();
     out
 }
 
@@ -129,7 +151,7 @@ fn is_somebody_else(profile: &Profile, keys: &[NewIdentity]) -> bool {
 mod tests {
     use proptest::prelude::{Strategy, prop, proptest};
 
-    use super::{Resolution, is_identified, resolve};
+    use super::{Outright, Resolution, is_identified, resolve};
     use crate::{
         Timestamp,
         id::ProfileId,
@@ -152,9 +174,16 @@ mod tests {
         profile
     }
 
-    fn ask(people: &[Profile], keys: &[(&str, &str)]) -> (Option<u128>, Vec<u128>, Vec<String>, Vec<String>) {
+    /// Who it is, who joins them, what they learn, what is refused.
+    type Told = (Option<u128>, Vec<u128>, Vec<String>, Vec<String>);
+
+    fn ask(people: &[Profile], keys: &[(&str, &str)]) -> Told {
+        ask_outright(people, keys, None)
+    }
+
+    fn ask_outright(people: &[Profile], keys: &[(&str, &str)], outright: Option<Outright>) -> Told {
         let keys: Vec<NewIdentity> = keys.iter().map(|(kind, value)| key(kind, value)).collect();
-        let found: Resolution = resolve(&keys, |new| people.iter().find(|p| p.answers_to(&new.key)));
+        let found: Resolution = resolve(&keys, outright, |new| people.iter().find(|p| p.answers_to(&new.key)));
         (
             found.chosen.map(|id| id.0.as_u128()),
             found.absorbed.iter().map(|id| id.0.as_u128()).collect(),
@@ -199,6 +228,61 @@ mod tests {
     }
 
     #[test]
+    fn caps_hold_for_each_kind() {
+        for (kind, cap) in [("external_id", 1), ("anonymous_id", 50), ("email", 10), ("device", 10), ("whatsapp", 10)] {
+            let values: Vec<String> = (0..cap).map(|n| format!("{kind}-{n:02}")).collect();
+            let full: Vec<(&str, &str)> = values.iter().map(|value| (kind, value.as_str())).collect();
+            let lacks_one = person(1, &full[1..].iter().copied().chain([("instagram", "ada")]).collect::<Vec<_>>());
+            let person = person(1, &full.iter().copied().chain([("instagram", "ada")]).collect::<Vec<_>>());
+            // An external id the person does not have is that of somebody else: only the cap of the others shows here.
+            let by = ("instagram", "ada");
+            if kind != "external_id" {
+                let (chosen, _, learnt, refused) = ask(&[person], &[by, (kind, "zz")]);
+                assert_eq!((chosen, learnt, refused), (Some(1), vec![], vec!["zz identity_cap".to_owned()]), "{kind}");
+            }
+            let (chosen, _, learnt, refused) = ask(&[lacks_one], &[by, (kind, "zy"), (kind, "zz")]);
+            assert_eq!((chosen, learnt, refused), (Some(1), vec!["zy".to_owned()], vec!["zz identity_cap".to_owned()]), "{kind}");
+        }
+        let (_, _, learnt, refused) = ask(&[], &[("external_id", "b"), ("external_id", "a")]);
+        assert_eq!((learnt, refused), (vec!["a".to_owned()], vec!["b identity_cap".to_owned()]), "of two ids at once, the same one stays");
+    }
+
+    #[test]
+    fn what_is_said_outright_is_held_to_the_same_rules() {
+        let anonymous = person(1, &[("anonymous_id", "a1")]);
+        let ada = person(2, &[("external_id", "u1")]);
+        let grace = person(3, &[("external_id", "u2"), ("anonymous_id", "a2")]);
+        let people = [anonymous, ada, grace];
+        let alias = |trusted| Some(Outright { authors: 1, trusted });
+        let both = |trusted| Some(Outright { authors: 2, trusted });
+        assert_eq!(
+            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], alias(true)),
+            (Some(3), vec![], vec![], vec!["u1 identity_conflict".into()]),
+            "the author is the one who speaks, though the other is older; two identified people stay two"
+        );
+        assert_eq!(
+            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], both(true)),
+            (Some(2), vec![], vec![], vec!["u2 identity_conflict".into()])
+        );
+        assert_eq!(
+            ask_outright(&people, &[("external_id", "u1"), ("anonymous_id", "a1")], alias(false)),
+            (Some(2), vec![1], vec![], vec![])
+        );
+        assert_eq!(
+            ask_outright(&people, &[("external_id", "u9"), ("anonymous_id", "a2")], both(true)),
+            (None, vec![], vec!["u9".into()], vec!["a2 identity_conflict".into()]),
+            "somebody else's device, asked for outright, is a conflict"
+        );
+        let renamed = &[("external_id", "new"), ("external_id", "u1")];
+        assert_eq!(ask_outright(&people, renamed, alias(true)), (Some(2), vec![], vec!["new".into()], vec![]), "a server renames its user");
+        assert_eq!(
+            ask_outright(&people, renamed, alias(false)),
+            (Some(2), vec![], vec![], vec!["new identity_cap".into()]),
+            "a browser gives nobody a further id"
+        );
+    }
+
+    #[test]
     fn a_person_gathers_only_so_many_keys_of_a_kind() {
         let keys: Vec<(String, String)> = (0..50).map(|n| ("anonymous_id".to_owned(), format!("a{n}"))).collect();
         let keys: Vec<(&str, &str)> = keys.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("external_id", "u1")]).collect();
@@ -211,6 +295,7 @@ mod tests {
         #[test]
         fn the_order_of_keys_and_people_does_not_matter(
             seed in 0_usize..1_000,
+            outright in prop::bool::ANY,
             owned in prop::collection::vec(prop::collection::vec((0_usize..4, 0_usize..3), 1..4), 1..5),
             asked in prop::collection::btree_set((0_usize..4, 0_usize..3), 1..5).prop_map(|s| s.into_iter().collect::<Vec<_>>()),
         ) {
@@ -227,19 +312,18 @@ mod tests {
                 })
                 .collect();
             let keys: Vec<(&str, &str)> = asked.iter().map(|(k, v)| (KINDS[*k], VALUES[*v])).collect();
-            let sorted = |(chosen, absorbed, mut learnt, mut refused): (Option<u128>, Vec<u128>, Vec<String>, Vec<String>)| {
+            let sorted = |(chosen, absorbed, mut learnt, mut refused): Told| {
                 learnt.sort();
                 refused.sort();
                 (chosen, absorbed, learnt, refused)
             };
-            let first = sorted(ask(&people, &keys));
+            let outright = outright.then_some(Outright { authors: keys.len(), trusted: seed % 2 == 0 });
+            let first = sorted(ask_outright(&people, &keys, outright));
             let (mut other_people, mut other_keys) = (people, keys);
             other_people.reverse();
             let turn = seed % other_keys.len();
             other_keys.rotate_left(turn);
-            // A cap takes keys as they come: which ones are learnt may differ, how many may not.
-            let second = sorted(ask(&other_people, &other_keys));
-            assert_eq!((first.0, &first.1, first.2.len()), (second.0, &second.1, second.2.len()));
+            assert_eq!(sorted(ask_outright(&other_people, &other_keys, outright)), first);
         }
     }
 }

@@ -230,6 +230,11 @@ impl Store {
 }
 
 impl Walk {
+    /// Where the walk stands: after the last person it has told of.
+    pub(crate) fn position(&self) -> Option<&Position> {
+        self.question.after.as_ref()
+    }
+
     /// The next chunk of at most the question's limit; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Document>>, StoreError> {
         while !self.done {
@@ -272,9 +277,17 @@ impl Walk {
 impl Walk {
     /// As [`Walk::next`], without the documents: who they are, and the version they were found in.
     pub async fn next_versions(&mut self) -> Result<Option<Vec<(ProfileId, i64)>>, StoreError> {
-        if self.done {
-            return Ok(None);
+        while !self.done {
+            let people = self.some_versions().await?;
+            if !people.is_empty() {
+                return Ok(Some(people));
+            }
         }
+        Ok(None)
+    }
+
+    /// Some people; none of them may be there any more before the walk has come to its end.
+    async fn some_versions(&mut self) -> Result<Vec<(ProfileId, i64)>, StoreError> {
         if self.ahead.is_empty()
             && let Some(kept) = self.store.keeper.ready(&self.store, self.question.workspace).await?
         {
@@ -284,13 +297,11 @@ impl Walk {
             if let Some(answer) = kept.ask(move |model| model.answer(&asked, &outside, &[], limit, false)).await? {
                 self.done = !answer.page.more;
                 self.question.after = answer.page.last;
-                let people: Vec<(ProfileId, i64)> = answer.page.people.into_iter().map(|(id, version)| (id, i64::from(version))).collect();
-                return Ok((!people.is_empty()).then_some(people));
+                return Ok(answer.page.people.into_iter().map(|(id, version)| (id, i64::from(version))).collect());
             }
         }
         let documents = self.next_by_sql().await?;
-        let people = documents.iter().map(|d| (ProfileId(d.profile_id), d.version & i64::from(u32::MAX))).collect();
-        Ok((!documents.is_empty()).then_some(people))
+        Ok(documents.iter().map(|d| (ProfileId(d.profile_id), d.version & i64::from(u32::MAX))).collect())
     }
 }
 

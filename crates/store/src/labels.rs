@@ -7,7 +7,7 @@ use people_domain::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, statement::sql, time::At};
+use crate::{Store, StoreError, Tx, statement::sql, time::At};
 
 /// A label of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,18 @@ struct StoredCarried {
     rule_id: Option<Uuid>,
     actor: String,
     created_at: At,
+}
+
+/// Sees to it that a label is in the catalogue.
+pub(crate) async fn keep(tx: &mut Tx, workspace: WorkspaceId, name: &str, at: Timestamp) -> Result<(), StoreError> {
+    tx.run(
+        sql("INSERT INTO labels (workspace_id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .bind(name)
+            .bind(at),
+    )
+    .await
+    .map(|_| ())
 }
 
 impl Store {

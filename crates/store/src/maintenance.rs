@@ -34,6 +34,7 @@ impl Store {
     pub async fn maintain(self) {
         let following = self.clone();
         tokio::spawn(async move { following.keeper.follow(&following, || following.is_closed()).await });
+        tokio::spawn(self.clone().watch_time());
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
@@ -46,6 +47,16 @@ impl Store {
                 Ok(()) => {}
                 Err(error) => tracing::warn!(%error, code = error.code(), "search text could not be renewed yet"),
             }
+        }
+    }
+
+    /// Judges people when their time has come; those whose time came while nothing ran are judged first of all.
+    async fn watch_time(self) {
+        while !self.is_closed() {
+            if let Err(error) = self.judge_due().await {
+                tracing::warn!(%error, code = error.code(), "people whose time has come could not be judged yet");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 

@@ -104,11 +104,11 @@ pub(crate) async fn whole(
     }
     let text = if lock {
         "SELECT document, activity{as_text} AS activity FROM profile_documents
-         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
+         WHERE workspace_id = $1 AND profile_id {among}
          ORDER BY profile_id {for_update}"
     } else {
         "SELECT document, activity{as_text} AS activity FROM profile_documents
-         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)"
+         WHERE workspace_id = $1 AND profile_id {among}"
     };
     let found: Vec<Whole> = tx.all(sql(text).bind(workspace).rows(rows)).await?;
     found.iter().map(Whole::read).collect()
@@ -116,7 +116,7 @@ pub(crate) async fn whole(
 
 pub(crate) fn documents_sql(workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Sql {
     sql("SELECT profile_id, version, document FROM profile_documents
-         WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+         WHERE workspace_id = $1 AND profile_id {among}")
     .bind(workspace)
     .rows(crate::rows::ids(ids))
 }
@@ -129,7 +129,7 @@ pub(crate) async fn redirects(
 ) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
     tx.all(
         sql("SELECT profile_id, survivor_profile_id FROM profile_redirects
-             WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+             WHERE workspace_id = $1 AND profile_id {among}")
         .bind(workspace)
         .rows(crate::rows::ids(ids)),
     )

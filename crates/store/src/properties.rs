@@ -242,7 +242,8 @@ impl Store {
                             .bind(key.as_str()),
                     )
                     .await?;
-                if used.is_some() {
+                let read = crate::living::readers(tx, workspace, &format!("attributes.{key}"), None).await?;
+                if used.is_some() || !read.is_empty() {
                     return Ok(Err(PropertyRefusal::InUse));
                 }
                 let gone =

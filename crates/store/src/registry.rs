@@ -47,6 +47,7 @@ tables! {
     "profile_consents" None,
     "profile_labels" Some("labels"),
     "profile_segments" Some("segments"),
+    "profile_due" None,
     "profile_channels" None,
     "profile_identities" Some("identities"),
     "profile_documents" None,
@@ -135,6 +136,8 @@ pub const MOVES: &[Move] = &[
         name: "profile_segments",
         statements: &[unite!("profile_segments", "segment_id, entered_at", "m.segment_id, m.entered_at"), leave!("profile_segments")],
     },
+    // The survivor is judged anew.
+    Move { name: "profile_due", statements: &[leave!("profile_due")] },
     Move { name: "profile_channels", statements: &[unite!("profile_channels", "channel", "m.channel"), leave!("profile_channels")] },
     Move { name: "profile_identities", statements: &[repoint!("profile_identities")] },
     Move { name: "profile_documents", statements: &[leave!("profile_documents")] },

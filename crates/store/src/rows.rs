@@ -86,6 +86,22 @@ impl Rows {
         }
     }
 
+    /// The first column as a list to be looked up by: `= ANY(…)`, `IN (…)`. PostgreSQL then has one table to plan for, and
+    /// never another order of joining than ours.
+    pub(crate) fn render_list(self, engine: Engine, first: usize) -> (String, Vec<Arg>) {
+        match engine {
+            Engine::Sqlite => {
+                let name = self.columns.first().map_or("", |(name, _)| *name);
+                let (source, args) = self.for_sqlite(first);
+                (format!("IN (SELECT {name} FROM {source})"), args)
+            }
+            Engine::Postgres => {
+                let (_, args) = self.for_postgres(first);
+                (format!("= ANY(${first})"), args)
+            }
+        }
+    }
+
     fn for_sqlite(self, first: usize) -> (String, Vec<Arg>) {
         let mut text = String::from("(SELECT ");
         for (i, (name, kind)) in self.columns.iter().enumerate() {

@@ -34,10 +34,13 @@ const DISTRIBUTED: &[&str] = &[
     "duplicate_censuses",
     "profile_redirects",
     "merges",
+    "label_rules",
+    "profile_due",
     "profile_history",
     "jobs",
     "job_errors",
     "job_inputs",
+    "rejected_messages",
 ];
 
 impl Store {

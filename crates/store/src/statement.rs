@@ -67,7 +67,8 @@ into_arg! {
     people_domain::id::RecordId => |v| Self::Uuid(Some(v.0)),
 }
 
-/// A statement: text, values, and at most one source of rows spelled `{rows}` in the text.
+/// A statement: text, values, and at most one source of rows spelled `{rows}` in the text; or, where the rows are one
+/// list of values that a column is looked up by, `column {among}`.
 #[derive(Clone, Debug)]
 pub(crate) struct Sql {
     text: Cow<'static, str>,
@@ -101,8 +102,14 @@ impl Sql {
         let mut args = self.args;
         let mut text = self.text;
         if let Some(rows) = self.rows {
-            let (source, columns) = rows.render(engine, args.len() + 1);
-            text = Cow::Owned(text.replace("{rows}", &source));
+            let (token, source, columns) = if text.contains("{among}") {
+                let (source, list) = rows.render_list(engine, args.len() + 1);
+                ("{among}", source, list)
+            } else {
+                let (source, columns) = rows.render(engine, args.len() + 1);
+                ("{rows}", source, columns)
+            };
+            text = Cow::Owned(text.replace(token, &source));
             args.extend(columns);
         }
         if text.contains('{') {

@@ -5,7 +5,7 @@
 
 use people_domain::{
     Timestamp,
-    event::RefusedKey,
+    event::{RefusedKey, SenderTimes},
     id::{ProfileId, RecordId, WorkspaceId},
     session::Session,
 };
@@ -54,6 +54,7 @@ pub enum Happened {
         session: Option<RecordId>,
         message_id: Option<String>,
         received_at: Timestamp,
+        times: SenderTimes,
         refused: Vec<RefusedKey>,
     },
     /// Something became of the profile: the action and names of history.
@@ -71,6 +72,8 @@ struct StoredEvent {
     session_id: Option<Uuid>,
     message_id: Option<String>,
     received_at: At,
+    original_timestamp: Option<At>,
+    sent_at: Option<At>,
     refused: Option<String>,
 }
 
@@ -88,6 +91,7 @@ impl StoredEvent {
                 session: self.session_id.map(RecordId),
                 message_id: self.message_id,
                 received_at: self.received_at.0,
+                times: SenderTimes { original_timestamp: self.original_timestamp.map(|at| at.0), sent_at: self.sent_at.map(|at| at.0) },
                 refused: refused.map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
             },
         })
@@ -108,7 +112,7 @@ struct StoredEntry {
 
 const EVENT: &str =
     "SELECT e.id, e.profile_id, e.occurred_at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
-    e.message_id, e.received_at, e.refused{as_text} AS refused FROM events AS e";
+    e.message_id, e.received_at, e.original_timestamp, e.sent_at, e.refused{as_text} AS refused FROM events AS e";
 
 /// Puts a condition and its value to a statement.
 struct Builder {

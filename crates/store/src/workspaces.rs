@@ -12,6 +12,7 @@ pub struct WorkspaceRow {
     pub workspace: Workspace,
     pub created_at: Timestamp,
     pub definitions_version: i64,
+    pub living_version: i64,
 }
 
 #[derive(FromRow)]
@@ -24,6 +25,7 @@ struct Stored {
     time_zone: String,
     duplicate_threshold: i64,
     definitions_version: i64,
+    living_version: i64,
     created_at: At,
 }
 
@@ -41,6 +43,7 @@ impl From<Stored> for WorkspaceRow {
             },
             created_at: row.created_at.0,
             definitions_version: row.definitions_version,
+            living_version: row.living_version,
         }
     }
 }
@@ -60,7 +63,7 @@ pub struct WorkspacePatch {
 pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, created_at
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
                  FROM workspaces WHERE id = $1 {for_key_share}")
             .bind(id),
         )
@@ -72,7 +75,7 @@ pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<Workspac
 pub(crate) async fn read(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, created_at
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
                  FROM workspaces WHERE id = $1")
             .bind(id),
         )
@@ -85,7 +88,7 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, created_at
+                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
                      FROM workspaces WHERE id = $1")
                 .bind(id),
             )
@@ -100,7 +103,7 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, created_at
+                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
                              FROM workspaces WHERE name = $1 ORDER BY id LIMIT 10")
                         .bind(name),
                     )

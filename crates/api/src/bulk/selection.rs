@@ -106,19 +106,25 @@ pub async fn walk(store: &Store, question: Question, keep_for: Option<RecordId>)
     let workspace = question.workspace;
     let (mut count, mut hash) = (0_i64, Sha256::new());
     let mut walk = store.walk(question);
-    let mut piece = 0;
+    // Pieces are all of one size but the last: the job finds a person's place by division.
+    let (mut piece, mut packed) = (0, Vec::with_capacity(PIECE * 16));
     while let Some(people) = walk.next_versions().await? {
-        let mut packed = Vec::with_capacity(people.len() * 16);
-        for (id, version) in &people {
-            packed.extend_from_slice(id.0.as_bytes());
+        for (id, version) in people {
+            count += 1;
             hash.update(id.0.as_bytes());
             hash.update(version.to_be_bytes());
+            packed.extend_from_slice(id.0.as_bytes());
+            if packed.len() == PIECE * 16 {
+                if let Some(job) = keep_for {
+                    store.keep_input(workspace, job, piece, packed).await?;
+                    piece += 1;
+                }
+                packed = Vec::with_capacity(PIECE * 16);
+            }
         }
-        count += i64::try_from(people.len()).unwrap_or(0);
-        if let Some(job) = keep_for {
-            store.keep_input(workspace, job, piece, packed).await?;
-            piece += 1;
-        }
+    }
+    if let Some(job) = keep_for.filter(|_| !packed.is_empty()) {
+        store.keep_input(workspace, job, piece, packed).await?;
     }
     let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Matched { count, hash })

@@ -6,8 +6,8 @@ use people_domain::{
     consent::parse_channel,
     directory::{Command, Outcome},
     event::{
-        self, Event, Incoming, MAX_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, MAX_TYPE_BYTES, MessageKey, RefusedKey, SessionRef, Trust,
-        Whose,
+        self, Claim, Event, Incoming, MAX_EVENTS, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, MAX_TYPE_BYTES, MessageKey, RefusedKey, SenderTimes,
+        SessionRef, Trust, Whose,
     },
     id::ProfileId,
     identity::NewIdentity,
@@ -152,12 +152,16 @@ fn parse(item: Value, sent_at: Option<Timestamp>, country: Option<&str>, trust: 
     };
     Ok(Command::Track(Box::new(Incoming {
         whose,
+        claim: Claim::Together,
         trust,
         message: message.map(|id| MessageKey { source: String::new(), id }),
         event: Event { kind, channel, occurred_at, properties },
+        times: SenderTimes { original_timestamp: said.filter(|_| sent_at.is_some()), sent_at },
+        received_at: now,
         session: Some(session),
         traits: None,
         refused,
+        place: None,
     })))
 }
 
@@ -224,7 +228,8 @@ pub fn trust(key: &people_store::ApiKey) -> Trust {
 ///
 /// Each event goes to the person its identities name: nobody has them, and a person is made; one does, and learns the
 /// others; several do, and people known only by a device are merged into the identified one, while identified people are
-/// never merged: the strongest identity decides, and the rest is told under `refused`. Events are placed by
+/// never merged: the strongest identity decides, and the rest is told under `refused` (a key of the trust `browser` is
+/// not told; the event shows it). Events are placed by
 /// `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
 /// answered the same. One that is refused spoils no other.
 #[utoipa::path(
@@ -271,7 +276,7 @@ pub async fn create_events(
             })
         })
         .collect();
-    carry_out(&app, &caller, now, commands, idempotency, move |group| results(group, &places)).await
+    carry_out(&app, &caller, now, commands, idempotency, move |group| results(group, &places, trust)).await
 }
 
 fn refused(mut problem: Problem, item: usize) -> EventResult {
@@ -281,7 +286,8 @@ fn refused(mut problem: Problem, item: usize) -> EventResult {
     EventResult { status: problem.kind.status(), id: None, profile_id: None, refused: None, error: Some(problem.view(None, None)) }
 }
 
-fn results(group: &Group, places: &[Result<usize, Problem>]) -> ApiResult<Answer> {
+/// Whoever reads a browser's key may not ask with it whose an address is: `refused` is told on the timeline only.
+fn results(group: &Group, places: &[Result<usize, Problem>], trust: Trust) -> ApiResult<Answer> {
     let results: Vec<EventResult> = places
         .iter()
         .enumerate()
@@ -292,7 +298,7 @@ fn results(group: &Group, places: &[Result<usize, Problem>]) -> ApiResult<Answer
                     status: 201,
                     id: Some(event_id.to_string()),
                     profile_id: Some(profile_id.to_string()),
-                    refused: (!refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
+                    refused: (trust == Trust::Server && !refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
                     error: None,
                 },
                 Some(Err(refusal)) => refused(refusal.clone().into(), i),

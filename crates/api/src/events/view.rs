@@ -13,7 +13,8 @@ pub struct RefusedView {
     pub kind: String,
     pub value: String,
     /// `identity_conflict`: it belongs to another identified person. `shared_device`: the device is somebody else's.
-    /// `identity_cap`: the person has enough of this kind. Otherwise what is wrong with it: `junk_identity`,
+    /// `identity_cap`: the person has enough of this kind. `untrusted`, of a `trait`: others than browsers wrote what
+    /// the person has. Otherwise what is wrong with it: `junk_identity`,
     /// `invalid_email`, ….
     pub code: String,
     /// Whose it is.
@@ -48,6 +49,12 @@ pub struct EventView {
     pub channel: Option<String>,
     pub occurred_at: String,
     pub received_at: String,
+    /// What the sender's clock said; `occurred_at` is corrected by how far it was off when the event was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_timestamp: Option<String>,
+    /// When it was sent, by the same clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
     /// Of a system event: `fields` that changed, `actor`, `source`, `reason`, `version`.
     #[schema(value_type = Object)]
     pub properties: Map<String, Value>,
@@ -62,13 +69,15 @@ impl From<Moment> for EventView {
     fn from(moment: Moment) -> Self {
         let (id, profile_id, at) = (moment.id.to_string(), moment.profile_id.to_string(), moment.at.to_string());
         match moment.happened {
-            Happened::Event { kind, channel, properties, session, message_id, received_at, refused } => Self {
+            Happened::Event { kind, channel, properties, session, message_id, received_at, times, refused } => Self {
                 id,
                 profile_id,
                 kind,
                 channel,
                 occurred_at: at,
                 received_at: received_at.to_string(),
+                original_timestamp: times.original_timestamp.map(|at| at.to_string()),
+                sent_at: times.sent_at.map(|at| at.to_string()),
                 properties,
                 session_id: session.map(|id| id.to_string()),
                 message_id,
@@ -80,6 +89,8 @@ impl From<Moment> for EventView {
                 kind: format!("system.{action}"),
                 channel: None,
                 received_at: at.clone(),
+                original_timestamp: None,
+                sent_at: None,
                 occurred_at: at,
                 properties: Map::from_iter([
                     ("fields".to_owned(), json!(fields)),

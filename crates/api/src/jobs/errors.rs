@@ -1,11 +1,12 @@
 //! `GET /v1/jobs/{id}/errors`
 
 use actix_web::{
-    HttpResponse, get,
-    web::{Data, Path},
+    HttpRequest, HttpResponse, get,
+    web::{Bytes, Data, Path},
 };
-use people_domain::id::RecordId;
-use people_store::jobs::JobError;
+use futures_util::Stream;
+use people_domain::id::{RecordId, WorkspaceId};
+use people_store::{Store, jobs::JobError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,8 +16,11 @@ use crate::{
     cursor,
     extract::{Query, id},
     problem::{ApiResult, Problem},
-    profiles::list::limit,
+    profiles::{export::line, list::limit},
 };
+
+/// Errors read at a time for a file of them.
+const CHUNK: i64 = 2_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -60,22 +64,35 @@ pub struct JobErrorList {
 
 /// Read what a job could not do
 ///
-/// By line, also while the job runs. Nothing of the rows is repeated: a line number says where to look in the file. What
-/// concerns somebody who was erased since is gone.
+/// By line, also while the job runs; as a page of JSON, or all of them as a file with `Accept: text/csv`. Nothing of the
+/// rows is repeated: a line number says where to look in the file. What concerns somebody who was erased since is gone.
 #[utoipa::path(
     tag = "jobs",
-    params(("id" = String, Path, description = "Id of the job", example = "0192f0c1-7d7e-7aaa-8000-000000000007"), JobErrorsParams),
-    responses((status = 200, description = "A page of errors", body = JobErrorList)),
+    params(
+        ("id" = String, Path, description = "Id of the job", example = "0192f0c1-7d7e-7aaa-8000-000000000007"),
+        ("Accept" = Option<String>, Header, description = "`application/json` (default) or `text/csv`"),
+        JobErrorsParams
+    ),
+    responses((status = 200, description = "A page of errors", content((JobErrorList = "application/json"), (String = "text/csv")))),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/jobs/{id:[0-9a-fA-F-]+}/errors")]
 pub async fn job_errors(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
+    request: HttpRequest,
     path: Path<String>,
     Query(params): Query<JobErrorsParams>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, job) = (caller.workspace(), RecordId(id(&path)?));
+    if request.headers().get("Accept").is_some_and(|accept| accept.as_bytes().starts_with(b"text/csv")) {
+        app.store.job(workspace, job).await?.ok_or_else(Problem::not_found)?;
+        return Ok(HttpResponse::Ok()
+            .insert_header(("Cache-Control", "no-store"))
+            .insert_header(("Content-Disposition", "attachment; filename=\"errors.csv\""))
+            .content_type("text/csv; charset=utf-8")
+            .streaming(file(app.store.clone(), workspace, job)));
+    }
     let limit = limit(params.limit)?;
     let question = cursor::fingerprint(&("job errors", job));
     let after: Option<i64> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
@@ -87,4 +104,22 @@ pub async fn job_errors(
     let next_cursor = errors.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.position));
     let list = JobErrorList { data: errors.into_iter().map(Into::into).collect(), next_cursor };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+}
+
+/// Every error, as a table.
+fn file(store: Store, workspace: WorkspaceId, job: RecordId) -> impl Stream<Item = Result<Bytes, Problem>> {
+    async_stream::try_stream! {
+        yield line(vec![["line", "code", "detail", "profile_id"].map(str::to_owned).into()])?;
+        let mut after = 0;
+        loop {
+            let errors = store.job_errors(workspace, job, after, CHUNK).await.map_err(Problem::from)?;
+            let Some(last) = errors.last().map(|error| error.position) else { break };
+            after = last;
+            let row = |error: JobError| {
+                let profile = error.profile_id.map(|id| id.to_string()).unwrap_or_default();
+                vec![error.position.to_string(), error.code, error.detail, profile]
+            };
+            yield line(errors.into_iter().map(row).collect())?;
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use people_store::{
-    DuplicateScan, StoredAnswer,
+    Breed, DuplicateScan, Settle, StoredAnswer,
     jobs::{Enqueued, Job, JobKind},
 };
 use serde::Serialize;
@@ -21,14 +21,20 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    bulk,
+    bulk, imports,
     problem::{ApiResult, Problem},
     writes::again,
 };
 
 /// Every kind of job this program can work on.
 pub fn kinds() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(bulk::work::Bulk), Arc::new(DuplicateScan)]
+    vec![
+        Arc::new(bulk::work::Bulk),
+        Arc::new(imports::work::Import::default()),
+        Arc::new(Settle(Breed::Segment)),
+        Arc::new(Settle(Breed::Rule)),
+        Arc::new(DuplicateScan),
+    ]
 }
 
 /// Why a job failed as a whole.
@@ -48,7 +54,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, `duplicate_scan`, …
+    /// What it does: `bulk`, `import`, `segment`, `label_rule`, `duplicate_scan`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

@@ -28,7 +28,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Follow a job
 ///
 /// Server-sent events: an event `job` with the whole job as `data` at once and whenever it has moved, a few a second at
-/// most. The stream ends after the event of a job that has ended.
+/// most. The stream ends after the event of a job that has ended, and when the server is stopped: ask again then.
 #[utoipa::path(
     tag = "jobs",
     params(("id" = String, Path, description = "Id of the job", example = "0192f0c1-7d7e-7aaa-8000-000000000007")),
@@ -53,14 +53,19 @@ pub async fn stream_job(
 
 fn events(store: Store, first: Job) -> impl Stream<Item = Result<Bytes, Problem>> {
     async_stream::try_stream! {
-        let mut moved = store.jobs_moved();
+        let (mut moved, mut stopping) = (store.jobs_moved(), store.jobs_stopping());
         let mut job = first;
         yield event(&job);
         let mut silent_since = tokio::time::Instant::now();
         while !job.status.is_final() {
             tokio::time::sleep(PAUSE).await;
-            // An error means that the store is being closed: the row tells.
-            let _ = tokio::time::timeout(LOOK, moved.changed()).await;
+            tokio::select! {
+                // An error means that the store is being closed: the row tells.
+                _ = moved.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                // An open stream would keep a server from going.
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            }
             // Forgotten meanwhile: there is nothing more to tell.
             let Some(now) = store.job(job.workspace, job.id).await.map_err(Problem::from)? else { break };
             if now != job {

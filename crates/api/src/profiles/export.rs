@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
+    cells::{harmless, join},
     extract::{Body, NoQuery, Query, Shape},
     problem::{ApiResult, Kind, Problem},
 };
@@ -57,7 +58,7 @@ fn form(request: &HttpRequest) -> ApiResult<Form> {
 ///
 /// Everyone a search would list, streamed: NDJSON with a whole profile on each line, or CSV with a column for each
 /// property. Memory does not grow with the size. In CSV, a cell that a spreadsheet would take for a formula is preceded
-/// by `'`. People who change while the export runs may appear as they were or as they are.
+/// by `'`, and the items of a list are separated by `;`; `POST /v1/imports` takes both back. People who change while the export runs may appear as they were or as they are.
 #[utoipa::path(
     tag = "profiles",
     params(("Accept" = Option<String>, Header, description = "`application/x-ndjson` (default) or `text/csv`")),
@@ -173,26 +174,21 @@ fn cells(profile: &Profile, keys: &[String]) -> Vec<String> {
         text(profile.external_id.as_deref()),
     ];
     row.extend(Standard::ALL.iter().map(|property| text(profile.standard(*property))));
-    row.push(profile.labels.join(";"));
-    row.push(profile.channels.join(";"));
+    row.push(join(profile.labels.iter().map(String::as_str)));
+    row.push(join(profile.channels.iter().map(String::as_str)));
     row.push(profile.last_seen_at.map(|at| at.to_string()).unwrap_or_default());
     row.push(profile.created_at.to_string());
     row.push(profile.updated_at.to_string());
     row.extend(keys.iter().map(|key| match profile.attributes.get(key) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(";"),
+        Some(Value::Array(items)) => join(items.iter().filter_map(Value::as_str)),
         Some(other) => other.to_string(),
     }));
     row
 }
 
-/// A spreadsheet must not run what a stranger typed (OWASP CSV injection).
-fn harmless(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
-}
-
-fn line(rows: Vec<Vec<String>>) -> Chunk {
+pub(crate) fn line(rows: Vec<Vec<String>>) -> Chunk {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let broken = |_| Problem::new(Kind::Internal, "A row could not be written.");
     for row in rows {

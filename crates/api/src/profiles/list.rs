@@ -81,7 +81,7 @@ pub fn limit(sent: Option<i64>) -> ApiResult<i64> {
     }
 }
 
-pub(super) fn sort(sent: Option<&str>, kind: Kind, pointer: &str) -> ApiResult<Sort> {
+pub(crate) fn sort(sent: Option<&str>, kind: Kind, pointer: &str) -> ApiResult<Sort> {
     match sent {
         None => Ok(Sort::default()),
         Some(text) => Sort::parse(text).ok_or_else(|| {
@@ -92,12 +92,12 @@ pub(super) fn sort(sent: Option<&str>, kind: Kind, pointer: &str) -> ApiResult<S
 }
 
 /// A question, continued where a cursor says.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub question: Question,
     pub fingerprint: String,
 }
 
-pub(super) struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     pub workspace: WorkspaceId,
     pub country: Option<String>,
     pub query: Words,
@@ -111,7 +111,7 @@ pub(super) struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    pub(super) fn ready(self) -> ApiResult<Asked> {
+    pub(crate) fn ready(self) -> ApiResult<Asked> {
         let place: Option<Place> = self.cursor.map(|cursor| cursor::read(self.workspace, &self.fingerprint, cursor)).transpose()?;
         let (after, pinned, now) = place.map_or((None, Vec::new(), self.now), |place| (Some(place.at), place.pinned, place.now));
         let question = Question {
@@ -131,7 +131,7 @@ impl Ask<'_> {
 }
 
 /// The page as JSON: the documents as they are stored.
-pub(super) async fn answer(app: &App, asked: Asked) -> ApiResult<HttpResponse> {
+pub(crate) async fn answer(app: &App, asked: Asked) -> ApiResult<HttpResponse> {
     let (workspace, now) = (asked.question.workspace, asked.question.now);
     let Found { documents, next, pinned, total } = app.store.find(asked.question).await?;
     let bytes: usize = documents.iter().map(|d| d.document.len() + 1).sum();

@@ -5,12 +5,15 @@ use people_domain::{
     Timestamp,
     consent::parse_channel,
     directory::Draft,
-    event::{self, Event, Incoming, MAX_ID_BYTES, MAX_PROPERTIES_BYTES, MAX_TYPE_BYTES, MessageKey, RefusedKey, SessionRef, Trust, Whose},
+    event::{
+        self, Claim, Event, Incoming, MAX_ID_BYTES, MAX_TYPE_BYTES, MessageKey, Place, RefusedKey, SenderTimes, SessionRef, Trust, Whose,
+    },
     identity::NewIdentity,
     property::{self, Standard},
     text::clean,
 };
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::profiles::body::identity;
 
@@ -38,13 +41,14 @@ pub struct Setting<'a> {
     pub sent_at: Option<Timestamp>,
 }
 
-/// Text as a client may have sent it: numbers count, blanks do not.
+/// Text as a client may have sent it: numbers count, blanks do not, and neither do characters nobody sees.
 fn text(value: Option<&Value>) -> Option<String> {
-    let text = match value? {
+    let mut text = match value? {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
+    text.retain(|c| !(c.is_control() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}' | '\u{FFFD}'..='\u{FFFF}')));
     clean(&text, 8 * 1024).ok().flatten()
 }
 
@@ -59,16 +63,47 @@ fn object(value: Option<Value>) -> Map<String, Value> {
     }
 }
 
-/// The id a message is known by.
+/// The id a message is known by. One that is too long to be kept is known by its digest, so that it counts once too.
 pub fn message_id(message: &Map<String, Value>) -> Option<String> {
-    text(message.get("messageId")).filter(|id| id.len() <= MAX_ID_BYTES)
+    let id = text(message.get("messageId"))?;
+    if id.len() <= MAX_ID_BYTES {
+        return Some(id);
+    }
+    let digest: String = Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256:{digest}"))
+}
+
+/// The two ids of a `merge`, by kind and value.
+fn pair(value: Option<Value>) -> Result<[(String, String); 2], Rejected> {
+    let wrong = || Rejected::new("invalid_merge", "A merge message needs mergeProperties: two ids, each with its type and value.");
+    let Some(Value::Array(items)) = value else { return Err(wrong()) };
+    let read: Vec<(String, String)> = items
+        .iter()
+        .filter_map(|item| Some((text(item.get("type"))?, text(item.get("value"))?)))
+        .map(|(kind, value)| (kind_of(kind), value))
+        .collect();
+    if read.len() != items.len() {
+        return Err(wrong());
+    }
+    read.try_into().map_err(|_| wrong())
+}
+
+/// What SDKs call the kinds of ids.
+fn kind_of(name: String) -> String {
+    match name.as_str() {
+        "userId" | "user_id" | "externalId" => "external_id".to_owned(),
+        "anonymousId" => "anonymous_id".to_owned(),
+        _ => name,
+    }
 }
 
 /// Reads one message of a kind (`identify`, `track`, …).
-pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>) -> Result<Incoming, Rejected> {
-    let user = text(message.get("userId"));
-    let anonymous = text(message.get("anonymousId"));
-    if user.is_none() && anonymous.is_none() {
+pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, place: Place) -> Result<Incoming, Rejected> {
+    // The ids of a merge are those it names.
+    let merged = if kind == "merge" { Some(pair(message.remove("mergeProperties"))?) } else { None };
+    let user = text(message.get("userId")).filter(|_| merged.is_none());
+    let anonymous = text(message.get("anonymousId")).filter(|_| merged.is_none());
+    if user.is_none() && anonymous.is_none() && merged.is_none() {
         return Err(Rejected::new("no_user_anon_id", "A message needs a userId or an anonymousId."));
     }
     let mut context = object(message.remove("context"));
@@ -88,6 +123,10 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>) 
     if let Some(anonymous) = &anonymous {
         learn("anonymous_id", anonymous);
     }
+    for (kind, value) in merged.iter().flatten() {
+        learn(kind, value);
+    }
+    let mut claim = Claim::Together;
     let mut traits: Option<Map<String, Value>> = None;
     let mut properties = object(message.remove("properties"));
     let mut takes_part = true;
@@ -127,34 +166,49 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>) 
         "alias" => {
             let previous =
                 text(message.get("previousId")).ok_or_else(|| Rejected::new("no_previous_id", "An alias message needs a previousId."))?;
-            learn("anonymous_id", &previous);
+            // An id nobody could have is reported like any other.
+            let former = |kind| identity(kind, &previous, setting.country, "");
+            match (former("external_id"), former("anonymous_id")) {
+                (Ok(user), Ok(visitor)) => claim = Claim::Formerly { user, visitor },
+                _ => learn("anonymous_id", &previous),
+            }
             properties = Map::from_iter([("previous_id".to_owned(), json!(previous))]);
             takes_part = false;
             "alias".to_owned()
         }
-        _ => return Err(Rejected::new("invalid_type", "A type is identify, track, page, screen, group or alias.")),
+        "merge" => {
+            claim = Claim::OnePerson;
+            let ids: Vec<Value> = merged.iter().flatten().map(|(kind, value)| json!({"kind": kind, "value": value})).collect();
+            properties = Map::from_iter([("identities".to_owned(), Value::Array(ids))]);
+            takes_part = false;
+            "merge".to_owned()
+        }
+        _ => return Err(Rejected::new("invalid_type", "A type is identify, track, page, screen, group, alias or merge.")),
     };
-    if keys.is_empty() {
-        return Err(Rejected::new("junk_identity", "None of the message's ids names anybody."));
+    if keys.is_empty() || (kind == "merge" && keys.len() < 2) {
+        return Err(Rejected::new("junk_identity", "None of the message's ids names anybody; a merge needs two that do."));
     }
-    if serde_json::to_vec(&properties).map_or(usize::MAX, |json| json.len()) > MAX_PROPERTIES_BYTES {
-        return Err(Rejected::new("too_large", format!("The properties of a message take at most {MAX_PROPERTIES_BYTES} bytes.")));
-    }
+    let received_at = time(message.get("receivedAt")).filter(|at| setting.trust == Trust::Server && *at <= setting.received_at);
+    let received_at = received_at.unwrap_or(setting.received_at);
     let said = time(message.get("originalTimestamp")).or_else(|| time(message.get("timestamp")));
     let sent_at = time(message.get("sentAt")).or(setting.sent_at);
-    let occurred_at = event::occurred_at(said, sent_at, setting.received_at)
+    let occurred_at = event::occurred_at(said, sent_at, received_at)
         .ok_or_else(|| Rejected::new("in_the_future", "The message lies in the future, also by its sentAt."))?;
     let session_id = text(context.get("sessionId")).filter(|id| id.len() <= MAX_ID_BYTES);
     let channel = channel(kind, &message, setting.trust);
     let traits = traits.map(|traits| draft(traits, &mut refused));
     Ok(Incoming {
         whose: Whose::Keys(keys),
+        claim,
         trust: setting.trust,
         message: message_id(&message).map(|id| MessageKey { source: setting.source.to_owned(), id }),
         event: Event { kind: name, channel, occurred_at, properties },
+        times: SenderTimes { original_timestamp: said, sent_at },
+        received_at,
         session: takes_part.then(|| SessionRef { id: session_id, properties: Map::new() }),
         traits,
         refused,
+        place: Some(place),
     })
 }
 

@@ -2,22 +2,21 @@
 //!
 //! Their habits decide: success is 200 and nothing else (some send a batch forever on 201 or 204), a fault of the
 //! message is 400 (others retry whatever else fails), an error's body has `code`, `message` and `error` at its top. A
-//! bad message in a batch is reported and spoils no other.
+//! bad message in a batch is reported, listed under `rejected-events`, and spoils no other.
 
+mod body;
 pub mod message;
-
-use std::io::Read as _;
+pub mod pixel;
 
 use actix_web::{
     HttpRequest, HttpResponse, post,
     web::{Data, Payload},
 };
-use flate2::read::GzDecoder;
 use people_domain::{
-    directory::{Cause, Command},
-    event::MAX_EVENTS,
+    directory::{BROWSER, Cause, Command},
+    event::{MAX_EVENTS, MAX_PROPERTIES_BYTES, Place, Trust, Unreadable},
 };
-use people_store::{Job, Reply};
+use people_store::{Job, Reply, StoreError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -27,16 +26,18 @@ use crate::{
     app::App,
     auth::{Caller, EventsWrite, by_key, caller},
     events::create::trust,
-    extract::read_all,
     problem::{ApiResult, Kind, Problem},
-    profiles::{body::MANY, country},
+    profiles::country,
 };
 
-const PATHS: &[&str] = &["identify", "track", "page", "screen", "group", "alias", "batch", "import", "i", "t", "p", "s", "g", "a", "b"];
+const PATHS: &[&str] =
+    &["identify", "track", "page", "screen", "group", "alias", "merge", "batch", "import", "i", "t", "p", "s", "g", "a", "b"];
+/// Those that carry their key in the query: a page that is being closed, and an image, can set no header.
+const KEYED_BY_QUERY: &[&str] = &["/beacon/v1/batch", "/pixel/v1/track", "/pixel/v1/page"];
 
 /// Whether a path is one of these routes, whose answers any web page may read.
 pub fn is_route(path: &str) -> bool {
-    path.strip_prefix("/v1/").is_some_and(|rest| PATHS.contains(&rest))
+    path.strip_prefix("/v1/").is_some_and(|rest| PATHS.contains(&rest)) || KEYED_BY_QUERY.contains(&path)
 }
 
 /// A message, or a batch of them, as the SDK writes it. Members not listed are left alone.
@@ -59,8 +60,11 @@ pub struct TrackingMessage {
     #[schema(value_type = Option<Object>)]
     pub traits: Option<Value>,
     pub group_id: Option<String>,
-    /// Of `alias`.
+    /// Of `alias`: what the user was known by, as a user or as a visitor.
     pub previous_id: Option<String>,
+    /// Of `merge`: two ids, each `{type, value}`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub merge_properties: Option<Vec<Value>>,
     #[schema(value_type = Option<Object>)]
     pub context: Option<Value>,
     pub timestamp: Option<String>,
@@ -88,55 +92,12 @@ pub struct RejectedMessage {
     pub index: usize,
     #[serde(rename = "messageId")]
     pub message_id: Option<String>,
-    pub code: String,
+    pub code: &'static str,
     pub message: String,
 }
 
 fn invalid(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::at(Kind::InvalidMessage, "", code, detail)
-}
-
-/// The body, unpacked; E: 400, since SDKs would send a 413 again.
-async fn body(request: &HttpRequest, payload: Payload) -> ApiResult<Value> {
-    let too_large = || invalid("too_large", format!("A request has at most {MANY} bytes, unpacked."));
-    let bytes = read_all(request.headers(), payload.into_inner(), MANY).await.map_err(|problem| match problem.kind {
-        Kind::BodyTooLarge => too_large(),
-        _ => problem,
-    })?;
-    let coding = request.headers().get("Content-Encoding").map(|v| v.to_str().unwrap_or_default().trim().to_ascii_lowercase());
-    let bytes = match coding.as_deref() {
-        None | Some("" | "identity") => bytes,
-        Some("gzip") => {
-            let mut out = Vec::new();
-            let limit = u64::try_from(MANY).unwrap_or(u64::MAX).saturating_add(1);
-            let unpacked = GzDecoder::new(bytes.as_slice()).take(limit).read_to_end(&mut out);
-            unpacked.map_err(|_| invalid("invalid_gzip", "The body is not gzip, as its Content-Encoding says."))?;
-            if out.len() > MANY {
-                return Err(too_large());
-            }
-            out
-        }
-        Some(_) => return Err(invalid("unsupported_encoding", "The body is sent as it is, or as gzip.")),
-    };
-    let mut value: Value = serde_json::from_slice(&bytes).map_err(|_| invalid("malformed_json", "The body is not JSON."))?;
-    strip(&mut value);
-    Ok(value)
-}
-
-/// Takes out U+0000, which no database keeps: SDKs pass on whatever a page had.
-fn strip(value: &mut Value) {
-    match value {
-        Value::String(text) if text.contains('\0') => text.retain(|c| c != '\0'),
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        Value::Object(members) => {
-            if members.keys().any(|key| key.contains('\0')) {
-                let old = std::mem::take(members);
-                members.extend(old.into_iter().map(|(key, value)| (key.replace('\0', ""), value)));
-            }
-            members.values_mut().for_each(strip);
-        }
-        _ => {}
-    }
 }
 
 /// The write key a body carries: its own, or that of its first message.
@@ -145,32 +106,58 @@ fn write_key(body: &Value) -> Option<&str> {
     own.or_else(|| body.get("batch")?.get(0)?.get("writeKey")?.as_str())
 }
 
-async fn take(app: &App, request: &HttpRequest, payload: Payload, kind: Option<&'static str>) -> ApiResult<HttpResponse> {
-    let by_header = caller::<EventsWrite>(request);
-    if let Err(problem) = &by_header
-        && (problem.kind != Kind::Unauthorized || request.headers().contains_key("Authorization"))
-    {
-        return Err(problem.clone());
+/// The write key of a query, where the path takes one.
+fn query_key(request: &HttpRequest) -> Option<String> {
+    let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+    let mut keys = pairs.filter(|(name, _)| name == "writeKey").map(|(_, key)| key.into_owned());
+    if KEYED_BY_QUERY.contains(&request.path()) { keys.next() } else { None }
+}
+
+/// Who the head of the request says it is; `None`: it says nothing, and the key may stand elsewhere.
+fn by_header(request: &HttpRequest) -> ApiResult<Option<Caller<EventsWrite>>> {
+    match caller(request) {
+        Ok(caller) => Ok(Some(caller)),
+        Err(problem) if problem.kind == Kind::Unauthorized && !request.headers().contains_key("Authorization") => Ok(None),
+        Err(problem) => Err(problem),
     }
-    let body = body(request, payload).await;
-    let caller: Caller<EventsWrite> = match by_header {
-        Ok(caller) => caller,
+}
+
+async fn take(app: &App, request: &HttpRequest, payload: Payload, kind: Option<&'static str>) -> ApiResult<HttpResponse> {
+    let known = by_header(request)?;
+    let body = body::read(request, payload).await;
+    let caller = match known {
+        Some(caller) => caller,
         // Nobody is told what is wrong with a body before saying who they are.
-        Err(unauthorized) => match body.as_ref().ok().and_then(write_key) {
-            Some(key) => by_key(app, request, key).await?,
-            None => return Err(unauthorized),
-        },
+        None => {
+            let key = body.as_ref().ok().and_then(write_key).map(str::to_owned).or_else(|| query_key(request));
+            by_key(app, request, key.as_deref().unwrap_or_default()).await?
+        }
     };
     let Value::Object(mut body) = body? else { return Err(invalid("malformed_json", "Expected a JSON object.")) };
     let messages = match kind {
-        Some(kind) => vec![(Some(kind), body)],
+        Some(_) => vec![Message::new(kind, body)],
         None => batch(&mut body)?,
     };
-    respond(app, &caller, messages, kind.is_some()).await
+    let tracked = carry_out(app, &caller, messages).await?;
+    match tracked.rejected.as_slice() {
+        [only] if kind.is_some() => Err(invalid(only.code, only.message.clone())),
+        _ => Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(tracked)),
+    }
 }
 
-/// A message, with its kind where the path says it.
-type Message = (Option<&'static str>, Map<String, Value>);
+/// A message as it was sent.
+struct Message {
+    /// As the path says; else its `type` does.
+    kind: Option<&'static str>,
+    body: Map<String, Value>,
+    too_large: bool,
+}
+
+impl Message {
+    fn new(kind: Option<&'static str>, body: Map<String, Value>) -> Self {
+        Self { kind, too_large: body::size(&body) > MAX_PROPERTIES_BYTES, body }
+    }
+}
 
 /// The messages of a batch, each with the defaults of the batch under its own.
 fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
@@ -185,7 +172,8 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
     Ok(items
         .into_iter()
         .map(|item| {
-            let Value::Object(mut item) = item else { return (None, Map::new()) };
+            let mut message = Message::new(None, if let Value::Object(item) = item { item } else { Map::new() });
+            let item = &mut message.body;
             if let Some(defaults) = defaults {
                 let mut context = defaults.clone();
                 if let Some(Value::Object(own)) = item.remove("context") {
@@ -196,80 +184,73 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
             if let (Some(sent_at), false) = (sent_at, item.contains_key("sentAt")) {
                 item.insert("sentAt".to_owned(), sent_at.clone());
             }
-            (None, item)
+            message
         })
         .collect())
 }
 
-async fn respond(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>, alone: bool) -> ApiResult<HttpResponse> {
+/// Takes the messages in; those that cannot be are listed, in the same transaction.
+async fn carry_out(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>) -> ApiResult<Tracked> {
     let (now, source) = (app.store.now(), caller.key.id.to_string());
     let country = country(&app.store, caller.workspace()).await?;
     let setting = Setting { source: &source, trust: trust(&caller.key), country: country.as_deref(), received_at: now, sent_at: None };
     let mut commands = Vec::with_capacity(messages.len());
-    let mut taken: Vec<(usize, Option<String>)> = Vec::with_capacity(messages.len());
-    let mut rejected: Vec<RejectedMessage> = Vec::new();
-    let reject = |index, message_id, why: Rejected| RejectedMessage { index, message_id, code: why.code.to_owned(), message: why.message };
-    for (index, (kind, message)) in messages.into_iter().enumerate() {
-        let id = message_id(&message);
-        let said = message.get("type").and_then(Value::as_str).map(str::to_owned);
-        let sent_at = time(message.get("sentAt"));
-        match read(kind.or(said.as_deref()).unwrap_or_default(), message, &Setting { sent_at, ..setting }) {
-            Ok(incoming) => {
-                commands.push(Command::Track(Box::new(incoming)));
-                taken.push((index, id));
-            }
-            Err(why) => rejected.push(reject(index, id, why)),
-        }
-    }
-    if !commands.is_empty() {
-        let cause = std::sync::Arc::new(Cause { source: "tracking", ..(*caller.cause(now)).clone() });
-        let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None, step: None };
-        let Reply::Done(group) = app.store.carry_out(job).await? else {
-            return Err(Problem::new(Kind::Internal, "The messages were not carried out."));
+    let mut ids = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        let id = message_id(&message.body);
+        let place = Place { index, source: source.clone(), message_id: id.clone() };
+        ids.push(id);
+        let said = message.body.get("type").and_then(Value::as_str).map(str::to_owned);
+        let kind = message.kind.or(said.as_deref()).unwrap_or_default();
+        let setting = Setting { sent_at: time(message.body.get("sentAt")), ..setting };
+        let incoming = if message.too_large {
+            Err(Rejected::new("too_large", format!("A message takes at most {MAX_PROPERTIES_BYTES} bytes.")))
+        } else {
+            read(kind, message.body, &setting, place.clone())
         };
-        for ((index, id), outcome) in taken.iter().zip(&group.outcomes) {
-            if let Err(refusal) = outcome {
-                let code = refusal.issues.first().map_or("refused", |issue| issue.code);
-                rejected.push(reject(*index, id.clone(), Rejected::new(code, refusal.detail.clone())));
-            }
-        }
-        rejected.sort_by_key(|message| message.index);
+        commands.push(match incoming {
+            Ok(incoming) => Command::Track(Box::new(incoming)),
+            Err(why) => Command::Reject(Box::new(Unreadable { place, code: why.code, detail: why.message })),
+        });
     }
-    match rejected.as_slice() {
-        [only] if alone => {
-            let code = rejected_code(&only.code);
-            Err(invalid(code, only.message.clone()))
+    let source = if setting.trust == Trust::Browser { BROWSER } else { "tracking" };
+    let cause = std::sync::Arc::new(Cause { source, ..(*caller.cause(now)).clone() });
+    let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None, step: None };
+    let group = match app.store.carry_out(job).await {
+        Ok(Reply::Done(group)) => group,
+        // A 409 would be dropped by most SDKs; after a 503 they send the messages again.
+        Err(StoreError::Raced) => {
+            return Err(Problem { retry_after: Some(1), ..Problem::new(Kind::Unavailable, "Too much came at once; send it again.") });
         }
-        _ => {
-            let accepted = taken.len().saturating_sub(rejected.len().saturating_sub(rejected_before(&rejected, &taken)));
-            Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(Tracked { success: true, accepted, rejected }))
-        }
-    }
-}
-
-/// How many were rejected before they reached the door.
-fn rejected_before(rejected: &[RejectedMessage], taken: &[(usize, Option<String>)]) -> usize {
-    rejected.iter().filter(|message| taken.iter().all(|(index, _)| *index != message.index)).count()
-}
-
-/// The codes of messages sent alone are those of `message.rs`; what the rules refuse is one.
-fn rejected_code(code: &str) -> &'static str {
-    ["no_user_anon_id", "invalid_event", "no_group_id", "no_previous_id", "invalid_type", "junk_identity", "too_large", "in_the_future"]
-        .into_iter()
-        .find(|known| *known == code)
-        .unwrap_or("refused")
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err(Problem::new(Kind::Internal, "The messages were not carried out.")),
+    };
+    let sent = group.outcomes.len();
+    let outcomes = group.outcomes.into_iter().zip(ids).enumerate();
+    let rejected: Vec<RejectedMessage> = outcomes
+        .filter_map(|(index, (outcome, message_id))| {
+            let refusal = outcome.err()?;
+            let code = refusal.issues.first().map_or("refused", |issue| issue.code);
+            Some(RejectedMessage { index, message_id, code, message: refusal.detail })
+        })
+        .collect();
+    Ok(Tracked { success: true, accepted: sent - rejected.len(), rejected })
 }
 
 macro_rules! tracking {
-    ($($name:ident $path:literal $kind:expr, $summary:literal, $example:tt;)+) => {
+    ($($name:ident $path:literal $kind:expr, $summary:literal, $example:tt $(, $key:literal)?;)+) => {
         $(
             #[utoipa::path(
                 tag = "tracking",
                 summary = $summary,
                 description = "For the SDKs of Segment and RudderStack, which send it as they always do: the write key as the user name of \
                     Basic authentication or as `writeKey` in the body, JSON as `application/json` or `text/plain`, gzip if they like. \
-                    A `messageId` counts once for each key. A key of the trust `browser` attaches identities nobody has and merges \
-                    anonymous people into identified ones, nothing else.",
+                    A `messageId` counts once for each key. A message that is not taken is listed under `GET /v1/rejected-events`.\n\n\
+                    A key of the trust `browser` can be read by anybody who opens the page, so it is believed only so far: it attaches \
+                    identities nobody has, merges anonymous people into identified ones, fills traits that are empty and changes those \
+                    that only browsers have written. What a server's key or the API wrote stays, and the event tells of it under \
+                    `refused`, as `untrusted`. Identified people are never merged by a message; what is refused shows on the timeline.",
+                $(params(("writeKey" = Option<String>, Query, description = $key)),)?
                 request_body(content = TrackingMessage, example = json!($example)),
                 responses(
                     (status = 200, description = "Taken; messages of a batch that were not are listed", body = Tracked),
@@ -285,7 +266,7 @@ macro_rules! tracking {
 
         /// Registers every route.
         pub fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig) {
-            config$(.service($name))+;
+            config$(.service($name))+.service(pixel::pixel_track).service(pixel::pixel_page);
         }
     };
 }
@@ -303,6 +284,8 @@ tracking! {
         {"userId": "crm-17", "groupId": "analytical-engines", "traits": {"employees": 12}, "messageId": "m-5"};
     track_alias "/v1/alias" Some("alias"), "Say that two ids are one person",
         {"previousId": "b1946ac9", "userId": "crm-17", "messageId": "m-6"};
+    track_merge "/v1/merge" Some("merge"), "Say that two ids are one person, outright",
+        {"mergeProperties": [{"type": "anonymousId", "value": "b1946ac9"}, {"type": "userId", "value": "crm-17"}], "messageId": "m-16"};
     track_batch "/v1/batch" None, "Send many messages",
         {"batch": [{"type": "track", "userId": "crm-17", "event": "order_completed", "messageId": "m-7"}], "sentAt": "2026-01-31T08:00:00Z"};
     track_import "/v1/import" None, "Send many messages of the past",
@@ -314,4 +297,6 @@ tracking! {
     track_g "/v1/g" Some("group"), "Say which group somebody belongs to, from a browser", {"userId": "crm-17", "groupId": "g", "messageId": "m-13"};
     track_a "/v1/a" Some("alias"), "Say that two ids are one person, from a browser", {"previousId": "b1946ac9", "userId": "crm-17", "messageId": "m-14"};
     track_b "/v1/b" None, "Send many messages, from a browser", {"batch": [{"type": "page", "anonymousId": "b1946ac9", "messageId": "m-15"}]};
+    track_beacon "/beacon/v1/batch" None, "Send what is left when a page is closed",
+        {"batch": [{"type": "page", "anonymousId": "b1946ac9", "messageId": "m-17"}]}, "The write key, when neither a header nor the body has it";
 }

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::{Cause, Command, Directory, Draft, OnConflict, Outcome, Patch};
+use super::{BROWSER, Cause, Command, Directory, Draft, OnConflict, Outcome, Patch, Standing};
 use crate::{
     Code, Timestamp,
     consent::{Decision, Status},
+    event::{Claim, Event, Incoming, SenderTimes, Trust, Whose},
     id::{IdSource, ProfileId, WorkspaceId},
     identity::{IdentityKey, IdentityKind, NewIdentity},
     property::Standard,
@@ -51,11 +52,15 @@ impl Desk {
     }
 
     fn tell(&mut self, command: &Command) -> Result<Outcome, Code> {
+        self.tell_from("api", command)
+    }
+
+    fn tell_from(&mut self, source: &'static str, command: &Command) -> Result<Outcome, Code> {
         self.clock += 1;
         let cause = Cause {
             at: Timestamp::from_micros(self.clock * 1_000_000).unwrap_or(Timestamp::MIN),
             actor: "test".into(),
-            source: "api",
+            source,
             request_id: "r".into(),
             reason: None,
         };
@@ -176,6 +181,21 @@ fn a_label_is_put_on_once_and_taken_off_once() {
 }
 
 #[test]
+fn amending_finds_by_id_or_key_and_creates_nobody() {
+    let mut desk = Desk::open();
+    let ada = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let grace = desk.tell(&Command::Create(draft(&[("email", "grace@x.org")]))).expect("created").profile_id();
+    let amend = |id: Option<ProfileId>, keys: &[(&str, &str)]| Command::Amend { id, draft: draft(keys), on_conflict: OnConflict::Reject };
+    let told = desk.tell(&amend(None, &[("email", "ada@x.org"), ("external_id", "a")]));
+    assert!(matches!(&told, Ok(Outcome::Upserted { profile, created: false, .. }) if profile.id == ada), "{told:?}");
+    let told = desk.tell(&amend(Some(grace), &[("external_id", "g")]));
+    assert!(matches!(&told, Ok(Outcome::Upserted { profile, .. }) if profile.id == grace), "{told:?}");
+    assert_eq!(desk.tell(&amend(Some(grace), &[("email", "ada@x.org")])), Err(Code::IdentityConflict));
+    assert_eq!(desk.tell(&amend(None, &[("email", "nobody@x.org")])), Err(Code::NotFound));
+    assert_eq!(desk.tell(&amend(Some(ProfileId(uuid::Uuid::nil())), &[("email", "ada@x.org")])), Err(Code::NotFound));
+}
+
+#[test]
 fn many_labels_go_on_and_off_in_one_change_and_none_in_none() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
@@ -249,4 +269,101 @@ fn an_unknown_id_is_not_found() {
     let mut desk = Desk::open();
     let id = ProfileId(uuid::Uuid::nil());
     assert_eq!(desk.tell(&Command::Erase { id, if_match: None }), Err(Code::NotFound));
+}
+
+/// What a message says; a browser's unless told otherwise.
+fn says(keys: &[(&str, &str)], traits: Value, trust: Trust) -> Incoming {
+    let mut draft = Draft::default();
+    for (field, value) in attributes(traits) {
+        match Standard::parse_name(&field) {
+            Some(field) => draft.standard.push((field, value.as_str().map(str::to_owned))),
+            None => {
+                draft.attributes.insert(field, value);
+            }
+        }
+    }
+    Incoming {
+        whose: Whose::Keys(keys.iter().map(|(kind, value)| key(kind, value)).collect()),
+        claim: Claim::Together,
+        trust,
+        message: None,
+        event: Event { kind: "identify".into(), channel: None, occurred_at: Timestamp::MIN, properties: Map::new() },
+        times: SenderTimes::default(),
+        received_at: Timestamp::MIN,
+        session: None,
+        traits: Some(draft),
+        refused: Vec::new(),
+        place: None,
+    }
+}
+
+/// Tells a message as its key would, and answers the traits that were not believed.
+fn message(desk: &mut Desk, incoming: Incoming) -> (ProfileId, Vec<String>) {
+    let source = if incoming.trust == Trust::Browser { BROWSER } else { "tracking" };
+    let command = Command::Track(Box::new(incoming));
+    desk.directory.doubts([&command].into_iter());
+    match desk.tell_from(source, &command) {
+        Ok(Outcome::Tracked { profile_id, refused, .. }) => {
+            (profile_id, refused.into_iter().filter(|r| r.code == "untrusted").map(|r| r.value).collect())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_browser_fills_what_is_empty_and_changes_what_browsers_wrote() {
+    let mut desk = Desk::open();
+    // A group in which a browser speaks.
+    desk.directory.doubts([&Command::Track(Box::new(says(&[("device", "d")], json!({}), Trust::Browser)))].into_iter());
+    let mut ada = draft(&[("external_id", "u1")]);
+    ada.standard.push((Standard::Company, Some("Engines".into())));
+    ada.attributes = attributes(json!({"plan": "pro"}));
+    let id = desk.tell(&Command::Create(ada)).expect("created").profile_id();
+    let mine = [("external_id", "u1")];
+    let (who, untrusted) =
+        message(&mut desk, says(&mine, json!({"company": "Evil", "city": "London", "plan": "free", "theme": "dark"}), Trust::Browser));
+    assert_eq!((who, untrusted), (id, vec!["company".to_owned(), "plan".to_owned()]));
+    let (_, untrusted) = message(&mut desk, says(&mine, json!({"company": "Engines", "city": "Paris", "theme": "light"}), Trust::Browser));
+    assert_eq!(untrusted, [""; 0], "its own words it may change, and what is so already is no change");
+    let (_, untrusted) = message(&mut desk, says(&mine, json!({"city": "Rome", "company": "Analytical"}), Trust::Server));
+    assert_eq!(untrusted, [""; 0], "a server is believed");
+    let (_, untrusted) = message(&mut desk, says(&mine, json!({"city": "Oslo", "theme": "dark"}), Trust::Browser));
+    assert_eq!(untrusted, ["city"], "what a server wrote since stays");
+    let Some(Standing::Live(person)) = desk.directory.people.get(&id) else { panic!("gone") };
+    assert_eq!((person.company.as_deref(), person.city.as_deref()), (Some("Analytical"), Some("Rome")));
+    assert_eq!(json!(person.attributes), json!({"plan": "pro", "theme": "dark"}));
+}
+
+#[test]
+fn what_a_server_said_of_a_visitor_is_kept_when_they_are_merged() {
+    let mut desk = Desk::open();
+    // A group in which a browser speaks.
+    desk.directory.doubts([&Command::Track(Box::new(says(&[("device", "d")], json!({}), Trust::Browser)))].into_iter());
+    message(&mut desk, says(&[("anonymous_id", "a1")], json!({"plan": "pro", "theme": "dark"}), Trust::Server));
+    message(&mut desk, says(&[("external_id", "u1")], json!({}), Trust::Server));
+    let both = [("anonymous_id", "a1"), ("external_id", "u1")];
+    let (_, untrusted) = message(&mut desk, says(&both, json!({"plan": "free", "city": "London"}), Trust::Browser));
+    assert_eq!(untrusted, ["plan"]);
+    let (_, untrusted) = message(&mut desk, says(&both, json!({"city": "Paris"}), Trust::Browser));
+    assert_eq!(untrusted, [""; 0]);
+}
+
+#[test]
+fn a_former_id_is_the_users_when_there_is_one_and_else_a_visitors() {
+    let mut desk = Desk::open();
+    let alias = |user: &str, previous: &str, trust| {
+        let claim = Claim::Formerly { user: key("external_id", previous), visitor: key("anonymous_id", previous) };
+        Incoming { claim, traits: None, ..says(&[("external_id", user)], json!({}), trust) }
+    };
+    let (visitor, _) = message(&mut desk, says(&[("anonymous_id", "a1")], json!({}), Trust::Browser));
+    let (ada, _) = message(&mut desk, says(&[("external_id", "u1")], json!({}), Trust::Server));
+    let (grace, _) = message(&mut desk, says(&[("external_id", "u2")], json!({}), Trust::Server));
+    assert_eq!(message(&mut desk, alias("u1", "a1", Trust::Browser)).0, ada);
+    assert_eq!(desk.directory.people.get(&visitor), Some(&Standing::Merged(ada)));
+    let told = desk.tell(&Command::Track(Box::new(alias("u2", "u1", Trust::Server)))).expect("taken");
+    let Outcome::Tracked { profile_id, refused, .. } = told else { panic!("{told:?}") };
+    assert_eq!((profile_id, refused[0].code.as_str(), refused[0].profile_id), (grace, "identity_conflict", Some(ada)));
+    assert_eq!(message(&mut desk, alias("new", "u2", Trust::Server)).0, grace);
+    let Some(Standing::Live(person)) = desk.directory.people.get(&grace) else { panic!("gone") };
+    assert_eq!((person.external_id.as_deref(), person.identities.len()), (Some("new"), 2), "a server renames its user");
 }

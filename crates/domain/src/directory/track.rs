@@ -4,6 +4,7 @@
 //! over the whole group and noted once at its end, so that a hundred events of one person write that person once.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -12,14 +13,14 @@ use super::{Action, Cause, Directory, Effect, Merge, Outcome, Standing};
 use crate::{
     Code, Refusal, Timestamp,
     activity::{Activity, Tally},
-    event::{Incoming, Known, MessageKey, Occurrence, RefusedKey, Trust, Whose},
+    event::{Claim, Incoming, Known, MessageKey, Occurrence, Place, RefusedKey, Rejection, Trust, Unreadable, Whose},
     history::Change,
     id::{IdSource, ProfileId, RecordId},
     identity::NewIdentity,
     merge::{self, Keep},
     profile::Profile,
     property::Definition,
-    resolve::{self, Resolution},
+    resolve::{self, Outright, Resolution},
 };
 
 /// What a group of messages adds up to.
@@ -28,6 +29,7 @@ pub(super) struct Track {
     pub(super) known: HashMap<MessageKey, Known>,
     pub(super) occurrences: Vec<Occurrence>,
     pub(super) merges: Vec<Merge>,
+    pub(super) rejections: Vec<Rejection>,
     sightings: BTreeMap<ProfileId, Sighting>,
     /// Refused keys already told of in this group.
     told: BTreeSet<(ProfileId, String, String)>,
@@ -46,6 +48,31 @@ struct Sighting {
 
 impl Directory {
     pub(super) fn track(&mut self, incoming: &Incoming, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
+        let taken = self.take_in(incoming, cause, ids);
+        if let (Err(refusal), Some(place)) = (&taken, &incoming.place) {
+            self.list_rejected(place, refusal, cause, ids);
+        }
+        taken
+    }
+
+    /// Lists a message that could not be read; answers why.
+    pub(super) fn reject(&mut self, unreadable: &Unreadable, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Refusal {
+        let refusal = Refusal::at("", unreadable.code, unreadable.detail.clone());
+        self.list_rejected(&unreadable.place, &refusal, cause, ids);
+        refusal
+    }
+
+    fn list_rejected(&mut self, place: &Place, refusal: &Refusal, cause: &Arc<Cause>, ids: &mut dyn IdSource) {
+        self.track.rejections.push(Rejection {
+            id: RecordId(ids.next(cause.at)),
+            place: place.clone(),
+            code: refusal.issues.first().map_or("refused", |issue| issue.code).to_owned(),
+            detail: refusal.detail.clone(),
+            received_at: cause.at,
+        });
+    }
+
+    fn take_in(&mut self, incoming: &Incoming, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         if let Some(known) = incoming.message.as_ref().and_then(|message| self.track.known.get(message)) {
             let profile_id = self.survivor(known.profile_id);
             return Ok(Outcome::Tracked { event_id: known.id, profile_id, refused: known.refused.clone() });
@@ -69,7 +96,8 @@ impl Directory {
             event: incoming.event.clone(),
             message: incoming.message.clone(),
             session: incoming.session.clone(),
-            received_at: cause.at,
+            times: incoming.times,
+            received_at: incoming.received_at,
             refused: refused.clone(),
         });
         Ok(Outcome::Tracked { event_id, profile_id, refused })
@@ -86,8 +114,10 @@ impl Directory {
         if keys.is_empty() {
             return Err(Refusal::new(Code::IdentityRequired, "An event needs a profile_id, or an identity that can be used."));
         }
+        let (keys, outright) = self.claimed(keys, incoming);
+        let keys = keys.as_ref();
         let Resolution { chosen, absorbed, learnt, mut refused } =
-            resolve::resolve(keys, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
+            resolve::resolve(keys, outright, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
                 Some(Standing::Live(profile)) => Some(profile),
                 _ => None,
             });
@@ -112,11 +142,33 @@ impl Directory {
         let mut profile = (*before).clone();
         for place in &learnt {
             profile.learn(&keys[*place], cause.source, cause.at);
+            // A server that says who its user was before says by what id they go from now on.
+            if incoming.trust == Trust::Server && *place == 0 && matches!(incoming.claim, Claim::Formerly { .. }) {
+                profile.promote(&keys[*place].key);
+            }
         }
         let inferred = self.take_traits(&mut profile, keys, incoming, cause, &mut refused)?;
         let action = if incoming.traits.is_some() { Action::Upserted } else { Action::IdentityAdded };
         let profile = self.save(Some(before), profile, action, inferred, Vec::new(), cause, ids)?;
         Ok((profile, refused))
+    }
+
+    /// The keys with what the message claims of them. A former id is the user's of that id when there is one, else a
+    /// visitor's: SDKs send both under one name.
+    fn claimed<'k>(&self, keys: &'k [NewIdentity], incoming: &Incoming) -> (Cow<'k, [NewIdentity]>, Option<Outright>) {
+        let outright = Outright { authors: keys.len(), trusted: incoming.trust == Trust::Server };
+        match &incoming.claim {
+            Claim::Together => (keys.into(), None),
+            Claim::OnePerson => (keys.into(), Some(outright)),
+            Claim::Formerly { user, visitor } => {
+                let former = if self.owner(&user.key).is_some() { user } else { visitor };
+                let mut all = keys.to_vec();
+                if !all.iter().any(|known| known.key == former.key) {
+                    all.push(former.clone());
+                }
+                (all.into(), Some(outright))
+            }
+        }
     }
 
     fn newcomer(
@@ -152,6 +204,9 @@ impl Directory {
     ) -> Result<Vec<Definition>, Refusal> {
         let Some(traits) = &incoming.traits else { return Ok(Vec::new()) };
         let mut bare = traits.clone();
+        if incoming.trust == Trust::Browser {
+            self.keep_vouched(profile, &mut bare, refused);
+        }
         let attributes = std::mem::take(&mut bare.attributes);
         let mut inferred = self.fill(profile, &bare, cause)?;
         for (key, value) in attributes {
@@ -194,6 +249,7 @@ impl Directory {
         let joined = merge::merged(&first, &second, keep);
         let survivor = self.save(Some(Arc::clone(&first)), joined, Action::Merged, Vec::new(), Vec::new(), cause, ids)?;
         self.people.insert(second.id, Standing::Merged(survivor.id));
+        self.vouched.inherit(survivor.id, second.id);
         let at = survivor.updated_at;
         self.effects.push(Effect {
             profile_id: second.id,
@@ -266,7 +322,10 @@ impl Directory {
             let before = Arc::clone(before);
             let moved = before.last_seen_at.is_none_or(|seen| seen < sighting.last);
             let is_known = sighting.channels.iter().all(|channel| before.channels.contains(channel));
-            let channel = sighting.last_channel.filter(|(at, _)| before.last_seen_at.is_none_or(|seen| seen <= *at)).map(|(_, name)| name);
+            // At the same instant the name decides, so that the order of arrival does not.
+            let is_later =
+                |(at, name): &(Timestamp, String)| (before.last_seen_at, before.last_channel.as_ref()) <= (Some(*at), Some(name));
+            let channel = sighting.last_channel.filter(is_later).map(|(_, name)| name);
             let changes_channel = channel.is_some() && channel != before.last_channel;
             let mut profile = (*before).clone();
             profile.activity.join(&sighting.did);

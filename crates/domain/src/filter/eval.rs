@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{EventField, EventTest, Field, Filter, Scalar, Test};
-use crate::{Timestamp, event::Event, profile::Profile, property::PropertyType, text::fold};
+use crate::{Timestamp, clock::Span, event::Event, profile::Profile, property::PropertyType, text::fold};
 
 /// What is known of one person when a filter is asked about them.
 #[derive(Clone, Copy, Debug)]
@@ -13,21 +13,133 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
+/// The answer of a filter, and until when time alone cannot change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub holds: bool,
+    /// The next instant at which the answer may be another although nothing happens; never earlier than it is, sometimes
+    /// earlier than it need be.
+    pub flips_at: Option<Timestamp>,
+}
+
+/// What a filter asks of somebody's events.
+pub trait Events {
+    fn tally(&self, test: &EventTest, now: Timestamp) -> EventTally;
+}
+
+/// How many events count, and when time alone may change whether that is enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTally {
+    pub count: i64,
+    pub flips_at: Option<Timestamp>,
+}
+
 /// Whether the filter matches.
 pub fn matches(filter: &Filter, facts: Facts<'_>) -> bool {
+    judge(filter, facts.profile, &facts.events, facts.now).holds
+}
+
+/// Whether the filter matches, and until when.
+pub fn judge(filter: &Filter, profile: &Profile, events: &dyn Events, now: Timestamp) -> Verdict {
+    let many = |parts: &[Filter], all: bool| {
+        let mut out = Verdict { holds: all, flips_at: None };
+        for part in parts {
+            let verdict = judge(part, profile, events, now);
+            out.holds = if all { out.holds && verdict.holds } else { out.holds || verdict.holds };
+            out.flips_at = earliest(out.flips_at, verdict.flips_at);
+        }
+        out
+    };
     match filter {
-        Filter::All(parts) => parts.iter().all(|f| matches(f, facts)),
-        Filter::Any(parts) => parts.iter().any(|f| matches(f, facts)),
-        Filter::Not(inner) => !matches(inner, facts),
-        Filter::Is(field, test) => match set_of(field, facts.profile) {
-            Some(set) => holds_for_set(test, &set),
-            None => holds(test, value_of(field, facts.profile).as_ref(), facts.now),
+        Filter::All(parts) => many(parts, true),
+        Filter::Any(parts) => many(parts, false),
+        Filter::Not(inner) => {
+            let verdict = judge(inner, profile, events, now);
+            Verdict { holds: !verdict.holds, ..verdict }
+        }
+        Filter::Is(field, test) => match set_of(field, profile) {
+            Some(set) => Verdict { holds: holds_for_set(test, &set), flips_at: None },
+            None => {
+                let value = value_of(field, profile);
+                Verdict { holds: holds(test, value.as_ref(), now), flips_at: flip(test, value.as_ref(), now) }
+            }
         },
-        Filter::Event(test) => event_holds(test, facts),
+        Filter::Event(test) => {
+            let tally = events.tally(test, now);
+            Verdict { holds: test.allows(tally.count), flips_at: tally.flips_at }
+        }
     }
 }
 
-fn set_of<'a>(field: &Field, profile: &'a Profile) -> Option<Vec<std::borrow::Cow<'a, str>>> {
+pub(crate) fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The instant after which a window of this length has left `at` behind.
+fn leaves(at: Timestamp, span: Span) -> Timestamp {
+    at.plus(span).plus(Span::MICROSECOND)
+}
+
+/// When a window that ends now takes a time in, or leaves it behind.
+fn flip(test: &Test, value: Option<&Scalar>, now: Timestamp) -> Option<Timestamp> {
+    match (test, value) {
+        (Test::WithinLast(span) | Test::NotWithinLast(span), Some(Scalar::Time(at))) => {
+            let at = *at;
+            if at > now { Some(at) } else { Some(leaves(at, *span)).filter(|end| *end > now) }
+        }
+        _ => None,
+    }
+}
+
+impl Events for &[Event] {
+    fn tally(&self, test: &EventTest, now: Timestamp) -> EventTally {
+        let mut counted: Vec<Timestamp> = Vec::new();
+        let mut flips_at = None;
+        for event in self.iter().filter(|event| event.kind == test.kind) {
+            flips_at = earliest(flips_at, test.inner_flip(event, now));
+            if test.counts(event, now) {
+                counted.push(event.occurred_at);
+            }
+        }
+        let count = i64::try_from(counted.len()).unwrap_or(i64::MAX);
+        if let Some(span) = test.within {
+            counted.sort_unstable();
+            // The first to leave the window that makes a difference.
+            let enough = test.allows(count);
+            let last = (1..).zip(&counted).find(|(gone, _)| test.allows(count - gone) != enough).map(|(_, at)| *at);
+            flips_at = earliest(flips_at, last.map(|at| leaves(at, span)));
+        }
+        EventTally { count, flips_at }
+    }
+}
+
+impl EventTest {
+    /// Whether an event of the type is one that counts.
+    pub fn counts(&self, event: &Event, now: Timestamp) -> bool {
+        event.kind == self.kind
+            && self.within.is_none_or(|span| now.minus(span) <= event.occurred_at && event.occurred_at <= now)
+            && self.conditions.iter().all(|(field, condition)| holds_for_event(field, condition, event, now))
+    }
+
+    /// Whether conditions on the event itself depend on the time at which they are asked.
+    pub fn is_relative(&self) -> bool {
+        self.conditions.iter().any(|(_, test)| matches!(test, Test::WithinLast(_) | Test::NotWithinLast(_)))
+    }
+
+    /// When such a condition may change for an event.
+    pub fn inner_flip(&self, event: &Event, now: Timestamp) -> Option<Timestamp> {
+        self.conditions
+            .iter()
+            .filter(|(field, _)| *field == EventField::OccurredAt)
+            .filter_map(|(_, test)| flip(test, Some(&Scalar::Time(event.occurred_at)), now))
+            .min()
+    }
+}
+
+pub(super) fn set_of<'a>(field: &Field, profile: &'a Profile) -> Option<Vec<std::borrow::Cow<'a, str>>> {
     match field {
         Field::Labels => Some(profile.labels.iter().map(|s| s.as_str().into()).collect()),
         Field::Channels => Some(profile.channels.iter().map(|s| s.as_str().into()).collect()),
@@ -40,7 +152,7 @@ fn set_of<'a>(field: &Field, profile: &'a Profile) -> Option<Vec<std::borrow::Co
     }
 }
 
-fn value_of(field: &Field, profile: &Profile) -> Option<Scalar> {
+pub(super) fn value_of(field: &Field, profile: &Profile) -> Option<Scalar> {
     let text = |value: Option<&str>| value.map(|t| Scalar::Text(t.to_owned()));
     match field {
         Field::Id => Some(Scalar::Text(profile.id.to_string())),
@@ -116,19 +228,6 @@ fn holds_for_set(test: &Test, set: &[std::borrow::Cow<'_, str>]) -> bool {
         Test::HasNone(wanted) => !wanted.iter().any(has),
         _ => false,
     }
-}
-
-fn event_holds(test: &EventTest, facts: Facts<'_>) -> bool {
-    let counted = facts
-        .events
-        .iter()
-        .filter(|event| {
-            event.kind == test.kind
-                && test.within.is_none_or(|span| facts.now.minus(span) <= event.occurred_at && event.occurred_at <= facts.now)
-                && test.conditions.iter().all(|(field, condition)| holds_for_event(field, condition, event, facts.now))
-        })
-        .count();
-    test.allows(i64::try_from(counted).unwrap_or(i64::MAX))
 }
 
 fn holds_for_event(field: &EventField, test: &Test, event: &Event, now: Timestamp) -> bool {

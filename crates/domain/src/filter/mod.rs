@@ -5,9 +5,12 @@
 //! never unknown: a missing value matches `ne`, `not_in` and `has_none` and nothing else.
 
 mod eval;
+mod explain;
 mod parse;
 
-pub use eval::{Facts, attribute_value, holds, matches};
+pub(crate) use eval::earliest;
+pub use eval::{EventTally, Events, Facts, Verdict, attribute_value, holds, judge, matches};
+pub use explain::explain;
 pub use parse::parse;
 
 use crate::{
@@ -37,6 +40,23 @@ pub enum Filter {
 
 impl Filter {
     pub const EVERYONE: Self = Self::All(Vec::new());
+
+    /// Who may be told apart from now on by time alone: whoever has a time in one of the filter's windows, or before it.
+    pub fn may_flip(&self, now: Timestamp) -> Self {
+        let candidates = self.leaves().into_iter().filter_map(|leaf| match leaf {
+            Self::Is(field, Test::WithinLast(span) | Test::NotWithinLast(span)) => {
+                Some(Self::Is(field.clone(), Test::Compare(Order::Gte, Scalar::Time(now.minus(*span)))))
+            }
+            Self::Event(test) if test.within.is_some() || test.is_relative() => Some(Self::Event(EventTest {
+                kind: test.kind.clone(),
+                conditions: Vec::new(),
+                count: Vec::new(),
+                within: test.within.filter(|_| !test.is_relative()),
+            })),
+            _ => None,
+        });
+        Self::Any(candidates.collect())
+    }
 
     /// Every condition, in the order they stand.
     pub fn leaves(&self) -> Vec<&Self> {
@@ -82,6 +102,26 @@ pub enum Shape {
 }
 
 impl Field {
+    /// As a filter calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Id => "id".to_owned(),
+            Self::Email => "email".to_owned(),
+            Self::Phone => "phone".to_owned(),
+            Self::ExternalId => "external_id".to_owned(),
+            Self::Standard(property) => property.as_str().to_owned(),
+            Self::LastChannel => "last_channel".to_owned(),
+            Self::CreatedAt => "created_at".to_owned(),
+            Self::UpdatedAt => "updated_at".to_owned(),
+            Self::LastSeenAt => "last_seen_at".to_owned(),
+            Self::Labels => "labels".to_owned(),
+            Self::Segments => "segments".to_owned(),
+            Self::Channels => "channels".to_owned(),
+            Self::Consent(channel) => format!("consents.{channel}"),
+            Self::Attribute(key, _) => format!("attributes.{key}"),
+        }
+    }
+
     pub fn shape(&self) -> Shape {
         match self {
             Self::Email | Self::Phone | Self::ExternalId | Self::Standard(_) | Self::LastChannel => Shape::Text,

@@ -417,22 +417,7 @@ impl Operand<'_> {
 
     fn name(&self) -> String {
         match self {
-            Self::Profile(field) => match field {
-                Field::Id => "id".to_owned(),
-                Field::Email => "email".to_owned(),
-                Field::Phone => "phone".to_owned(),
-                Field::ExternalId => "external_id".to_owned(),
-                Field::Standard(property) => property.as_str().to_owned(),
-                Field::LastChannel => "last_channel".to_owned(),
-                Field::CreatedAt => "created_at".to_owned(),
-                Field::UpdatedAt => "updated_at".to_owned(),
-                Field::LastSeenAt => "last_seen_at".to_owned(),
-                Field::Labels => "labels".to_owned(),
-                Field::Segments => "segments".to_owned(),
-                Field::Channels => "channels".to_owned(),
-                Field::Consent(channel) => format!("consents.{channel}"),
-                Field::Attribute(key, _) => format!("attributes.{key}"),
-            },
+            Self::Profile(field) => field.name(),
             Self::Event(EventField::Channel) => "channel".to_owned(),
             Self::Event(EventField::OccurredAt) => "occurred_at".to_owned(),
             Self::Event(EventField::Property(key)) => format!("properties.{key}"),

@@ -120,6 +120,7 @@ fn gain(profile: &mut Profile, from: &Profile) {
     profile.identities.extend(from.identities.iter().cloned());
     profile.labels.extend(from.labels.iter().cloned());
     profile.channels.extend(from.channels.iter().cloned());
+    profile.segments.extend(from.segments.iter().cloned());
 }
 
 #[derive(FromRow)]

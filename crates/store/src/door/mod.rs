@@ -5,9 +5,11 @@
 //! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
 //! apart. The number of statements does not depend on how many commands a group holds.
 
+mod living;
 mod merging;
 mod save;
 mod timeline;
+mod trust;
 
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
@@ -22,9 +24,10 @@ use std::{
 use people_domain::{
     Code, Refusal, Timestamp,
     clock::Span,
-    directory::{Cause, Command, Directory, Needs, Outcome, Standing},
+    directory::{Cause, Command, Directory, Lived, Needs, Outcome, Standing},
     id::{ProfileId, RecordId, WorkspaceId},
     identity::IdentityKey,
+    living::Living,
     property::Definitions,
 };
 use sqlx::FromRow;
@@ -43,6 +46,7 @@ use crate::{
     ids::SystemIds,
     jobs, profiles, properties,
     read_model::Keeper,
+    rejected,
     rows::{Kind, Rows},
     statement::sql,
     workspaces,
@@ -125,11 +129,19 @@ pub(crate) struct Door {
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
+/// Definitions as of a version, so that a group reads them only when they changed.
+#[derive(Clone)]
+struct Definitional {
+    properties_version: i64,
+    properties: Definitions,
+    living_version: i64,
+    living: Arc<Living>,
+}
+
 /// What a group need not read again.
 #[derive(Default)]
 struct Known {
-    /// Definitions as of a version.
-    definitions: HashMap<WorkspaceId, (i64, Definitions)>,
+    definitions: HashMap<WorkspaceId, Definitional>,
     censuses: Censuses,
 }
 
@@ -198,7 +210,7 @@ impl Store {
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let mut directory = load(tx, workspace, &needs, &mut Known::default(), false).await?;
+                let (mut directory, _) = load(tx, workspace, &needs, &mut Known::default(), false).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })
@@ -335,7 +347,9 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
         for command in open.iter().flat_map(|i| &jobs[*i].commands) {
             command.needs(&mut needs);
         }
-        let mut directory = load(tx, workspace_id, &needs, known, true).await?;
+        let (mut directory, definitions) = load(tx, workspace_id, &needs, known, true).await?;
+        let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
+        directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
         let mut ids = SystemIds;
         let mut groups: Vec<Group> = Vec::with_capacity(open.len());
         for job in open.iter().map(|i| &jobs[*i]) {
@@ -348,8 +362,17 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
             groups.push(group);
         }
         let happened = directory.finish(&mut ids);
+        let now = open.iter().map(|i| jobs[*i].cause.at).max().unwrap_or(Timestamp::MIN);
+        let lived = if definitions.is_empty() {
+            Lived::default()
+        } else {
+            living::settle(tx, workspace_id, &mut directory, &definitions, (&happened.0, &happened.1), now, &mut ids).await?
+        };
+        // What is answered is what is true once the answer is there.
+        groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
+        rejected::write(tx, workspace_id, directory.rejections()).await?;
         let touched = Touched::of(&directory, &happened.0, &happened.1);
-        let receipts = save::save(tx, workspace_id, directory, happened).await?;
+        let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
         // Under the head of the change feed: of two who come at once, the second finds the first.
         touched.follow(tx, workspace_id, &mut known.censuses).await?;
         let mut answers = Vec::new();
@@ -380,16 +403,22 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<
 /// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed; owners are
 /// checked against them, so a
 /// key that moved in between is noticed.
-async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut Known, lock: bool) -> Result<Directory, StoreError> {
+async fn load(
+    tx: &mut Tx,
+    workspace_id: WorkspaceId,
+    needs: &Needs,
+    known: &mut Known,
+    lock: bool,
+) -> Result<(Directory, Arc<Living>), StoreError> {
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
-    let definitions = match known.definitions.get(&workspace_id) {
-        Some((version, definitions)) if *version == workspace.definitions_version => definitions.clone(),
-        _ => {
-            let definitions = properties::load(tx, workspace_id).await?;
-            known.definitions.insert(workspace_id, (workspace.definitions_version, definitions.clone()));
-            definitions
-        }
-    };
+    let (properties_version, living_version) = (workspace.definitions_version, workspace.living_version);
+    let current = |known: &Definitional| known.properties_version == properties_version && known.living_version == living_version;
+    if !known.definitions.get(&workspace_id).is_some_and(current) {
+        let properties = properties::load(tx, workspace_id).await?;
+        let living = Arc::new(crate::living::load(tx, workspace_id, &properties).await?);
+        known.definitions.insert(workspace_id, Definitional { properties_version, properties, living_version, living });
+    }
+    let Definitional { properties: definitions, living, .. } = known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
     let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
@@ -427,7 +456,7 @@ async fn load(tx: &mut Tx, workspace_id: WorkspaceId, needs: &Needs, known: &mut
     }
     let mut directory = Directory::new(workspace.workspace, definitions, people, held);
     directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
-    Ok(directory)
+    Ok((directory, living))
 }
 
 #[derive(FromRow)]

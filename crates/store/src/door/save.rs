@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    directory::{Action, Directory, Effect, Merge},
+    directory::{Action, Directory, Effect, Lived, Merge},
     event::Occurrence,
     id::{ProfileId, RecordId, WorkspaceId},
     page::{name_key, seen_key},
@@ -19,7 +19,7 @@ use people_domain::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{merging, timeline};
+use super::{living, merging, timeline};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
@@ -41,12 +41,15 @@ pub(super) async fn save(
     workspace: WorkspaceId,
     directory: Directory,
     (occurrences, merges): (Vec<Occurrence>, Vec<Merge>),
+    lived: &Lived,
+    now: Timestamp,
 ) -> Result<HashMap<RecordId, Receipt>, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
     let (effects, inferred, definitions) = directory.into_parts();
     if effects.is_empty() {
         // Late events of people who have been seen since.
         timeline::events(tx, workspace, occurrences, Vec::new(), gap).await?;
+        living::write_due(tx, workspace, lived).await?;
         return Ok(HashMap::new());
     }
     if !inferred.is_empty() {
@@ -73,6 +76,8 @@ pub(super) async fn save(
     history(tx, workspace, &spans, &effects).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
+    living::write_segments(tx, workspace, alive(&spans), now).await?;
+    living::write_due(tx, workspace, lived).await?;
     let kept = occurrences.into_iter().filter_map(|mut occurrence| {
         occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
         // Of somebody erased at the end of the group nothing is kept.
@@ -91,13 +96,13 @@ fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
 }
 
 /// People who are there after the group.
-fn living<'s>(spans: &'s BTreeMap<ProfileId, Span<'s>>) -> impl Iterator<Item = (Option<&'s Profile>, &'s Profile)> {
+fn alive<'s>(spans: &'s BTreeMap<ProfileId, Span<'s>>) -> impl Iterator<Item = (Option<&'s Profile>, &'s Profile)> {
     spans.values().filter_map(|span| span.after.map(|after| (span.before, after)))
 }
 
 async fn identities_removed(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text)]);
-    for (before, after) in living(spans) {
+    for (before, after) in alive(spans) {
         for identity in before.iter().flat_map(|b| &b.identities).filter(|i| !after.holds(&i.key())) {
             rows.push([identity.kind.as_str().into(), identity.value.as_str().into()]);
         }
@@ -122,7 +127,7 @@ async fn identities_removed(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMa
 
 async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut new: BTreeMap<_, (ProfileId, Timestamp)> = BTreeMap::new();
-    for (before, after) in living(spans) {
+    for (before, after) in alive(spans) {
         for identity in after.identities.iter().filter(|i| before.is_none_or(|b| !b.holds(&i.key()))) {
             new.insert(identity.key(), (after.id, identity.created_at));
         }
@@ -159,7 +164,7 @@ fn only_seen(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> BTree
 
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text)]);
-    for (before, after) in living(spans) {
+    for (before, after) in alive(spans) {
         for channel in after.channels.iter().filter(|channel| before.is_none_or(|b| !b.channels.contains(channel))) {
             rows.push([after.id.into(), channel.as_str().into()]);
         }
@@ -208,7 +213,7 @@ async fn profiles(
         ("comparables", Kind::Json),
     ];
     let mut rows = Rows::new(COLUMNS);
-    for (_, after) in living(spans).filter(|(_, after)| !seen.contains(&after.id)) {
+    for (_, after) in alive(spans).filter(|(_, after)| !seen.contains(&after.id)) {
         let search_text = search::text_of(after, definitions);
         rows.push([
             after.id.into(),
@@ -358,7 +363,7 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
         ("document", Kind::Text),
     ]);
     let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
-    for (_, after) in living(spans) {
+    for (_, after) in alive(spans) {
         let seen = seen_key(after);
         rows.push([
             after.id.into(),
@@ -397,16 +402,29 @@ async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId,
         }
     }
     let mut gone = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text)]);
-    let mut added = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text), ("actor", Kind::Text), ("created_at", Kind::Time)]);
+    let mut added = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("label", Kind::Text),
+        ("rule_id", Kind::Uuid),
+        ("actor", Kind::Text),
+        ("created_at", Kind::Time),
+    ]);
     let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    for (before, after) in living(spans) {
+    for (before, after) in alive(spans) {
         let old: &[String] = before.map_or(&[], |b| &b.labels);
         for label in old.iter().filter(|label| !after.labels.contains(label)) {
             gone.push([after.id.into(), label.as_str().into()]);
         }
         for label in after.labels.iter().filter(|label| !old.contains(label)) {
             if let Some(effect) = put_by.get(&(after.id, label.as_str())) {
-                added.push([after.id.into(), label.as_str().into(), effect.cause.actor.as_str().into(), effect.cause.at.into()]);
+                let rule = effect.cause.actor.strip_prefix("rule:").and_then(|id| Uuid::try_parse(id).ok());
+                added.push([
+                    after.id.into(),
+                    label.as_str().into(),
+                    rule.into(),
+                    effect.cause.actor.as_str().into(),
+                    effect.cause.at.into(),
+                ]);
                 names.entry(label).or_insert(effect.cause.at);
             }
         }
@@ -433,8 +451,9 @@ async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId,
         )
         .await?;
         tx.run(
-            sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, actor, created_at)
-                 SELECT $1, r.profile_id, r.label, 'manual', r.actor, r.created_at FROM {rows} AS r")
+            sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+                 SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
+                 FROM {rows} AS r")
             .bind(workspace)
             .rows(added),
         )
@@ -450,7 +469,7 @@ async fn consents(
     effects: &[Effect],
 ) -> Result<(), StoreError> {
     let mut current = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)]);
-    for (before, after) in living(spans) {
+    for (before, after) in alive(spans) {
         for consent in &after.consents {
             let was = before.and_then(|b| b.consents.iter().find(|c| c.channel == consent.channel)).map(|c| c.status);
             if was != Some(consent.status) {
@@ -530,7 +549,7 @@ async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId
     for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
         let Some(after) = &effect.after else { continue };
         // The event itself tells when somebody was seen.
-        if effect.action == Action::Seen {
+        if effect.action == Action::Seen || (effect.action == Action::SegmentsChanged && effect.changes.is_empty()) {
             continue;
         }
         let mut fields = String::from("\n");
@@ -686,6 +705,7 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
             _ => "profile.updated",
         };
         let fields: Vec<&str> = match effect.action {
+            Action::SegmentsChanged => vec!["segments"],
             Action::Seen if is_visible(effect) => vec!["channels", "last_channel", "last_seen_at"],
             _ => effect.changes.iter().map(|c| c.field.as_str()).collect(),
         };

@@ -42,19 +42,25 @@ pub(super) async fn known(
     if messages.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut rows = Rows::new(&[("source", Kind::Text), ("message_id", Kind::Text)]);
+    // A group speaks for one source, seldom for a few.
+    let mut by_source: BTreeMap<&str, Rows> = BTreeMap::new();
     for message in messages {
-        rows.push([message.source.as_str().into(), message.id.as_str().into()]);
+        let rows = by_source.entry(&message.source).or_insert_with(|| Rows::new(&[("message_id", Kind::Text)]));
+        rows.push([message.id.as_str().into()]);
     }
-    let found: Vec<Arrived> = tx
-        .all(
-            sql("SELECT e.source, e.message_id, e.id, e.profile_id, e.refused{as_text} AS refused
-                 FROM {rows} AS r CROSS JOIN events AS e
-                 WHERE e.workspace_id = $1 AND e.source = r.source AND e.message_id = r.message_id")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
+    let mut found: Vec<Arrived> = Vec::new();
+    for (source, rows) in by_source {
+        let more: Vec<Arrived> = tx
+            .all(
+                sql("SELECT e.source, e.message_id, e.id, e.profile_id, e.refused{as_text} AS refused FROM events AS e
+                     WHERE e.workspace_id = $1 AND e.source = $2 AND e.message_id IS NOT NULL AND e.message_id {among}")
+                .bind(workspace)
+                .bind(source)
+                .rows(rows),
+            )
+            .await?;
+        found.extend(more);
+    }
     found
         .into_iter()
         .map(|row| {
@@ -195,6 +201,8 @@ pub(super) async fn events(
         ("received_at", Kind::Time),
         ("refused", Kind::Json),
         ("origin_profile_id", Kind::Uuid),
+        ("original_timestamp", Kind::Time),
+        ("sent_at", Kind::Time),
     ]);
     for (occurrence, place) in occurrences.into_iter().zip(places) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
@@ -212,6 +220,8 @@ pub(super) async fn events(
             occurrence.received_at.into(),
             refused.into(),
             occurrence.origin_profile_id.into(),
+            occurrence.times.original_timestamp.into(),
+            occurrence.times.sent_at.into(),
         ]);
     }
     let wanted = rows.len();
@@ -222,10 +232,10 @@ pub(super) async fn events(
         .run(
             sql("INSERT INTO events (
                      workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-                     refused, origin_profile_id
+                     refused, origin_profile_id, original_timestamp, sent_at
                  )
                  SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                        r.received_at, r.refused, r.origin_profile_id
+                        r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at
                  FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
             .bind(workspace)
             .rows(rows),
@@ -261,59 +271,46 @@ async fn near(
         }
     }
     let mut found: BTreeMap<RecordId, Session> = moved.iter().map(|session| (session.id, session.clone())).collect();
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("low", Kind::Time), ("high", Kind::Time)]);
-    for ((profile, channel), mut spans) in windows {
-        spans.sort_unstable();
-        let mut open: Option<Window> = None;
-        for (low, high) in spans {
-            open = match open {
-                Some((from, to)) if low <= to => Some((from, to.max(high))),
-                Some((from, to)) => {
-                    rows.push([profile.into(), channel.into(), from.into(), to.into()]);
-                    Some((low, high))
-                }
-                None => Some((low, high)),
-            };
-        }
-        if let Some((from, to)) = open {
-            rows.push([profile.into(), channel.into(), from.into(), to.into()]);
-        }
-    }
-    if !rows.is_empty() {
+    if let Some(oldest) = windows.values().flatten().map(|(low, _)| *low).min() {
+        let people: BTreeSet<ProfileId> = windows.keys().map(|(profile, _)| *profile).collect();
         let stored: Vec<StoredSession> = tx
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
-                     FROM {rows} AS r CROSS JOIN sessions AS s
-                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.channel = r.channel AND s.sender_id IS NULL
-                       AND s.ended_at >= r.low AND s.started_at <= r.high")
+                     FROM sessions AS s
+                     WHERE s.workspace_id = $1 AND s.profile_id {among} AND s.ended_at >= $2 AND s.sender_id IS NULL")
+                .bind(workspace)
+                .bind(oldest)
+                .rows(ids(people.into_iter().map(|id| id.0))),
+            )
+            .await?;
+        for row in stored {
+            let (from, to) = (row.started_at.0, row.ended_at.0);
+            let touched = windows.get(&(ProfileId(row.profile_id), row.channel.as_str()));
+            if touched.is_some_and(|windows| windows.iter().any(|(low, high)| to >= *low && from <= *high)) {
+                let session = row.read()?;
+                found.entry(session.id).or_insert(session);
+            }
+        }
+    }
+    let senders: BTreeSet<&str> = named.iter().map(|(_, sender)| *sender).collect();
+    if !senders.is_empty() {
+        let mut rows = Rows::new(&[("sender_id", Kind::Text)]);
+        senders.into_iter().for_each(|sender| rows.push([sender.into()]));
+        let stored: Vec<StoredSession> = tx
+            .all(
+                sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                            s.properties{as_text} AS properties
+                     FROM sessions AS s WHERE s.workspace_id = $1 AND s.sender_id IS NOT NULL AND s.sender_id {among}")
                 .bind(workspace)
                 .rows(rows),
             )
             .await?;
         for row in stored {
-            let session = row.read()?;
-            found.entry(session.id).or_insert(session);
-        }
-    }
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("sender_id", Kind::Text)]);
-    for (profile, sender) in named {
-        rows.push([profile.into(), sender.into()]);
-    }
-    if !rows.is_empty() {
-        let stored: Vec<StoredSession> = tx
-            .all(
-                sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                            s.properties{as_text} AS properties
-                     FROM {rows} AS r CROSS JOIN sessions AS s
-                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.sender_id = r.sender_id")
-                .bind(workspace)
-                .rows(rows),
-            )
-            .await?;
-        for row in stored {
-            let session = row.read()?;
-            found.entry(session.id).or_insert(session);
+            if row.sender_id.as_deref().is_some_and(|sender| named.contains(&(ProfileId(row.profile_id), sender))) {
+                let session = row.read()?;
+                found.entry(session.id).or_insert(session);
+            }
         }
     }
     Ok(found.into_values().collect())

@@ -581,6 +581,15 @@ impl Store {
         .await
     }
 
+    /// The same for a piece that a step makes: made again after a crash, it is the same.
+    pub async fn keep_input_again(&self, workspace: WorkspaceId, job: RecordId, piece: i64, content: Vec<u8>) -> Result<(), StoreError> {
+        match self.keep_input(workspace, job, piece, content).await {
+            // It is there.
+            Err(StoreError::Raced) => Ok(()),
+            kept => kept,
+        }
+    }
+
     pub async fn input(&self, workspace: WorkspaceId, job: RecordId, piece: i64) -> Result<Option<Vec<u8>>, StoreError> {
         let row: Option<(Vec<u8>,)> = self
             .pools
@@ -608,6 +617,17 @@ impl Store {
             Box::pin(async move { advance(tx, lease, &progress, now).await })
         })
         .await
+    }
+
+    /// Lets the workers of this process finish their steps and give their jobs back; nothing new is begun. Also ends what
+    /// follows jobs ([`Store::jobs_stopping`]).
+    pub async fn stop_jobs(&self) {
+        self.jobs.close().await;
+    }
+
+    /// Turns true when this process is about to go.
+    pub fn jobs_stopping(&self) -> watch::Receiver<bool> {
+        self.jobs.closing.subscribe()
     }
 
     /// Waits until some job of this process has moved; the truth is in the database, where others move too.

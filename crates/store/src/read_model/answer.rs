@@ -72,6 +72,13 @@ impl Outside {
 }
 
 impl Model {
+    /// How many people have each value of a set; `None` when it has too many values to be kept.
+    pub(crate) fn set_sizes(&self, field: &Field) -> Option<HashMap<String, i64>> {
+        let Some(sets) = self.sets.get(field) else { return Some(HashMap::new()) };
+        let size = |members: &super::bits::Members| i64::try_from(members.len()).unwrap_or(i64::MAX);
+        (!sets.too_many).then(|| sets.by_value.iter().map(|(value, members)| (value.to_string(), size(members))).collect())
+    }
+
     /// Of whom the database has to be asked, for a condition on events.
     pub(crate) fn to_ask(&self, test: &EventTest, now: Timestamp) -> Vec<Uuid> {
         let mut ask = self.behaviour.judge(test, now, self.slots()).ask;

@@ -1,0 +1,372 @@
+//! The job of an import: a thousand rows a step, through the one door. While the door writes, the next rows are read.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use people_domain::{
+    Refusal, Timestamp,
+    directory::{Command, Outcome},
+    id::RecordId,
+    property::{Definition, Match, PropertyType},
+};
+use people_store::{
+    Group, Store, StoreError,
+    jobs::{End, Job, JobError, JobKind, Lease, Progress, Step, Stepping, Turn, read},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+
+use super::{
+    rows::{Fault, Format, Mode, Place, Reading, records, told},
+    spool::PIECE,
+};
+use crate::problem::Problem;
+
+/// Rows taken in one transaction.
+const STEP: usize = 1_000;
+/// A record longer than this is none: a quote that does not end.
+const LONGEST: usize = 4 * PIECE;
+/// Jobs whose next rows, or whose keys seen, are remembered.
+const REMEMBERED: usize = 8;
+
+/// What the job is asked to do; the file stands in its inputs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Parameters {
+    pub format: Format,
+    pub mode: Mode,
+    pub dry_run: bool,
+    /// Of the attributes that are mapped.
+    pub types: BTreeMap<String, PropertyType>,
+    /// Bytes of the file as it is kept.
+    pub length: usize,
+    /// Where the rows begin.
+    pub begin: Place,
+}
+
+/// Where the next step begins, and what became of the rows before it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Checkpoint {
+    place: Place,
+    steps: i64,
+    created: i64,
+    updated: i64,
+}
+
+/// Rows ready to be carried out.
+struct Chunk {
+    from: Place,
+    to: Place,
+    rows: Vec<(i64, Result<Command, Fault>)>,
+}
+
+/// Rows being read for the next step.
+struct Ahead {
+    job: RecordId,
+    chunk: JoinHandle<Result<Chunk, StoreError>>,
+}
+
+/// Keys of people that a dry run would have created.
+struct Seen {
+    job: RecordId,
+    keys: HashSet<u64>,
+}
+
+/// Imports, and what is remembered of those under way to be faster; the database knows everything that matters.
+#[derive(Default)]
+pub struct Import {
+    ahead: Mutex<Vec<Ahead>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl std::fmt::Debug for Import {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Import")
+    }
+}
+
+impl JobKind for Import {
+    fn name(&self) -> &'static str {
+        "import"
+    }
+
+    fn step<'a>(&'a self, store: &'a Store, turn: Turn) -> Stepping<'a> {
+        Box::pin(self.next(store, turn))
+    }
+}
+
+impl Import {
+    async fn next(&self, store: &Store, turn: Turn) -> Result<(), StoreError> {
+        let parameters: Arc<Parameters> = Arc::new(read(&turn.parameters)?);
+        let checkpoint = if turn.checkpoint.is_null() {
+            if !parameters.dry_run {
+                define(store, &turn, &parameters.types).await?;
+            }
+            Checkpoint { place: parameters.begin, steps: 0, created: 0, updated: 0 }
+        } else {
+            read(&turn.checkpoint)?
+        };
+        let (lease, now) = (turn.lease, turn.job.created_at);
+        let chunk = match self.taken_ahead(lease.job, checkpoint.place).await {
+            Some(chunk) => chunk,
+            None => chunk(store.clone(), lease, Arc::clone(&parameters), checkpoint.place, now).await?,
+        };
+        let done = chunk.to.offset >= parameters.length;
+        if chunk.rows.is_empty() && !done {
+            let detail = format!("the row that begins in line {} does not end; a quote may be missing", chunk.from.line);
+            return store.advance_job(lease, failed("malformed_csv", detail)).await;
+        }
+        if !done {
+            let reading = tokio::spawn(self::chunk(store.clone(), lease, Arc::clone(&parameters), chunk.to, now));
+            self.read_ahead(Ahead { job: lease.job, chunk: reading });
+        }
+        let carried = if parameters.dry_run {
+            self.rehearse(store, &turn, &parameters, checkpoint, chunk, done).await
+        } else {
+            carry_out(store, &turn, checkpoint, chunk, done).await
+        };
+        if done {
+            self.forget(lease.job);
+        }
+        carried
+    }
+
+    /// The rows from here on, when they were read ahead.
+    async fn taken_ahead(&self, job: RecordId, from: Place) -> Option<Chunk> {
+        let ahead = {
+            let mut all = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().position(|ahead| ahead.job == job).map(|at| all.swap_remove(at))
+        }?;
+        // Of another place, after another process worked on the job: read anew.
+        ahead.chunk.await.ok()?.ok().filter(|chunk| chunk.from == from)
+    }
+
+    fn read_ahead(&self, next: Ahead) {
+        let mut all = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|ahead| ahead.job != next.job);
+        if all.len() >= REMEMBERED {
+            all.remove(0);
+        }
+        all.push(next);
+    }
+
+    fn forget(&self, job: RecordId) {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).retain(|ahead| ahead.job != job);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).retain(|seen| seen.job != job);
+    }
+
+    /// Decides the rows and keeps nothing but the counts. Who would have been created by an earlier step is known by the
+    /// keys, which are kept as inputs of the job, so that another process can go on.
+    async fn rehearse(
+        &self,
+        store: &Store,
+        turn: &Turn,
+        parameters: &Parameters,
+        checkpoint: Checkpoint,
+        chunk: Chunk,
+        done: bool,
+    ) -> Result<(), StoreError> {
+        let lease = turn.lease;
+        let mut seen = self.seen_before(store, lease, checkpoint.steps).await?;
+        let commands: Vec<Command> = chunk.rows.iter().filter_map(|(_, row)| row.as_ref().ok().cloned()).collect();
+        let keys: Vec<Vec<u64>> = commands.iter().map(hashes).collect();
+        let mut outcomes = store.rehearse(lease.workspace, turn.cause(store.now(), "import"), commands).await?;
+        let mut new: Vec<u64> = Vec::new();
+        for (outcome, keys) in outcomes.iter_mut().zip(keys) {
+            let creates = matches!(outcome, Ok(Outcome::Created(_) | Outcome::Upserted { created: true, .. }));
+            if creates && keys.iter().any(|key| seen.contains(key)) {
+                *outcome = match (parameters.mode, outcome.clone()) {
+                    (Mode::Create, _) => {
+                        Err(Refusal::new(people_domain::Code::IdentityTaken, "An earlier row has one of these identities."))
+                    }
+                    (_, Ok(Outcome::Upserted { profile, duplicates, .. })) => Ok(Outcome::Upserted { profile, created: false, duplicates }),
+                    (_, other) => other,
+                };
+            }
+            if creates {
+                new.extend(keys);
+            }
+        }
+        seen.extend(new.iter().copied());
+        if !done {
+            let packed = new.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+            store.keep_input_again(lease.workspace, lease.job, notes(checkpoint.steps), packed).await?;
+        }
+        let group = Group { outcomes, ..Group::default() };
+        let progress = progress(&turn.job, checkpoint, &chunk, done, &group);
+        store.advance_job(lease, progress).await?;
+        if !done {
+            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() >= REMEMBERED {
+                all.remove(0);
+            }
+            all.push(Seen { job: lease.job, keys: seen });
+        }
+        Ok(())
+    }
+
+    async fn seen_before(&self, store: &Store, lease: Lease, steps: i64) -> Result<HashSet<u64>, StoreError> {
+        let remembered = {
+            let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().position(|seen| seen.job == lease.job).map(|at| all.swap_remove(at).keys)
+        };
+        if let Some(keys) = remembered {
+            return Ok(keys);
+        }
+        let mut keys = HashSet::new();
+        for step in 0..steps {
+            let packed = store.input(lease.workspace, lease.job, notes(step)).await?.unwrap_or_default();
+            keys.extend(packed.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes));
+        }
+        Ok(keys)
+    }
+}
+
+/// The input that holds the notes of a step; those of the file count from 0 up.
+fn notes(step: i64) -> i64 {
+    -1 - step
+}
+
+/// The keys a command names, short.
+fn hashes(command: &Command) -> Vec<u64> {
+    let mut needs = people_domain::directory::Needs::default();
+    command.needs(&mut needs);
+    let hash = |kind: &str, value: &str| {
+        let digest = Sha256::digest(format!("{kind}\0{value}"));
+        digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+    };
+    needs.keys.iter().map(|key| hash(key.kind.as_str(), &key.value)).collect()
+}
+
+fn failed(code: &str, detail: String) -> Progress {
+    Progress { end: Some(End::Failed { code: code.to_owned(), detail }), ..Progress::default() }
+}
+
+/// Defines the attributes that the file brings along, each by what its column has in common; a first value alone could
+/// mislead.
+async fn define(store: &Store, turn: &Turn, types: &BTreeMap<String, PropertyType>) -> Result<(), StoreError> {
+    let known = store.properties(turn.lease.workspace).await?;
+    for (key, kind) in types.iter().filter(|(key, _)| !known.contains_key(*key)) {
+        let definition = Definition {
+            key: key.clone(),
+            kind: *kind,
+            label: None,
+            description: None,
+            options: Vec::new(),
+            searchable: false,
+            pii: false,
+            matching: Match::None,
+            created_at: turn.job.created_at,
+            updated_at: turn.job.created_at,
+        };
+        // Somebody else was first, or there are too many: the rows will tell.
+        let _ = store.define_property(turn.lease.workspace, definition, None).await?;
+    }
+    Ok(())
+}
+
+/// Reads the rows from a place on, and makes commands of them beside the runtime.
+async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Place, now: Timestamp) -> Result<Chunk, StoreError> {
+    let row = store.workspace(lease.workspace).await?.ok_or(StoreError::Unreadable("a workspace"))?;
+    let definitions = store.properties(lease.workspace).await?;
+    let mut types = parameters.types.clone();
+    for (key, kind) in &mut types {
+        if let Some(definition) = definitions.get(key) {
+            *kind = definition.kind;
+        }
+    }
+    let reading =
+        Arc::new(Reading { format: parameters.format.clone(), mode: parameters.mode, country: row.workspace.default_country, types, now });
+    let mut bytes: Vec<u8> = Vec::new();
+    let begins = from.offset / PIECE * PIECE;
+    loop {
+        let piece = (begins + bytes.len()) / PIECE;
+        let whole = begins + bytes.len() >= parameters.length;
+        if !whole {
+            let more = store.input(lease.workspace, lease.job, i64::try_from(piece).unwrap_or(i64::MAX)).await?;
+            // Gone: the job has ended, and its next progress is refused.
+            let Some(more) = more else { return Err(StoreError::Stale) };
+            bytes.extend_from_slice(&more);
+        }
+        let whole = begins + bytes.len() >= parameters.length;
+        let (reading, taken) = (Arc::clone(&reading), std::mem::take(&mut bytes));
+        let parsed = tokio::task::spawn_blocking(move || {
+            let (rows, to) = records(&reading.format, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
+            let rows: Vec<_> = rows.into_iter().map(|(line, row)| (line, reading.command(row))).collect();
+            (Chunk { from, to, rows }, taken)
+        })
+        .await
+        .map_err(|_| StoreError::Unreadable("a file"))?;
+        let (chunk, taken) = parsed;
+        if !chunk.rows.is_empty() || whole || taken.len() > LONGEST {
+            return Ok(chunk);
+        }
+        bytes = taken;
+    }
+}
+
+async fn carry_out(store: &Store, turn: &Turn, checkpoint: Checkpoint, mut chunk: Chunk, done: bool) -> Result<(), StoreError> {
+    let mut commands = Vec::with_capacity(chunk.rows.len());
+    for (_, row) in &mut chunk.rows {
+        // The place of a command stays, so that outcomes find their lines.
+        if let Ok(command) = row {
+            commands.push(std::mem::replace(command, Command::Create(Default::default())));
+        }
+    }
+    let before = turn.job.clone();
+    let progress = move |group: &Group| progress(&before, checkpoint, &chunk, done, group);
+    let job = people_store::Job {
+        workspace: turn.lease.workspace,
+        cause: turn.cause(store.now(), "import"),
+        commands,
+        idempotency: None,
+        step: Some(Step { lease: turn.lease, progress: Arc::new(progress) }),
+    };
+    store.carry_out(job).await.map(|_| ())
+}
+
+/// What became of the rows of a step.
+fn progress(before: &Job, mut checkpoint: Checkpoint, chunk: &Chunk, done: bool, group: &Group) -> Progress {
+    let mut progress = Progress::default();
+    let mut outcomes = group.outcomes.iter();
+    for (line, row) in &chunk.rows {
+        progress.processed += 1;
+        let fault = match row {
+            Err(fault) => Some(fault.clone()),
+            Ok(_) => match outcomes.next() {
+                Some(Ok(Outcome::Created(_) | Outcome::Upserted { created: true, .. })) => {
+                    checkpoint.created += 1;
+                    None
+                }
+                Some(Ok(_)) => {
+                    checkpoint.updated += 1;
+                    None
+                }
+                Some(Err(refusal)) => Some(told(Problem::from(refusal.clone()))),
+                None => Some(("internal_error".to_owned(), "the row was not carried out".to_owned())),
+            },
+        };
+        match fault {
+            None => progress.succeeded += 1,
+            Some((code, detail)) => {
+                progress.failed += 1;
+                progress.errors.push(JobError { position: *line, code, detail, profile_id: None });
+            }
+        }
+    }
+    checkpoint.place = chunk.to;
+    checkpoint.steps += 1;
+    let mut details = before.details.clone();
+    if let Some(members) = details.as_object_mut() {
+        members.insert("created".to_owned(), checkpoint.created.into());
+        members.insert("updated".to_owned(), checkpoint.updated.into());
+    }
+    progress.details = Some(details);
+    progress.end = done.then_some(End::Succeeded);
+    // Counted while it came in, a total may be off where quotes stand inside of cells.
+    progress.total = done.then_some(before.processed + progress.processed);
+    progress.checkpoint = serde_json::to_value(checkpoint).unwrap_or_default();
+    progress
+}
