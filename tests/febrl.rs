@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use people_tests::{App, project, stories};
 use serde_json::{Value, json};
 
-use crate::cast::list;
+use crate::{cast::list, duplicates::scan};
 
-stories![a_thousand_real_records_are_found_filtered_and_counted];
+stories![a_thousand_real_records_are_found_filtered_and_counted, the_duplicates_among_a_thousand_real_records_are_suggested];
 
 type Record = BTreeMap<String, String>;
 
@@ -162,4 +162,60 @@ async fn a_thousand_real_records_are_found_filtered_and_counted(app: &App) {
         person["attributes"],
         json!({"address_1": "tullaroop street", "date_of_birth": "1908-12-09", "postcode": "4011", "soc_sec_id": "6988048", "state": "wa", "street_number": 6})
     );
+}
+
+/// How many of the suggested pairs are right, and how many of the right ones are suggested. Nothing is told of which record
+/// is which: the keys are running numbers, and only the definitions of the properties say how they are matched.
+async fn the_duplicates_among_a_thousand_real_records_are_suggested(app: &App) {
+    for (key, kind, matching) in [
+        ("postcode", "text", "text"),
+        ("state", "text", "exact"),
+        ("date_of_birth", "date", "date"),
+        ("street_number", "number", "number"),
+        ("address_1", "text", "text"),
+        ("address_2", "text", "text"),
+        ("soc_sec_id", "text", "exact"),
+    ] {
+        app.post("/v1/properties").json(json!({"key": key, "type": kind, "match": matching, "pii": true})).await.created();
+    }
+    let records = records();
+    let people: Vec<Value> = records
+        .iter()
+        .enumerate()
+        .map(|(n, record)| {
+            let mut person = profile(record);
+            person["external_id"] = format!("n-{n}").into();
+            person["attributes"]["address_2"] = Some(record["address_2"].as_str()).filter(|t| !t.is_empty()).into();
+            person
+        })
+        .collect();
+    let ids = app.people(&people).await;
+    let original: BTreeMap<&str, &str> =
+        ids.iter().zip(&records).map(|(id, record)| (id.as_str(), record["rec_id"].split('-').nth(1).unwrap_or_default())).collect();
+    let mut figures = Vec::new();
+    for time in ["as they are written", "after a scan"] {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut cursor = String::new();
+        let total = loop {
+            let page = app.get(&format!("/v1/duplicates?limit=200&count=true{cursor}")).await.ok();
+            pairs.extend(list(&page, "data").iter().map(|pair| {
+                let id = |n: usize| pair["profiles"][n]["id"].as_str().unwrap_or_default().to_owned();
+                (id(0), id(1))
+            }));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break page["total"].clone(),
+            }
+        };
+        assert_eq!(total, pairs.len());
+        let right = pairs.iter().filter(|(a, b)| original[a.as_str()] == original[b.as_str()]).count();
+        let (precision, recall) = (right as f64 / pairs.len() as f64, right as f64 / 500.0);
+        let f1 = 2.0 * precision * recall / (precision + recall);
+        figures.push((time, f1, format!("{time}: precision {precision:.4}, recall {recall:.4}, F1 {f1:.4}")));
+        if time == "as they are written" {
+            let done = scan(app).await;
+            figures.push((time, f1, format!("{} pairs compared", done["details"]["compared"])));
+        }
+    }
+    assert!(figures.iter().all(|(_, f1, _)| *f1 >= 0.95), "{figures:#?}");
 }

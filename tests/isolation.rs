@@ -99,6 +99,7 @@ struct Ids {
     suppression: String,
     segment: String,
     rule: String,
+    duplicate: String,
 }
 
 impl Ids {
@@ -121,9 +122,17 @@ impl Ids {
         for made in [&segment, &rule] {
             crate::bulk::finished(app, &json!({"id": made["job_id"]})).await;
         }
+        let alike = [("alike-1", "Ada"), ("alike-2", "Áda")];
+        app.people(
+            &alike
+                .map(|(key, first)| json!({"external_id": key, "name": format!("{first} Byron"), "company": "Engines", "city": "London"})),
+        )
+        .await;
+        let pairs = app.get("/v1/duplicates").await.ok();
         Self {
             segment: id(&segment).to_owned(),
             rule: id(&rule).to_owned(),
+            duplicate: id(&list(&pairs, "data")[0]).to_owned(),
             job: id(&job).to_owned(),
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
@@ -150,6 +159,7 @@ impl Ids {
             suppression: nothing(),
             segment: nothing(),
             rule: nothing(),
+            duplicate: nothing(),
         }
     }
 
@@ -178,6 +188,7 @@ impl Ids {
                 ("suppressions", "id") => &self.suppression,
                 ("segments", "id") => &self.segment,
                 ("label-rules", "id") => &self.rule,
+                ("duplicates", "id") => &self.duplicate,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

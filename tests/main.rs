@@ -10,6 +10,7 @@ mod cdnow;
 mod citus;
 mod cli;
 mod document;
+mod duplicates;
 mod erasures;
 mod events;
 mod febrl;

@@ -17,7 +17,7 @@ async fn a_workspace_tells_its_settings(app: &App) {
         &redact(&workspace),
         &json!({
             "id": "<id>", "name": app.workspace, "default_country": null, "strict_attributes": false,
-            "session_gap_seconds": workspace["session_gap_seconds"], "time_zone": workspace["time_zone"], "created_at": "<time>"
+            "session_gap_seconds": workspace["session_gap_seconds"], "time_zone": workspace["time_zone"], "duplicate_threshold": 20, "created_at": "<time>"
         }),
     );
     assert_eq!(workspace["id"], app.workspace_id);

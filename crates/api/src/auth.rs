@@ -62,6 +62,7 @@ scopes! {
     ProfilesRead "profiles:read",
     ProfilesWrite "profiles:write",
     ProfilesDelete "profiles:delete",
+    ProfilesMerge "profiles:merge",
     EventsWrite "events:write",
     Bulk "bulk",
     Config "config",

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod cursor;
+pub mod duplicates;
 pub mod edge;
 pub mod erasures;
 pub mod events;

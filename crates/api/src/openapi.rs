@@ -50,6 +50,7 @@ use crate::{
         (name = "imports", description = "Files of people, taken in by a job."),
         (name = "segments", description = "Everyone a filter matches, kept true on its own: the moment a write is answered, and when a window of time ends."),
         (name = "jobs", description = "Work that goes on after its request was answered: how far it is, what it could not do."),
+        (name = "duplicates", description = "Pairs of people who may be one, and what speaks for it."),
         (name = "erasures", description = "Receipts of what was erased, and whom not to take in again."),
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),

@@ -42,7 +42,9 @@ pub struct PropertyView {
     pub searchable: bool,
     /// Whether it is personal data.
     pub pii: bool,
-    /// How it counts when duplicates are looked for: `none`, `exact`, `text`, `date` or `number`.
+    /// How it counts when duplicates are looked for: `none`; `exact`, as numbers of documents and cards are, and what is
+    /// chosen from a list; `text`, typed by hand, as addresses are (slips are forgiven); `date`, as birthdays are (so are
+    /// slips there); `number`.
     #[serde(rename = "match")]
     pub matching: String,
     pub created_at: String,
@@ -282,6 +284,7 @@ pub async fn read_property(
 #[utoipa::path(
     tag = "properties",
     description = "What is absent stays. The type never changes, and options only grow, so that every stored value stays valid. \
+        When `match` changes, people written from then on follow it, and everybody with the next `POST /v1/duplicates/scan`. \
         When `searchable` changes, new values follow at once and the search text of everybody is renewed in the background.",
     params(("key" = String, Path, description = "Key of the property", example = "plan")),
     request_body(content = PatchProperty, example = json!({"label": "Plan", "searchable": true})),

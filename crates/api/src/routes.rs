@@ -3,7 +3,7 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events, segments,
+    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events, segments,
     sessions, suppressions, tracking, workspace,
 };
 
@@ -62,6 +62,11 @@ pub fn all(config: &mut ServiceConfig) {
         // Tracking SDKs
         .configure(tracking::routes)
         .service(rejected_events::list_rejected_events)
+        // Duplicates
+        .service(duplicates::list::list_duplicates)
+        .service(duplicates::scan::scan_duplicates)
+        .service(duplicates::dismiss::dismiss_duplicate)
+        .service(profiles::duplicates::profile_duplicates)
         // Erasures
         .service(erasures::read_erasure)
         .service(suppressions::list_suppressions)

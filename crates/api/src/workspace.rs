@@ -4,7 +4,7 @@ use actix_web::{
     get, patch,
     web::{Data, Json},
 };
-use people_domain::{country, refusal::Issues, text::clean};
+use people_domain::{country, duplicate::THRESHOLDS, refusal::Issues, text::clean};
 use people_store::{WorkspacePatch, WorkspaceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,7 +20,8 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Workspace, example = json!({
     "id": "0192f0c1-7d7e-7aaa-8000-000000000001", "name": "default", "default_country": "GB", "strict_attributes": false,
-    "session_gap_seconds": 1800, "time_zone": "Europe/London", "created_at": "2026-01-31T08:00:00.000000Z"
+    "session_gap_seconds": 1800, "time_zone": "Europe/London", "duplicate_threshold": 20,
+    "created_at": "2026-01-31T08:00:00.000000Z"
 }))]
 pub struct WorkspaceView {
     pub id: String,
@@ -33,6 +34,8 @@ pub struct WorkspaceView {
     pub session_gap_seconds: i64,
     /// IANA time zone.
     pub time_zone: String,
+    /// Points from which two people are suggested as duplicates; 20 unless it was set: a million to one.
+    pub duplicate_threshold: i64,
     pub created_at: String,
 }
 
@@ -46,6 +49,7 @@ impl From<WorkspaceRow> for WorkspaceView {
             strict_attributes: w.strict_attributes,
             session_gap_seconds: w.session_gap_seconds,
             time_zone: w.time_zone,
+            duplicate_threshold: w.duplicate_threshold,
             created_at: row.created_at.to_string(),
         }
     }
@@ -68,6 +72,10 @@ pub struct PatchWorkspace {
     pub session_gap_seconds: Option<i64>,
     #[serde(default, deserialize_with = "not_null")]
     pub time_zone: Option<String>,
+    /// 10 to 40. A higher one hides pairs at once; pairs for a lower one are found as people are written, and by the next
+    /// `POST /v1/duplicates/scan`.
+    #[serde(default, deserialize_with = "not_null")]
+    pub duplicate_threshold: Option<i64>,
 }
 
 impl Shape for PatchWorkspace {}
@@ -94,6 +102,9 @@ impl PatchWorkspace {
         if self.session_gap_seconds.is_some_and(|gap| !(60..=86_400).contains(&gap)) {
             issues.push("/session_gap_seconds", "invalid_value", "expected 60 to 86400 seconds");
         }
+        if self.duplicate_threshold.is_some_and(|points| !THRESHOLDS.contains(&points)) {
+            issues.push("/duplicate_threshold", "invalid_value", "expected 10 to 40 points");
+        }
         let time_zone = self.time_zone.and_then(|text| {
             let zone = country::parse_timezone(&text);
             if zone.is_none() {
@@ -108,6 +119,7 @@ impl PatchWorkspace {
             strict_attributes: self.strict_attributes,
             session_gap_seconds: self.session_gap_seconds,
             time_zone,
+            duplicate_threshold: self.duplicate_threshold,
         })
     }
 }

@@ -319,6 +319,16 @@ pub enum Outcome {
     },
 }
 
+/// Two people whom one request named, who stayed two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedTogether {
+    pub chosen: ProfileId,
+    pub other: ProfileId,
+    /// Of the key that belongs to the other.
+    pub kind: IdentityKind,
+    pub at: Timestamp,
+}
+
 /// Two people who became one, as it is recorded.
 #[derive(Clone, Debug)]
 pub struct Merge {
@@ -367,6 +377,7 @@ pub struct Directory {
     owners: HashMap<IdentityKey, ProfileId>,
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
+    conflicts: Vec<NamedTogether>,
     track: track::Track,
     /// Who is to be judged, by which definitions (`None`: all), and why.
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
@@ -388,6 +399,7 @@ impl Directory {
             owners,
             effects: Vec::new(),
             inferred: Vec::new(),
+            conflicts: Vec::new(),
             track: track::Track::default(),
             reconsidered: BTreeMap::new(),
             vouched: trust::Vouched::default(),
@@ -398,6 +410,16 @@ impl Directory {
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
     pub fn into_parts(self) -> (Vec<Effect>, Vec<Definition>, Definitions) {
         (self.effects, self.inferred, self.definitions)
+    }
+
+    /// The changes decided so far, in order.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// Pairs of people that one upsert named and did not join.
+    pub fn conflicts(&self) -> &[NamedTogether] {
+        &self.conflicts
     }
 
     /// Tells which messages had arrived before.
@@ -545,6 +567,12 @@ impl Directory {
         // What is known already, to the instant and the source, is not told to the ledger again.
         own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));
         let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
+        self.conflicts.extend(duplicates.iter().map(|conflict| NamedTogether {
+            chosen: profile.id,
+            other: conflict.profile_id,
+            kind: conflict.key.kind.clone(),
+            at: cause.at,
+        }));
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod consent;
 pub mod country;
 pub mod directory;
+pub mod duplicate;
 pub mod event;
 pub mod filter;
 pub mod history;

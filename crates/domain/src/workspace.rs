@@ -16,4 +16,6 @@ pub struct Workspace {
     /// Inactivity that ends a session, in seconds.
     pub session_gap_seconds: i64,
     pub time_zone: String,
+    /// Points from which two people are suggested as duplicates.
+    pub duplicate_threshold: i64,
 }

@@ -22,6 +22,13 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ("{as_bigint}", "", "::bigint"),
     // A subquery is carried out as it stands, not woven into the outer one.
     ("{fence}", "LIMIT -1 OFFSET 0", "OFFSET 0"),
+    // The people of a block, looked up block by block. SQLite keeps to the order it is told; PostgreSQL, of a table it has not
+    // analysed yet, would rather read all of it and look through the rows for each.
+    (
+        "{members}",
+        "duplicate_keys AS k WHERE k.workspace_id = $1 AND k.key = r.key AND",
+        "LATERAL (SELECT b.key, b.profile_id FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key OFFSET 0) AS k WHERE",
+    ),
     ("{empty_list}", "'[]'", "'[]'::jsonb"),
 ];
 

@@ -14,12 +14,24 @@ pub struct Table {
     pub counted_as: Option<&'static str>,
 }
 
+/// The column that names the person.
+macro_rules! column {
+    () => {
+        "profile_id"
+    };
+    ($column:literal) => {
+        $column
+    };
+}
+
 macro_rules! tables {
-    ($($name:literal $counted:expr),+ $(,)?) => {
+    ($($name:literal $(=> $column:literal)? $counted:expr),+ $(,)?) => {
         /// In the order rows can be removed: what refers before what is referred to.
         pub const TABLES: &[Table] = &[$(Table {
             name: $name,
-            erase: concat!("DELETE FROM ", $name, " WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r) RETURNING profile_id"),
+            erase: concat!(
+                "DELETE FROM ", $name, " WHERE workspace_id = $1 AND ", column!($($column)?), " IN (SELECT id FROM {rows} AS r) RETURNING ", column!($($column)?)
+            ),
             rewrite: concat!("VACUUM (FULL, ANALYZE) ", $name),
             counted_as: $counted,
         }),+];
@@ -32,6 +44,9 @@ tables! {
     "merges" Some("merges"),
     "profile_history" Some("history"),
     "consent_ledger" Some("consents"),
+    "duplicate_keys" None,
+    "duplicate_suggestions" None,
+    "duplicate_suggestions" => "other_profile_id" None,
     "profile_consents" None,
     "profile_labels" Some("labels"),
     "profile_segments" Some("segments"),
@@ -129,6 +144,9 @@ pub const MOVES: &[Move] = &[
     Move { name: "sessions", statements: &[repoint!("sessions")] },
     Move { name: "merges", statements: &[repoint!("merges")] },
     Move { name: "consent_ledger", statements: &[repoint!("consent_ledger")] },
+    // What was decided of a pair has been carried over; who is like the survivor is looked for anew.
+    Move { name: "duplicate_keys", statements: &[leave!("duplicate_keys")] },
+    Move { name: "duplicate_suggestions", statements: &[leave!("duplicate_suggestions")] },
     Move { name: "profile_consents", statements: &[leave!("profile_consents")] },
     Move {
         name: "profile_labels",

@@ -25,6 +25,7 @@ struct Stored {
     strict_attributes: bool,
     session_gap_seconds: i64,
     time_zone: String,
+    duplicate_threshold: i64,
     definitions_version: i64,
     living_version: i64,
     created_at: At,
@@ -42,6 +43,7 @@ impl From<Stored> for WorkspaceRow {
                 strict_attributes: row.strict_attributes,
                 session_gap_seconds: row.session_gap_seconds,
                 time_zone: row.time_zone,
+                duplicate_threshold: row.duplicate_threshold,
             },
             created_at: row.created_at.0,
             definitions_version: row.definitions_version,
@@ -59,15 +61,28 @@ pub struct WorkspacePatch {
     pub strict_attributes: Option<bool>,
     pub session_gap_seconds: Option<i64>,
     pub time_zone: Option<String>,
+    pub duplicate_threshold: Option<i64>,
 }
 
 /// The settings a batch is decided under. Holds off whoever would change the definitions meanwhile.
 pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at,
                          suppression_salt, suppression_check
                  FROM workspaces WHERE id = $1 {for_key_share}")
+            .bind(id),
+        )
+        .await?;
+    Ok(row.map(Into::into))
+}
+
+/// The settings as they are, holding nobody off.
+pub(crate) async fn read(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
+    let row: Option<Stored> = tx
+        .optional(
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
+                 FROM workspaces WHERE id = $1")
             .bind(id),
         )
         .await?;
@@ -79,7 +94,7 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+                sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at,
                          suppression_salt, suppression_check
                      FROM workspaces WHERE id = $1")
                 .bind(id),
@@ -95,7 +110,7 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, definitions_version, living_version, created_at,
+                        sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at,
                          suppression_salt, suppression_check
                              FROM workspaces WHERE name = $1 ORDER BY id LIMIT 10")
                         .bind(name),
@@ -134,14 +149,16 @@ impl Store {
                 let w = old.workspace;
                 tx.run(
                     sql("UPDATE workspaces
-                         SET name = $2, default_country = $3, strict_attributes = ($4 = 1), session_gap_seconds = $5, time_zone = $6
+                         SET name = $2, default_country = $3, strict_attributes = ($4 = 1), session_gap_seconds = $5, time_zone = $6,
+                             duplicate_threshold = $7
                          WHERE id = $1")
                     .bind(id)
                     .bind(patch.name.unwrap_or(w.name))
                     .bind(patch.default_country.unwrap_or(w.default_country))
                     .bind(i64::from(patch.strict_attributes.unwrap_or(w.strict_attributes)))
                     .bind(patch.session_gap_seconds.unwrap_or(w.session_gap_seconds))
-                    .bind(patch.time_zone.unwrap_or(w.time_zone)),
+                    .bind(patch.time_zone.unwrap_or(w.time_zone))
+                    .bind(patch.duplicate_threshold.unwrap_or(w.duplicate_threshold)),
                 )
                 .await?;
                 load(tx, id).await

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use people_store::{
-    Breed, Settle, StoredAnswer,
+    Breed, DuplicateScan, Settle, StoredAnswer,
     jobs::{Enqueued, Job, JobKind},
 };
 use serde::Serialize;
@@ -33,6 +33,7 @@ pub fn kinds() -> Vec<Arc<dyn JobKind>> {
         Arc::new(imports::work::Import::default()),
         Arc::new(Settle(Breed::Segment)),
         Arc::new(Settle(Breed::Rule)),
+        Arc::new(DuplicateScan),
     ]
 }
 
@@ -53,7 +54,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, `import`, `segment`, `label_rule`, …
+    /// What it does: `bulk`, `import`, `segment`, `label_rule`, `duplicate_scan`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

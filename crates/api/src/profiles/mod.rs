@@ -7,6 +7,7 @@ pub mod consents;
 pub mod count;
 pub mod create;
 pub mod delete;
+pub mod duplicates;
 pub mod export;
 pub mod history;
 pub mod identities;

@@ -41,6 +41,7 @@ impl Desk {
             default_country: Some("GB".into()),
             strict_attributes: false,
             session_gap_seconds: 1800,
+            duplicate_threshold: crate::duplicate::DEFAULT_THRESHOLD,
             time_zone: "UTC".into(),
         };
         Self {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::save::Span;
 use crate::{
-    StoreError, Tx, registry,
+    StoreError, Tx, duplicates, registry,
     rows::{Kind, Rows, ids},
     statement::sql,
 };
@@ -162,6 +162,7 @@ pub(super) async fn move_rows(
         )
         .await?;
     let (events, sessions) = (counted(events), counted(sessions));
+    duplicates::carry(tx, workspace, survivors).await?;
     for table in registry::MOVES {
         for statement in table.statements {
             tx.run(sql(statement).bind(workspace).rows(moves.clone())).await?;

@@ -41,6 +41,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     dialect::Engine,
+    duplicates::{Censuses, Touched},
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
@@ -139,7 +140,19 @@ struct Definitional {
     living: Arc<Living>,
 }
 
-type Known = HashMap<WorkspaceId, Definitional>;
+/// What a group need not read again.
+#[derive(Default)]
+struct Known {
+    definitions: HashMap<WorkspaceId, Definitional>,
+    censuses: Censuses,
+}
+
+impl Known {
+    fn clear(&mut self) {
+        self.definitions.clear();
+        self.censuses.clear();
+    }
+}
 
 impl Door {
     pub(crate) fn open(pools: Pools, keeper: Keeper, suppression_key: SuppressionKey) -> Self {
@@ -158,7 +171,7 @@ impl Door {
                     pools: pools.clone(),
                     keeper: keeper.clone(),
                     intake: Arc::clone(&intake),
-                    known: Known::new(),
+                    known: Known::default(),
                     suppression_key,
                 };
                 tokio::spawn(worker.run())
@@ -205,7 +218,7 @@ impl Store {
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::new(), &key, false).await?;
+                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::default(), &key, false).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })
@@ -368,7 +381,10 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
+        let touched = Touched::of(&directory, &happened.0, &happened.1);
         let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
+        // Under the head of the change feed: of two who come at once, the second finds the first.
+        touched.follow(tx, workspace_id, &mut known.censuses).await?;
         let mut answers = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
             group.receipts = group
@@ -408,12 +424,12 @@ async fn load(
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
     let (properties_version, living_version) = (workspace.definitions_version, workspace.living_version);
     let current = |known: &Definitional| known.properties_version == properties_version && known.living_version == living_version;
-    if !known.get(&workspace_id).is_some_and(current) {
+    if !known.definitions.get(&workspace_id).is_some_and(current) {
         let properties = properties::load(tx, workspace_id).await?;
         let living = Arc::new(crate::living::load(tx, workspace_id, &properties).await?);
-        known.insert(workspace_id, Definitional { properties_version, properties, living_version, living });
+        known.definitions.insert(workspace_id, Definitional { properties_version, properties, living_version, living });
     }
-    let Definitional { properties: definitions, living, .. } = known.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
+    let Definitional { properties: definitions, living, .. } = known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
     let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
@@ -531,7 +547,19 @@ pub(crate) async fn keep(
     answer: StoredAnswer,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    store_answers(tx, workspace, &[(idempotency, answer, BTreeSet::new(), now)]).await
+    keep_about(tx, workspace, idempotency, answer, BTreeSet::new(), now).await
+}
+
+/// Keeps an answer that speaks of people.
+pub(crate) async fn keep_about(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    idempotency: Idempotency,
+    answer: StoredAnswer,
+    people: BTreeSet<ProfileId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    store_answers(tx, workspace, &[(idempotency, answer, people, now)]).await
 }
 
 impl Answered {
