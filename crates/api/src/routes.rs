@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events, segments,
-    sessions, suppressions, tracking, workspace,
+    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events,
+    segments, sessions, suppressions, tracking, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.

@@ -102,6 +102,7 @@ impl Directory {
     }
 
     /// Judges one person and notes what follows. `ruled`: which labels a rule put on them.
+    #[expect(clippy::too_many_arguments, reason = "what is judged, by what, when, and where it is noted")]
     pub fn settle(
         &mut self,
         living: &Living,
