@@ -21,6 +21,7 @@ mod imports;
 mod isolation;
 mod jobs;
 mod kill;
+mod labels;
 mod living;
 mod profiles;
 mod properties;

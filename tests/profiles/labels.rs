@@ -3,16 +3,23 @@
 use people_tests::{App, percent, same, stories};
 use serde_json::{Value, json};
 
-use crate::cast::{ada, changes, id, list, nobody, path, version};
+use crate::{
+    bulk::{confirmed, finished},
+    cast::{ada, changes, id, list, nobody, path, version},
+    labels::by_a_rule,
+};
 
 stories![
     a_label_put_on_is_there_and_found,
     one_carried_already_changes_nothing,
+    a_rules_label_named_by_hand_is_a_manual_one,
     a_label_taken_off_is_gone,
     awkward_names_are_names,
     what_is_no_label_is_refused,
     a_stale_tag_is_refused,
     a_merged_id_answers_for_the_survivor,
+    a_label_by_hand_outlives_the_rule_that_put_it_on,
+    a_merge_keeps_the_label_by_hand,
     a_profile_carries_at_most_two_hundred,
     the_catalogue_holds_every_name,
     nobody_and_the_erased_carry_none,
@@ -56,6 +63,50 @@ async fn one_carried_already_changes_nothing(app: &App) {
     // Case counts.
     let after = app.put(&path(&ada, "/labels/VIP")).await.ok();
     assert_eq!(after["labels"], json!(["VIP", "vip"]));
+}
+
+async fn a_rules_label_named_by_hand_is_a_manual_one(app: &App) {
+    let other = app.with_scopes(&["profiles:read", "profiles:write", "bulk"]).await;
+    let ada = app.person(json!({"external_id": "crm-1", "labels": ["vip", "trial"]})).await;
+    for way in ["put", "upsert", "upsert with more", "batch", "bulk"] {
+        let before = app.read(id(&ada)).await;
+        by_a_rule(app, &ada, "vip").await;
+        by_a_rule(app, &ada, "trial").await;
+        let ruled = carried(app, &ada).await;
+        assert!(ruled.iter().all(|label| label["source"] == "rule"), "{ruled:?}");
+        let labels = json!({"external_id": "crm-1", "labels": ["vip"]});
+        match way {
+            "put" => {
+                let answer = other.put(&path(&ada, "/labels/vip")).await;
+                same(&answer.ok(), &before);
+            }
+            "upsert" => same(&other.post("/v1/profiles/upsert").json(labels).await.ok(), &before),
+            "upsert with more" => {
+                let more = json!({"external_id": "crm-1", "labels": ["vip"], "city": "London"});
+                assert_eq!(other.post("/v1/profiles/upsert").json(more).await.ok()["city"], "London");
+            }
+            "batch" => {
+                let item = json!({"op": "upsert", "external_id": "crm-1", "labels": ["vip"]});
+                other.post("/v1/profiles/batch").json(json!({"items": [item]})).await.ok();
+            }
+            _ => {
+                let job = confirmed(&other, json!({"all": true}), json!({"type": "add_labels", "labels": ["vip"]})).await.is(202);
+                finished(&other, &job).await;
+            }
+        }
+        if way != "upsert with more" {
+            same(&app.read(id(&ada)).await, &before);
+        }
+        let after = carried(app, &ada).await;
+        assert_eq!(after[0], ruled[0], "{way}: a label that was not named is the rule's still");
+        let told = ["name", "source", "rule_id"].map(|member| after[1][member].clone());
+        assert_eq!(json!(told), json!(["vip", "manual", null]), "{way}");
+        let actor = after[1]["actor"].as_str().unwrap_or_default();
+        assert!(actor.starts_with("key:") && after[1]["created_at"].as_str() > ruled[1]["created_at"].as_str(), "{way}: {after:?}");
+        // Whose it is by now, it stays.
+        app.put(&path(&ada, "/labels/vip")).await.ok();
+        assert_eq!(carried(app, &ada).await, after, "{way}");
+    }
 }
 
 async fn a_label_taken_off_is_gone(app: &App) {
@@ -114,6 +165,48 @@ async fn a_merged_id_answers_for_the_survivor(app: &App) {
     let after = app.put(&path(&old, "/labels/customer")).await.ok();
     assert_eq!((&after["id"], &after["labels"]), (&survivor["id"], &json!(["customer", "visitor"])));
     assert_eq!(app.delete(&path(&old, "/labels/visitor")).await.ok()["labels"], json!(["customer"]));
+}
+
+async fn a_label_by_hand_outlives_the_rule_that_put_it_on(app: &App) {
+    let british = json!({"field": "country", "op": "eq", "value": "GB"});
+    let rule = app.post("/v1/label-rules").json(json!({"label": "uk", "filter": british, "on_exit": "remove"})).await.created();
+    finished(app, &json!({"id": rule["job_id"]})).await;
+    let person = async |name: &str| app.person(json!({"external_id": name, "country": "GB"})).await;
+    let (named, named_at_once, left) = (person("a").await, person("b").await, person("c").await);
+    for one in [&named, &named_at_once, &left] {
+        let label = carried(app, one).await[0].clone();
+        assert_eq!(json!([label["source"], label["rule_id"]]), json!(["rule", rule["id"]]));
+    }
+    same(&app.put(&path(&named, "/labels/uk")).await.ok(), &named);
+    let moved = json!({"country": "US"});
+    app.patch(&path(&named, "")).json(moved.clone()).await.ok();
+    // In one request: what would take the label off, and the label by hand.
+    app.post("/v1/profiles/upsert").json(json!({"external_id": "b", "country": "US", "labels": ["uk"]})).await.ok();
+    app.patch(&path(&left, "")).json(moved).await.ok();
+    assert_eq!(carried(app, &left).await, [Value::Null; 0]);
+    for one in [&named, &named_at_once] {
+        let label = carried(app, one).await[0].clone();
+        assert_eq!(json!([label["name"], label["source"], label["rule_id"]]), json!(["uk", "manual", null]));
+        assert_eq!(app.read(id(one)).await["labels"], json!(["uk"]));
+    }
+}
+
+async fn a_merge_keeps_the_label_by_hand(app: &App) {
+    let visit = json!({"events": [{"identities": [{"kind": "anonymous_id", "value": "a1"}], "type": "page"}]});
+    let visitor = json!({"id": app.post("/v1/events").json(visit).await.ok()["results"][0]["profile_id"]});
+    for label in ["by-hand", "by-rule"] {
+        app.put(&path(&visitor, &format!("/labels/{label}"))).await.ok();
+    }
+    let survivor = app.person(json!({"external_id": "crm-1", "labels": ["by-hand", "by-rule"]})).await;
+    by_a_rule(app, &visitor, "by-rule").await;
+    by_a_rule(app, &survivor, "by-hand").await;
+    let (of_visitor, of_survivor) = (carried(app, &visitor).await, carried(app, &survivor).await);
+    let login = json!({"events": [{
+        "identities": [{"kind": "anonymous_id", "value": "a1"}, {"kind": "external_id", "value": "crm-1"}], "type": "login"
+    }]});
+    app.post("/v1/events").json(login).await.ok();
+    assert_eq!(carried(app, &survivor).await, [of_visitor[0].clone(), of_survivor[1].clone()]);
+    assert_eq!(app.read(id(&survivor)).await["labels"], json!(["by-hand", "by-rule"]));
 }
 
 async fn a_profile_carries_at_most_two_hundred(app: &App) {

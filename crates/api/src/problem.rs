@@ -56,6 +56,9 @@ kinds! {
     IdentitySuppressed "identity_suppressed" 409 "The identity is suppressed",
     PropertyExists "property_exists" 409 "The property is defined already",
     PropertyInUse "property_in_use" 409 "Profiles hold values of this property",
+    LabelExists "label_exists" 409 "There is a label of this name",
+    LabelGoing "label_going" 409 "The label is being renamed or removed",
+    LabelInUse "label_in_use" 409 "Rules or segments use the label",
     SelectionChanged "selection_changed" 409 "The selection is no longer the one previewed",
     ConcurrentUpdate "concurrent_update" 409 "Too many changes at once",
     ProfileErased "profile_erased" 410 "The profile was erased",
@@ -254,6 +257,7 @@ impl From<Refusal> for Problem {
             Code::VersionMismatch => Kind::VersionMismatch,
             Code::PropertyExists => Kind::PropertyExists,
             Code::PropertyInUse => Kind::PropertyInUse,
+            Code::LabelGoing => Kind::LabelGoing,
             Code::LimitExceeded => Kind::LimitExceeded,
             Code::IdempotencyMismatch => Kind::IdempotencyMismatch,
         };

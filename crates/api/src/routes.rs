@@ -30,7 +30,11 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
         // Labels
-        .service(labels::list_labels)
+        .service(labels::list::list_labels)
+        .service(labels::create::create_label)
+        .service(labels::read::read_label)
+        .service(labels::patch::patch_label)
+        .service(labels::delete::delete_label)
         .service(profiles::labels::profile_labels)
         .service(profiles::labels::add_label)
         .service(profiles::labels::remove_label)

@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+pub use sayings::{Labelling, Renamed};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -138,6 +139,12 @@ pub enum Command {
         add: Vec<String>,
         remove: Vec<String>,
     },
+    /// One label becomes another on whoever carries it, put there by whom and when it was before.
+    RenameLabel {
+        id: ProfileId,
+        from: String,
+        to: String,
+    },
     RecordConsent {
         id: ProfileId,
         decision: Decision,
@@ -191,6 +198,7 @@ impl Command {
             | Self::AddLabel { .. }
             | Self::RemoveLabel { .. }
             | Self::Relabel { .. }
+            | Self::RenameLabel { .. }
             | Self::RecordConsent { .. }
             | Self::Reconsider { .. }
             | Self::Reject(_) => {}
@@ -203,6 +211,7 @@ impl Command {
         | Self::AddLabel { id, .. }
         | Self::RemoveLabel { id, .. }
         | Self::Relabel { id, .. }
+        | Self::RenameLabel { id, .. }
         | Self::RecordConsent { id, .. }
         | Self::Reconsider { id, .. } = self
         {
@@ -378,6 +387,8 @@ pub struct Directory {
     effects: Vec<Effect>,
     inferred: Vec<Definition>,
     conflicts: Vec<NamedTogether>,
+    going: label::Going,
+    labelling: Labelling,
     track: track::Track,
     /// Who is to be judged, by which definitions (`None`: all), and why.
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
@@ -400,6 +411,8 @@ impl Directory {
             effects: Vec::new(),
             inferred: Vec::new(),
             conflicts: Vec::new(),
+            going: label::Going::new(),
+            labelling: Labelling::default(),
             track: track::Track::default(),
             reconsidered: BTreeMap::new(),
             vouched: trust::Vouched::default(),
@@ -430,6 +443,21 @@ impl Directory {
     /// The messages that were not taken, in order.
     pub fn rejections(&mut self) -> Vec<Rejection> {
         std::mem::take(&mut self.track.rejections)
+    }
+
+    /// Tells which labels are being renamed or removed.
+    pub fn know_going(&mut self, going: label::Going) {
+        self.going = going;
+    }
+
+    /// Whether somebody's label was named by hand in this group.
+    pub fn is_claimed(&self, id: ProfileId, label: &str) -> bool {
+        !self.labelling.claims.is_empty() && self.labelling.claims.contains_key(&(id, label.to_owned()))
+    }
+
+    /// What was decided about labels that no profile shows.
+    pub fn take_labelling(&mut self) -> Labelling {
+        std::mem::take(&mut self.labelling)
     }
 
     /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
@@ -464,6 +492,7 @@ impl Directory {
             Command::AddLabel { id, label, if_match } => self.add_label(*id, label, if_match.as_deref(), cause, ids),
             Command::RemoveLabel { id, label, if_match } => self.remove_label(*id, label, if_match.as_deref(), cause, ids),
             Command::Relabel { id, add, remove } => self.relabel(*id, add, remove, cause, ids),
+            Command::RenameLabel { id, from, to } => self.rename_label(*id, from, to, cause, ids),
             Command::RecordConsent { id, decision, if_match } => self.record_consent(*id, decision, if_match.as_deref(), cause, ids),
             Command::Track(incoming) => self.track(incoming, cause, ids),
             Command::Reconsider { id, only } => self.reconsider(*id, *only, cause),
@@ -521,6 +550,7 @@ impl Directory {
                 conflicts,
             ));
         }
+        label::check_stays(&draft.labels, &self.going)?;
         let mut profile = Profile::empty(ProfileId(ids.next(cause.at)), cause.at);
         let inferred = self.fill(&mut profile, draft, cause)?;
         self.save(None, profile, Action::Created, inferred, draft.decisions.clone(), cause, ids)
@@ -562,17 +592,19 @@ impl Directory {
         let mut own = draft.clone();
         own.primaries.retain(|new| !refused.contains(&&new.key));
         own.identities.retain(|new| !refused.contains(&&new.key));
+        label::check_stays(&own.labels, &self.going)?;
         let mut profile = (*before).clone();
         let inferred = self.fill(&mut profile, &own, cause)?;
         // What is known already, to the instant and the source, is not told to the ledger again.
         own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));
-        let profile = self.save(Some(before), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
+        let profile = self.save(Some(Arc::clone(&before)), profile, Action::Upserted, inferred, own.decisions, cause, ids)?;
         self.conflicts.extend(duplicates.iter().map(|conflict| NamedTogether {
             chosen: profile.id,
             other: conflict.profile_id,
             kind: conflict.key.kind.clone(),
             at: cause.at,
         }));
+        self.claim(&before, &own.labels, cause);
         Ok(Outcome::Upserted { profile, created: false, duplicates })
     }
 

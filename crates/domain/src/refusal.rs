@@ -20,6 +20,7 @@ pub enum Code {
     VersionMismatch,
     PropertyExists,
     PropertyInUse,
+    LabelGoing,
     LimitExceeded,
     IdempotencyMismatch,
 }

@@ -12,6 +12,7 @@ use people_domain::{
     directory::{Cause, Command},
     filter::{self, EventTally, EventTest, Events, Field, Filter, Test},
     id::{ProfileId, RecordId, SegmentId, WorkspaceId},
+    label,
     living::{self, Living, MAX_DEFINITIONS, Makes},
     page::{Position, Sort, SortField, SortKey},
     profile::SegmentBadge,
@@ -207,6 +208,13 @@ async fn check(tx: &mut Tx, workspace: WorkspaceId, sort: Breed, changed: &Defin
         None if own.len() >= MAX_DEFINITIONS => return Ok(Err(DefinitionRefusal::TooMany)),
         None => own.push(changed.clone()),
     }
+    // Its job would never come to its end, or what is read would be gone when it did.
+    let going = crate::labels::going(tx, workspace).await?;
+    let named =
+        |label: &&String| (sort == Breed::Rule && **label == changed.name) || names(&changed.filter, "labels", Some(label.as_str()));
+    if let Err(refusal) = label::check_stays(going.keys().filter(named), &going) {
+        return Ok(Err(DefinitionRefusal::Invalid(Box::new(refusal))));
+    }
     let invalid = |issues: Vec<Issue>| {
         DefinitionRefusal::Invalid(Box::new(Refusal::invalid(issues.into_iter().map(|issue| issue.under("/filter")).collect())))
     };
@@ -340,6 +348,12 @@ pub(crate) async fn readers(tx: &mut Tx, workspace: WorkspaceId, field: &str, va
         .map(|row| format!("segment {}", row.name))
         .chain(rules.iter().filter(|row| row.status != "removing" && named(&row.filter)).map(|row| format!("rule for {}", row.name)))
         .collect())
+}
+
+/// The rules that put a label on, those on the way out included: they are taking it off still.
+pub(crate) async fn makers(tx: &mut Tx, workspace: WorkspaceId, label: &str) -> Result<Vec<String>, StoreError> {
+    let rules = rows(tx, workspace, Breed::Rule).await?;
+    Ok(rules.iter().filter(|row| row.name == label).map(|row| format!("rule {}", row.id)).collect())
 }
 
 /// Whether a filter, as it was sent, has a condition on a field that names a value.

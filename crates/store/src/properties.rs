@@ -133,12 +133,12 @@ pub(crate) async fn insert(tx: &mut Tx, workspace: WorkspaceId, definitions: &[D
     raise_version(tx, workspace).await
 }
 
-async fn raise_version(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
+pub(crate) async fn raise_version(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
     tx.run(sql("UPDATE workspaces SET definitions_version = definitions_version + 1 WHERE id = $1").bind(workspace)).await.map(|_| ())
 }
 
 /// Keeps every batch of writes out until this transaction ends: each takes a share of the workspace's row.
-async fn hold_workspace(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
+pub(crate) async fn hold_workspace(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
     tx.optional::<(i64,)>(sql("SELECT definitions_version FROM workspaces WHERE id = $1 {for_update}").bind(workspace)).await.map(|_| ())
 }
 

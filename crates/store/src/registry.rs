@@ -151,6 +151,12 @@ pub const MOVES: &[Move] = &[
     Move {
         name: "profile_labels",
         statements: &[
+            // Of a label that both carry the one by hand is kept, which no rule takes off.
+            "DELETE FROM profile_labels
+             WHERE workspace_id = $1 AND source = 'rule' AND (profile_id, label) IN (
+                 SELECT r.to_id, m.label FROM {rows} AS r CROSS JOIN profile_labels AS m
+                 WHERE m.workspace_id = $1 AND m.profile_id = r.from_id AND m.source = 'manual'
+             )",
             unite!("profile_labels", "label, source, rule_id, actor, created_at", "m.label, m.source, m.rule_id, m.actor, m.created_at"),
             leave!("profile_labels"),
         ],

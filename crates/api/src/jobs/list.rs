@@ -23,7 +23,7 @@ use crate::{
 pub struct JobsParams {
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     pub status: Option<String>,
-    /// `bulk`, `import`, …
+    /// `bulk`, `import`, `label_rename`, `label_removal`, …
     pub kind: Option<String>,
     /// Jobs of a page, 1 to 200; 50 by default.
     #[serde(skip_serializing)]

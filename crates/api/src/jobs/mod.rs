@@ -21,7 +21,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    bulk, imports,
+    bulk, imports, labels,
     problem::{ApiResult, Problem},
     writes::again,
 };
@@ -34,6 +34,8 @@ pub fn kinds() -> Vec<Arc<dyn JobKind>> {
         Arc::new(Settle(Breed::Segment)),
         Arc::new(Settle(Breed::Rule)),
         Arc::new(DuplicateScan),
+        Arc::new(labels::work::Rename),
+        Arc::new(labels::work::Removal),
     ]
 }
 
@@ -54,7 +56,7 @@ pub struct JobFailure {
 }))]
 pub struct JobView {
     pub id: String,
-    /// What it does: `bulk`, `import`, `segment`, `label_rule`, `duplicate_scan`, …
+    /// What it does: `bulk`, `import`, `segment`, `label_rule`, `label_rename`, `label_removal`, `duplicate_scan`, …
     pub kind: String,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`. A job can succeed although some of its rows failed.
     pub status: String,

@@ -89,7 +89,9 @@ pub async fn profile_labels(
 /// Put a label on a person
 ///
 /// A name nobody used yet becomes part of the catalogue. Case counts; white space around it does not. Somebody who carries
-/// the label already stays as they are.
+/// the label already stays as they are, at their version; but a label that a rule put on is from then on `manual`, by whom
+/// and when it was named here, and no rule takes it off. The same holds wherever labels are named: creating, upserts,
+/// batches and bulk changes.
 #[utoipa::path(
     tag = "labels",
     params(
@@ -99,6 +101,7 @@ pub async fn profile_labels(
     ),
     responses(
         (status = 200, description = "The person, with the label", body = ProfileView, headers(("ETag" = String, description = "The version"))),
+        (status = 409, description = "The label is being renamed or removed (`label_going`)"),
         (status = 410, description = "The person was erased (`profile_erased`)"),
         (status = 412, description = "The person has changed since (`version_mismatch`)"),
         (status = 422, description = "It is no label, or one more than 200 (`validation_failed`)")

@@ -1,13 +1,32 @@
 //! What the business says about a person: labels put by hand, and where they stand on a channel.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Action, Cause, Directory, Effect, Outcome};
 use crate::{
     Code, Refusal,
     consent::{self, Decision},
     id::{IdSource, ProfileId, RecordId},
+    label,
+    profile::Profile,
 };
+
+/// A label that became another.
+#[derive(Clone, Debug)]
+pub struct Renamed {
+    pub profile_id: ProfileId,
+    pub from: String,
+    pub to: String,
+}
+
+/// What was decided about who put labels on: it stands beside the profile, which shows their names alone.
+#[derive(Clone, Debug, Default)]
+pub struct Labelling {
+    /// Labels somebody carried already, named by hand: from now on they are theirs who named them last, and no rule takes
+    /// them off.
+    pub claims: BTreeMap<(ProfileId, String), Arc<Cause>>,
+    pub renamed: Vec<Renamed>,
+}
 
 impl Directory {
     pub(super) fn add_label(
@@ -19,7 +38,10 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let before = self.live(id, if_match)?;
-        if before.labels.iter().any(|held| held == label) {
+        let named = [label.to_owned()];
+        label::check_stays(&named, &self.going)?;
+        if before.labels.contains(&named[0]) {
+            self.claim(&before, &named, cause);
             return Ok(Outcome::Held(before));
         }
         let mut profile = (*before).clone();
@@ -53,16 +75,51 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let before = self.live(id, None)?;
+        label::check_stays(add, &self.going)?;
         let mut profile = (*before).clone();
         profile.labels.retain(|held| !remove.contains(held));
         let fewer = profile.labels.len() < before.labels.len();
         let new: Vec<String> = add.iter().filter(|label| !profile.labels.contains(label)).cloned().collect();
         if new.is_empty() && !fewer {
+            self.claim(&before, add, cause);
             return Ok(Outcome::Held(before));
         }
         let action = if new.is_empty() { Action::LabelRemoved } else { Action::LabelAdded };
         profile.labels.extend(new);
-        self.save(Some(before), profile, action, Vec::new(), Vec::new(), cause, ids).map(Outcome::Updated)
+        let profile = self.save(Some(Arc::clone(&before)), profile, action, Vec::new(), Vec::new(), cause, ids)?;
+        self.claim(&before, add, cause);
+        Ok(Outcome::Updated(profile))
+    }
+
+    /// Whoever has lost the label meanwhile stays as they are.
+    pub(super) fn rename_label(
+        &mut self,
+        id: ProfileId,
+        from: &str,
+        to: &str,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Outcome, Refusal> {
+        let before = self.live(id, None)?;
+        if !before.labels.iter().any(|held| held == from) {
+            return Ok(Outcome::Held(before));
+        }
+        let mut profile = (*before).clone();
+        profile.labels.retain(|held| held != from);
+        let action = if profile.labels.iter().any(|held| held == to) { Action::LabelRemoved } else { Action::LabelAdded };
+        // Settling takes out what is there twice.
+        profile.labels.push(to.to_owned());
+        let profile = self.save(Some(before), profile, action, Vec::new(), Vec::new(), cause, ids)?;
+        self.labelling.renamed.push(Renamed { profile_id: profile.id, from: from.to_owned(), to: to.to_owned() });
+        Ok(Outcome::Updated(profile))
+    }
+
+    /// Labels named by hand that the person carried before, whoever put them there. A rule claims nothing.
+    pub(super) fn claim(&mut self, before: &Profile, labels: &[String], cause: &Arc<Cause>) {
+        if cause.source != "rule" {
+            let held = labels.iter().filter(|label| before.labels.contains(label));
+            self.labelling.claims.extend(held.map(|label| ((before.id, label.clone()), Arc::clone(cause))));
+        }
     }
 
     pub(super) fn record_consent(

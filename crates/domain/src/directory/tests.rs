@@ -218,6 +218,64 @@ fn many_labels_go_on_and_off_in_one_change_and_none_in_none() {
 }
 
 #[test]
+fn a_label_named_by_hand_is_claimed_and_a_rule_claims_nothing() {
+    let mut desk = Desk::open();
+    let id = desk.tell(&Command::Create(draft(&[("email", "ada@x.org")]))).expect("created").profile_id();
+    let add = Command::AddLabel { id, label: "vip".into(), if_match: None };
+    desk.tell(&add).expect("put on");
+    assert!(desk.directory.take_labelling().claims.is_empty(), "what is new is nobody else's");
+    let claimed = |desk: &mut Desk| desk.directory.take_labelling().claims.into_keys().collect::<Vec<_>>();
+    let vip = [(id, "vip".to_owned())];
+    desk.tell(&add).expect("held");
+    assert!(desk.directory.is_claimed(id, "vip") && !desk.directory.is_claimed(id, "other"));
+    assert_eq!(claimed(&mut desk), vip);
+    desk.tell(&Command::Relabel { id, add: vec!["vip".into(), "new".into()], remove: Vec::new() }).expect("put on");
+    assert_eq!(claimed(&mut desk), vip);
+    let upsert = Draft { labels: vec!["vip".into(), "newer".into()], ..draft(&[("email", "ada@x.org")]) };
+    desk.tell(&Command::Upsert(upsert, OnConflict::Reject)).expect("upserted");
+    assert_eq!(claimed(&mut desk), vip);
+    let rule = Cause { at: Timestamp::MIN, actor: "rule:1".into(), source: "rule", request_id: "r".into(), reason: None };
+    desk.directory.decide(&add, &Arc::new(rule), &mut desk.ids).expect("held");
+    assert!(desk.directory.take_labelling().claims.is_empty());
+}
+
+#[test]
+fn a_label_is_renamed_on_whoever_carries_it_and_on_nobody_else() {
+    let mut desk = Desk::open();
+    let labelled = |key: &str, labels: &[&str]| {
+        Command::Create(Draft { labels: labels.iter().map(|l| (*l).to_owned()).collect(), ..draft(&[("email", key)]) })
+    };
+    let rename = |id| Command::RenameLabel { id, from: "vip".into(), to: "gold".into() };
+    let one = desk.tell(&labelled("a@x.org", &["vip", "z"])).expect("created").profile_id();
+    let both = desk.tell(&labelled("b@x.org", &["gold", "vip"])).expect("created").profile_id();
+    let neither = desk.tell(&labelled("c@x.org", &["z"])).expect("created").profile_id();
+    assert!(matches!(desk.tell(&rename(one)), Ok(Outcome::Updated(p)) if p.labels == ["gold", "z"] && p.version == 2));
+    assert!(matches!(desk.tell(&rename(one)), Ok(Outcome::Held(p)) if p.version == 2));
+    assert!(matches!(desk.tell(&rename(both)), Ok(Outcome::Updated(p)) if p.labels == ["gold"] && p.version == 2));
+    assert!(matches!(desk.tell(&rename(neither)), Ok(Outcome::Held(p)) if p.labels == ["z"] && p.version == 1));
+    assert_eq!(desk.directory.take_labelling().renamed.iter().map(|r| r.profile_id).collect::<Vec<_>>(), [one, both]);
+}
+
+#[test]
+fn a_label_that_goes_is_taken_off_and_not_put_on() {
+    let mut desk = Desk::open();
+    let labelled = |key: &str| Draft { labels: vec!["vip".into()], ..draft(&[("email", key)]) };
+    let id = desk.tell(&Command::Create(labelled("a@x.org"))).expect("created").profile_id();
+    desk.directory.know_going([("vip".to_owned(), None)].into());
+    for command in [
+        Command::Create(labelled("b@x.org")),
+        Command::Upsert(labelled("b@x.org"), OnConflict::Reject),
+        Command::Upsert(labelled("a@x.org"), OnConflict::Reject),
+        Command::AddLabel { id, label: "vip".into(), if_match: None },
+        Command::Relabel { id, add: vec!["vip".into()], remove: Vec::new() },
+    ] {
+        assert_eq!(desk.tell(&command), Err(Code::LabelGoing), "{command:?}");
+    }
+    let remove = Command::RemoveLabel { id, label: "vip".into(), if_match: None };
+    assert!(matches!(desk.tell(&remove), Ok(Outcome::Updated(profile)) if profile.labels.is_empty()));
+}
+
+#[test]
 fn the_last_identity_stays() {
     let mut desk = Desk::open();
     let id = desk.tell(&Command::Create(draft(&[("phone", "020 7946 0000")]))).expect("created").profile_id();

@@ -83,6 +83,8 @@ pub(super) async fn settle(
         for held in person.absorbed.iter().chain([&id]) {
             labels.extend(ruled.remove(held).unwrap_or_default());
         }
+        // What was named by hand in this very group is no rule's any more.
+        labels.retain(|label, _| !directory.is_claimed(id, label));
         let told = Asked {
             profile: &person.profile,
             bases: bases.remove(&id).unwrap_or_default(),

@@ -28,6 +28,7 @@ use people_domain::{
     directory::{Cause, Command, Directory, Lived, Needs, Outcome, Standing},
     id::{ProfileId, RecordId, WorkspaceId},
     identity::IdentityKey,
+    label::Going,
     living::Living,
     property::Definitions,
 };
@@ -45,7 +46,7 @@ use crate::{
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
-    jobs, profiles, properties,
+    jobs, labels, profiles, properties,
     read_model::Keeper,
     rejected,
     rows::{Kind, Rows},
@@ -131,11 +132,12 @@ pub(crate) struct Door {
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// Definitions as of a version, so that a group reads them only when they changed.
+/// Definitions, and labels that are going, as of a version, so that a group reads them only when they changed.
 #[derive(Clone)]
 struct Definitional {
     properties_version: i64,
     properties: Definitions,
+    going: Going,
     living_version: i64,
     living: Arc<Living>,
 }
@@ -426,10 +428,12 @@ async fn load(
     let current = |known: &Definitional| known.properties_version == properties_version && known.living_version == living_version;
     if !known.definitions.get(&workspace_id).is_some_and(current) {
         let properties = properties::load(tx, workspace_id).await?;
+        let going = labels::going(tx, workspace_id).await?;
         let living = Arc::new(crate::living::load(tx, workspace_id, &properties).await?);
-        known.definitions.insert(workspace_id, Definitional { properties_version, properties, living_version, living });
+        known.definitions.insert(workspace_id, Definitional { properties_version, properties, going, living_version, living });
     }
-    let Definitional { properties: definitions, living, .. } = known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
+    let Definitional { properties: definitions, going, living, .. } =
+        known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
     let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
@@ -466,6 +470,7 @@ async fn load(
         };
     }
     let mut directory = Directory::new(workspace.workspace, definitions, people, held);
+    directory.know_going(going);
     directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
     let hasher = workspace.seal.map(|seal| Hasher::open(key, &seal)).transpose()?;
     if let Some(hasher) = &hasher {

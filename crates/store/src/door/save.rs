@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    directory::{Action, Directory, Effect, Lived, Merge},
+    directory::{Action, Directory, Effect, Labelling, Lived, Merge},
     event::Occurrence,
     id::{ProfileId, RecordId, WorkspaceId},
     page::{name_key, seen_key},
@@ -39,14 +39,16 @@ pub(super) struct Span<'a> {
 pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    directory: Directory,
+    mut directory: Directory,
     (occurrences, merges): (Vec<Occurrence>, Vec<Merge>),
     lived: &Lived,
     now: Timestamp,
 ) -> Result<HashMap<RecordId, Receipt>, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
+    let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
     if effects.is_empty() {
+        claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
         timeline::events(tx, workspace, occurrences, Vec::new(), gap).await?;
         living::write_due(tx, workspace, lived).await?;
@@ -70,7 +72,7 @@ pub(super) async fn save(
     profiles(tx, workspace, &spans, &seen, &definitions).await?;
     identities_added(tx, workspace, &spans).await?;
     documents(tx, workspace, &spans).await?;
-    labels(tx, workspace, &spans, &effects).await?;
+    labels(tx, workspace, &spans, &effects, &labelling).await?;
     channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
     history(tx, workspace, &spans, &effects).await?;
@@ -393,7 +395,14 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
     .map(|_| ())
 }
 
-async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+async fn labels(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    effects: &[Effect],
+    labelling: &Labelling,
+) -> Result<(), StoreError> {
+    renamed(tx, workspace, spans, labelling).await?;
     let mut put_by: BTreeMap<(ProfileId, &str), &Effect> = BTreeMap::new();
     for effect in effects {
         let before: &[String] = effect.before.as_ref().map_or(&[], |p| &p.labels);
@@ -453,13 +462,69 @@ async fn labels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId,
         tx.run(
             sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
                  SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
-                 FROM {rows} AS r")
+                 FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
             .bind(workspace)
             .rows(added),
         )
         .await?;
     }
-    Ok(())
+    claimed(tx, workspace, labelling).await
+}
+
+/// A label that became another keeps who put it there and when. Where both were carried the one by hand is kept, which
+/// no rule takes off. The rows under the former names go with all that are gone.
+async fn renamed(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    labelling: &Labelling,
+) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("old_name", Kind::Text), ("new_name", Kind::Text)]);
+    for renamed in &labelling.renamed {
+        // It may have been taken off again within the group.
+        if spans.get(&renamed.profile_id).and_then(|span| span.after).is_some_and(|after| after.labels.contains(&renamed.to)) {
+            rows.push([renamed.profile_id.into(), renamed.from.as_str().into(), renamed.to.as_str().into()]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+             SELECT o.workspace_id, o.profile_id, r.new_name, o.source, o.rule_id, o.actor, o.created_at
+             FROM {rows} AS r CROSS JOIN profile_labels AS o
+             WHERE o.workspace_id = $1 AND o.profile_id = r.profile_id AND o.label = r.old_name
+             ON CONFLICT (workspace_id, profile_id, label) DO UPDATE SET
+                 source = EXCLUDED.source, rule_id = EXCLUDED.rule_id, actor = EXCLUDED.actor, created_at = EXCLUDED.created_at
+             WHERE profile_labels.source = 'rule' AND EXCLUDED.source = 'manual'")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Labels that a rule put on and somebody has named by hand since: they are theirs now.
+async fn claimed(tx: &mut Tx, workspace: WorkspaceId, labelling: &Labelling) -> Result<(), StoreError> {
+    if labelling.claims.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text), ("actor", Kind::Text), ("created_at", Kind::Time)]);
+    for ((profile_id, label), cause) in &labelling.claims {
+        rows.push([(*profile_id).into(), label.as_str().into(), cause.actor.as_str().into(), cause.at.into()]);
+    }
+    tx.run(
+        sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, actor, created_at)
+             SELECT $1, r.profile_id, r.label, 'manual', r.actor, r.created_at
+             FROM {rows} AS r CROSS JOIN profile_labels AS l
+             WHERE l.workspace_id = $1 AND l.profile_id = r.profile_id AND l.label = r.label AND l.source = 'rule'
+             ON CONFLICT (workspace_id, profile_id, label) DO UPDATE SET
+                 source = EXCLUDED.source, rule_id = NULL, actor = EXCLUDED.actor, created_at = EXCLUDED.created_at")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
 async fn consents(

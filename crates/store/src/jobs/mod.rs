@@ -27,7 +27,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Group, Idempotency, Store, StoreError, StoredAnswer, Tx, door, ids,
+    Group, Idempotency, Store, StoreError, StoredAnswer, Tx, door, ids, labels,
     rows::{Kind, Rows},
     statement::{Sql, sql},
     time::At,
@@ -395,10 +395,7 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
         )
         .await?;
     }
-    if ended {
-        forget_inputs(tx, lease.workspace, lease.job).await?;
-    }
-    Ok(())
+    if ended { close(tx, lease.workspace, lease.job).await } else { Ok(()) }
 }
 
 /// Ends a job that has not ended, inside a transaction that does something else too. A step that is under way when this is
@@ -415,10 +412,13 @@ pub(crate) async fn cancel(tx: &mut Tx, workspace: WorkspaceId, id: RecordId, no
             .bind(now),
         )
         .await?;
-    if cancelled == 1 {
-        forget_inputs(tx, workspace, id).await?;
-    }
-    Ok(())
+    if cancelled == 1 { close(tx, workspace, id).await } else { Ok(()) }
+}
+
+/// What goes with a job that ended, however it did.
+async fn close(tx: &mut Tx, workspace: WorkspaceId, job: RecordId) -> Result<(), StoreError> {
+    labels::let_go(tx, workspace, job).await?;
+    forget_inputs(tx, workspace, job).await
 }
 
 async fn forget_inputs(tx: &mut Tx, workspace: WorkspaceId, job: RecordId) -> Result<(), StoreError> {

@@ -1,9 +1,10 @@
-//! `GET /v1/labels`: the catalogue of labels.
+//! `GET /v1/labels`
 
 use actix_web::{HttpResponse, get, web::Data};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::LabelView;
 use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
@@ -23,15 +24,6 @@ pub struct LabelParams {
     cursor: Option<String>,
 }
 
-/// A label of the catalogue.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Label, example = json!({"name": "vip", "created_at": "2026-01-31T08:00:00.000000Z"}))]
-pub struct LabelView {
-    pub name: String,
-    /// When it was first put on somebody.
-    pub created_at: String,
-}
-
 /// A page of labels.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LabelList {
@@ -41,8 +33,7 @@ pub struct LabelList {
 
 /// List the labels
 ///
-/// Every label that was ever put on somebody, in the order of the names. How many carry one, `POST /v1/profiles/count`
-/// tells.
+/// Every label that was made or ever put on somebody, in the order of the names. How many carry one, the label itself tells.
 #[utoipa::path(
     tag = "labels",
     params(LabelParams),
@@ -60,6 +51,6 @@ pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(par
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.name));
-    let data = rows.into_iter().map(|label| LabelView { name: label.name, created_at: label.created_at.to_string() }).collect();
+    let data = rows.into_iter().map(Into::into).collect();
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor }))
 }
