@@ -221,6 +221,23 @@ pub const EXPORTS: &[(&str, Export)] = &[
             order: Order::Whole("t.kind, t.value"),
         }),
     ),
+    ("duplicate_keys", Export::Elsewhere("hashes of the person's own values, by which those who may be the same are found")),
+    (
+        "duplicate_suggestions",
+        Export::Section(Section {
+            name: "duplicates",
+            // Who the other may be is the other's own.
+            select: r#"SELECT t.id AS "id:uuid", t.score AS "score:int", t.reasons{as_text} AS "reasons:json", t.status AS "status:text",
+                t.found_at AS "found_at:time"
+                FROM (
+                    SELECT workspace_id, id, profile_id AS person_id, score, reasons, status, found_at FROM duplicate_suggestions
+                    UNION ALL
+                    SELECT workspace_id, id, other_profile_id AS person_id, score, reasons, status, found_at FROM duplicate_suggestions
+                ) AS t"#,
+            whose: "person_id",
+            order: Order::Id("id"),
+        }),
+    ),
     ("profile_due", Export::Elsewhere("when definitions look at the person again, which follows from them")),
     ("profile_channels", Export::Elsewhere("`channels` of the profile")),
     (

@@ -81,7 +81,8 @@ pub(crate) async fn load(tx: &mut Tx, id: WorkspaceId) -> Result<Option<Workspac
 pub(crate) async fn read(tx: &mut Tx, id: WorkspaceId) -> Result<Option<WorkspaceRow>, StoreError> {
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at
+            sql("SELECT id, name, default_country, strict_attributes, session_gap_seconds, time_zone, duplicate_threshold, definitions_version, living_version, created_at,
+                         suppression_salt, suppression_check
                  FROM workspaces WHERE id = $1")
             .bind(id),
         )
