@@ -255,6 +255,29 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
         t.post(format!("upsert: {name}"), "/v1/profiles/upsert", body, 422, "identity_required");
     }
 
+    // Merges of nobody.
+    let me = id(ada);
+    for (name, body) in [
+        ("a list", "[]".to_owned()),
+        ("ids that are numbers", r#"{"primary_id": 1, "secondary_id": 2}"#.to_owned()),
+        ("ids that are SQL", r#"{"primary_id": "' OR '1'='1", "secondary_id": "x"}"#.to_owned()),
+        ("oneself", json!({"primary_id": me, "secondary_id": me}).to_string()),
+        ("choices in a list", json!({"primary_id": me, "secondary_id": me, "keep": ["company"]}).to_string()),
+        ("a choice of neither", json!({"primary_id": me, "secondary_id": me, "keep": {"company": "tertiary"}}).to_string()),
+        ("NUL in a choice", json!({"primary_id": me, "secondary_id": me, "keep": {"\0": "primary"}}).to_string()),
+        ("an unknown member", json!({"primary_id": me, "secondary_id": me, "force": true}).to_string()),
+    ] {
+        t.post(format!("preview a merge: {name}"), "/v1/merges/preview", body.clone(), 422, "validation_failed");
+        t.post(format!("merge: {name}"), "/v1/merges", body, 422, "validation_failed");
+    }
+    for token in ["", "e30", "\0", "😀", "A".repeat(100_000).as_str()] {
+        let body = json!({"primary_id": me, "secondary_id": me, "preview_token": token}).to_string();
+        t.post(format!("merge: the token {}", token.chars().take(10).collect::<String>()), "/v1/merges", body, 422, "validation_failed");
+    }
+    t.get("a merge that is none", "/v1/merges/%00", 404, "not_found");
+    t.get("a merge by a short id", "/v1/merges/abc", 404, "not_found");
+    t.add("revert what is none", "POST", "/v1/merges/abc/revert", None, "", 404, "not_found");
+
     // Dates nobody lived.
     for at in [
         "0000-01-01",
@@ -376,6 +399,9 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
         ("PUT", "/v1/profiles/lookup"),
         ("GET", "/v1/profiles/export"),
         ("GET", "/v1/profiles/batch"),
+        ("GET", "/v1/merges"),
+        ("GET", "/v1/merges/preview"),
+        ("DELETE", "/v1/merges"),
         ("POST", "/v1/workspace"),
         ("DELETE", "/v1/workspace"),
         ("POST", "/healthz"),

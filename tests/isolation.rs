@@ -100,6 +100,7 @@ struct Ids {
     segment: String,
     rule: String,
     duplicate: String,
+    merge: String,
 }
 
 impl Ids {
@@ -129,6 +130,10 @@ impl Ids {
         )
         .await;
         let pairs = app.get("/v1/duplicates").await.ok();
+        let other = app.person(json!({"external_id": "other"})).await;
+        let mut pair = json!({"primary_id": profile["id"], "secondary_id": other["id"]});
+        pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
+        let merge = app.post("/v1/merges").json(pair).await.created();
         Self {
             segment: id(&segment).to_owned(),
             rule: id(&rule).to_owned(),
@@ -136,6 +141,7 @@ impl Ids {
             job: id(&job).to_owned(),
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
+            merge: id(&merge).to_owned(),
             profile: id(&profile).to_owned(),
             identity: ("external_id".to_owned(), "crm-17".to_owned()),
             property: property.to_owned(),
@@ -160,6 +166,7 @@ impl Ids {
             segment: nothing(),
             rule: nothing(),
             duplicate: nothing(),
+            merge: nothing(),
         }
     }
 
@@ -189,6 +196,7 @@ impl Ids {
                 ("segments", "id") => &self.segment,
                 ("label-rules", "id") => &self.rule,
                 ("duplicates", "id") => &self.duplicate,
+                ("merges", "id") => &self.merge,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

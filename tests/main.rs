@@ -23,6 +23,7 @@ mod jobs;
 mod kill;
 mod labels;
 mod living;
+mod merges;
 mod profiles;
 mod properties;
 mod races;

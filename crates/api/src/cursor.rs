@@ -28,12 +28,27 @@ pub fn fingerprint(question: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..9])
 }
 
-/// Writes a position of the question with this fingerprint.
-pub fn write(workspace: WorkspaceId, question: &str, position: &impl Serialize) -> String {
-    let payload = serde_json::to_vec(&(question, position)).unwrap_or_default();
+/// Anything, opaque and sealed.
+pub fn sealed(workspace: WorkspaceId, content: &impl Serialize) -> String {
+    let payload = serde_json::to_vec(content).unwrap_or_default();
     let mut bytes = seal(workspace, &payload).to_vec();
     bytes.extend(payload);
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What was sealed; `None` when it was not sealed here.
+pub fn opened<T: DeserializeOwned>(workspace: WorkspaceId, text: &str) -> Option<T> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (found, payload) = bytes.split_at_checked(SEAL)?;
+    if found != seal(workspace, payload) {
+        return None;
+    }
+    serde_json::from_slice(payload).ok()
+}
+
+/// Writes a position of the question with this fingerprint.
+pub fn write(workspace: WorkspaceId, question: &str, position: &impl Serialize) -> String {
+    sealed(workspace, &(question, position))
 }
 
 /// E: `invalid_cursor` when it is not one of ours, `cursor_mismatch` when the question has changed.
@@ -46,12 +61,7 @@ pub fn read<T: DeserializeOwned>(workspace: WorkspaceId, question: &str, cursor:
             "Send `next_cursor` exactly as it was given, or begin without a cursor.",
         )
     };
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
-    let (found, payload) = bytes.split_at_checked(SEAL).ok_or_else(invalid)?;
-    if found != seal(workspace, payload) {
-        return Err(invalid());
-    }
-    let (bound, position): (String, T) = serde_json::from_slice(payload).map_err(|_| invalid())?;
+    let (bound, position): (String, T) = opened(workspace, cursor).ok_or_else(invalid)?;
     if bound != question {
         return Err(Problem::at(
             Kind::CursorMismatch,

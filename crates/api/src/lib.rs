@@ -26,6 +26,7 @@ pub mod jobs;
 pub mod json;
 pub mod label_rules;
 pub mod labels;
+pub mod merges;
 pub mod openapi;
 pub mod operations;
 pub mod problem;

@@ -35,6 +35,8 @@ use crate::{
             answered as before, with `Idempotency-Replayed: true`. Requests that were refused changed nothing and are simply tried again.\n\n\
             **Concurrent edits.** Every profile carries its version as `ETag`; send it back as `If-Match`, and a change made meanwhile by \
             somebody else is answered with 412 instead of being lost.\n\n\
+            **Merged ids.** The id of somebody who was merged answers for the survivor on every route, through chains; \
+            `Content-Location` says whose answer it is.\n\n\
             **Lists** are walked with `next_cursor`, which belongs to one query and stays valid while people are added.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
@@ -42,6 +44,7 @@ use crate::{
     tags(
         (name = "profiles", description = "People: create, read, correct, find, export."),
         (name = "identities", description = "The keys a person is recognised by."),
+        (name = "merges", description = "Two people who are one: previewed, carried out, taken back."),
         (name = "labels", description = "Short names on people, and the catalogue of them."),
         (name = "consents", description = "Where people stand on each channel, and the ledger of their decisions."),
         (name = "events", description = "The timeline: what people did, and their sessions."),

@@ -60,6 +60,10 @@ kinds! {
     LabelGoing "label_going" 409 "The label is being renamed or removed",
     LabelInUse "label_in_use" 409 "Rules or segments use the label",
     SelectionChanged "selection_changed" 409 "The selection is no longer the one previewed",
+    PreviewStale "preview_stale" 409 "One of the profiles has changed since the preview",
+    MergeReverted "merge_reverted" 409 "The merge was reverted already",
+    MergedFurther "merged_further" 409 "The survivor was merged in their turn",
+    MergeNotRevertible "merge_not_revertible" 409 "The merge cannot be reverted as things are",
     ConcurrentUpdate "concurrent_update" 409 "Too many changes at once",
     ProfileErased "profile_erased" 410 "The profile was erased",
     VersionMismatch "version_mismatch" 412 "The profile has changed since",
@@ -260,6 +264,10 @@ impl From<Refusal> for Problem {
             Code::LabelGoing => Kind::LabelGoing,
             Code::LimitExceeded => Kind::LimitExceeded,
             Code::IdempotencyMismatch => Kind::IdempotencyMismatch,
+            Code::PreviewStale => Kind::PreviewStale,
+            Code::MergeReverted => Kind::MergeReverted,
+            Code::MergedFurther => Kind::MergedFurther,
+            Code::MergeNotRevertible => Kind::MergeNotRevertible,
         };
         Self { kind, detail: refusal.detail, errors: refusal.issues, conflicts: refusal.conflicts, retry_after: None, allow: None }
     }

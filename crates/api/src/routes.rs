@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, operations, profiles, properties, rejected_events,
-    segments, sessions, suppressions, tracking, workspace,
+    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles, properties,
+    rejected_events, segments, sessions, suppressions, tracking, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -29,6 +29,12 @@ pub fn all(config: &mut ServiceConfig) {
         .service(profiles::access::export_profile)
         .service(profiles::timeline::profile_timeline)
         .service(profiles::sessions::profile_sessions)
+        // Merges
+        .service(merges::preview::preview_merge)
+        .service(merges::create::create_merge)
+        .service(merges::read::read_merge)
+        .service(merges::revert::revert_merge)
+        .service(profiles::merges::profile_merges)
         // Labels
         .service(labels::list::list_labels)
         .service(labels::create::create_label)

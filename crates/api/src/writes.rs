@@ -34,7 +34,9 @@ impl Answer {
     /// A whole profile, with its version as `ETag`.
     pub fn profile(status: u16, profile: &Profile) -> Self {
         let body = serde_json::to_string(profile).unwrap_or_default();
-        Self { status, headers: vec![("ETag", format!("\"{}\"", profile.version))], body }
+        // An id that was merged answers with somebody else: the answer says whose it is.
+        let headers = vec![("ETag", format!("\"{}\"", profile.version)), ("Content-Location", format!("/v1/profiles/{}", profile.id))];
+        Self { status, headers, body }
     }
 
     pub fn located(mut self, at: String) -> Self {

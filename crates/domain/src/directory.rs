@@ -6,6 +6,7 @@
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
 mod living;
+mod merging;
 mod sayings;
 mod suppression;
 mod track;
@@ -13,6 +14,8 @@ mod trust;
 
 pub use living::{Lived, Touched};
 pub use suppression::Listing;
+
+pub use merging::{Expected, MergeStanding, Reverted};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,6 +33,7 @@ use crate::{
     id::{IdSource, ProfileId, RecordId},
     identity::{self, IdentityKey, IdentityKind, NewIdentity},
     label,
+    merge::Keep,
     profile::Profile,
     property::{self, Definition, Definitions, Match, Standard},
     refusal::{Conflict, Issues},
@@ -158,6 +162,17 @@ pub enum Command {
     },
     /// A message that is not taken, to be listed.
     Reject(Box<Unreadable>),
+    /// On the two as they were previewed.
+    Merge {
+        primary: ProfileId,
+        secondary: ProfileId,
+        keep: Keep,
+        expected: Expected,
+    },
+    /// Two people again.
+    Revert {
+        merge: RecordId,
+    },
 }
 
 /// What must be loaded before commands can be decided.
@@ -168,9 +183,16 @@ pub struct Needs {
     pub profiles: BTreeSet<ProfileId>,
     /// Messages that may have arrived before.
     pub messages: BTreeSet<MessageKey>,
+    /// Merges to be taken back.
+    pub merges: BTreeSet<RecordId>,
 }
 
 impl Command {
+    /// Merges and their reversals are decided by themselves: what they do to rows is not mixed with what others do.
+    pub fn is_alone(&self) -> bool {
+        matches!(self, Self::Merge { .. } | Self::Revert { .. })
+    }
+
     /// Adds what this command needs.
     pub fn needs(&self, needs: &mut Needs) {
         let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
@@ -202,6 +224,10 @@ impl Command {
             | Self::RecordConsent { .. }
             | Self::Reconsider { .. }
             | Self::Reject(_) => {}
+            Self::Merge { primary, secondary, .. } => needs.profiles.extend([*primary, *secondary]),
+            Self::Revert { merge } => {
+                needs.merges.insert(*merge);
+            }
         }
         if let Self::Update { id, .. }
         | Self::AddIdentity { id, .. }
@@ -259,6 +285,8 @@ pub enum Action {
     Merged,
     /// Was merged into another, and is no more.
     MergedInto,
+    /// A merge was taken back: the survivor without the other, or the other, who is there again.
+    MergeReverted,
     Erased,
 }
 
@@ -279,6 +307,7 @@ impl Action {
             Self::Exported => "exported",
             Self::Merged => "merged",
             Self::MergedInto => "merged_into",
+            Self::MergeReverted => "merge_reverted",
             Self::Erased => "erased",
         }
     }
@@ -326,6 +355,12 @@ pub enum Outcome {
         profile_id: ProfileId,
         refused: Vec<RefusedKey>,
     },
+    /// Two became one, or one became two again.
+    Merged {
+        id: RecordId,
+        survivor: Arc<Profile>,
+        other: ProfileId,
+    },
 }
 
 /// Two people whom one request named, who stayed two.
@@ -345,6 +380,8 @@ pub struct Merge {
     /// As they were before.
     pub primary: Arc<Profile>,
     pub secondary: Arc<Profile>,
+    /// What the caller chose.
+    pub keep: Keep,
     pub cause: Arc<Cause>,
     pub at: Timestamp,
     /// By the rules of resolution, or because somebody asked.
@@ -355,7 +392,7 @@ impl Outcome {
     pub fn profile(&self) -> Option<&Arc<Profile>> {
         match self {
             Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => Some(profile),
-            Self::Erased { .. } | Self::Tracked { .. } => None,
+            Self::Erased { .. } | Self::Tracked { .. } | Self::Merged { .. } => None,
         }
     }
 
@@ -364,6 +401,7 @@ impl Outcome {
         let others: Vec<ProfileId> = match self {
             Self::Upserted { duplicates, .. } => duplicates.iter().map(|conflict| conflict.profile_id).collect(),
             Self::Tracked { refused, .. } => refused.iter().filter_map(|key| key.profile_id).collect(),
+            Self::Merged { other, .. } => vec![*other],
             _ => Vec::new(),
         };
         std::iter::once(self.profile_id()).chain(others).collect()
@@ -371,6 +409,7 @@ impl Outcome {
 
     pub fn profile_id(&self) -> ProfileId {
         match self {
+            Self::Merged { survivor, .. } => survivor.id,
             Self::Erased { profile_id, .. } | Self::Tracked { profile_id, .. } => *profile_id,
             Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => profile.id,
         }
@@ -394,6 +433,16 @@ pub struct Directory {
     reconsidered: BTreeMap<ProfileId, (BTreeSet<Option<uuid::Uuid>>, Arc<Cause>)>,
     vouched: trust::Vouched,
     suppression: suppression::Suppression,
+    merges: HashMap<RecordId, MergeStanding>,
+    reverted: Vec<Reverted>,
+}
+
+/// What happened beside changes of profiles.
+#[derive(Debug, Default)]
+pub struct Happened {
+    pub occurrences: Vec<Occurrence>,
+    pub merges: Vec<Merge>,
+    pub reverted: Vec<Reverted>,
 }
 
 impl Directory {
@@ -417,6 +466,8 @@ impl Directory {
             reconsidered: BTreeMap::new(),
             vouched: trust::Vouched::default(),
             suppression: suppression::Suppression::default(),
+            merges: HashMap::new(),
+            reverted: Vec::new(),
         }
     }
 
@@ -460,11 +511,15 @@ impl Directory {
         std::mem::take(&mut self.labelling)
     }
 
-    /// The events and the merges decided so far. Notes down when people were last seen, so it comes after the last
-    /// command.
-    pub fn finish(&mut self, ids: &mut dyn IdSource) -> (Vec<Occurrence>, Vec<Merge>) {
+    /// The events, the merges and their reversals decided so far. Notes down when people were last seen, so it comes
+    /// after the last command.
+    pub fn finish(&mut self, ids: &mut dyn IdSource) -> Happened {
         self.note_sightings(ids);
-        (std::mem::take(&mut self.track.occurrences), std::mem::take(&mut self.track.merges))
+        Happened {
+            occurrences: std::mem::take(&mut self.track.occurrences),
+            merges: std::mem::take(&mut self.track.merges),
+            reverted: std::mem::take(&mut self.reverted),
+        }
     }
 
     /// Decides one command and remembers its effect.
@@ -497,6 +552,8 @@ impl Directory {
             Command::Track(incoming) => self.track(incoming, cause, ids),
             Command::Reconsider { id, only } => self.reconsider(*id, *only, cause),
             Command::Reject(unreadable) => Err(self.reject(unreadable, cause, ids)),
+            Command::Merge { primary, secondary, keep, expected } => self.merge_by_hand(*primary, *secondary, keep, expected, cause, ids),
+            Command::Revert { merge } => self.revert(*merge, cause, ids),
         }
     }
 
@@ -838,6 +895,21 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Arc<Profile>, Refusal> {
         profile.settle(before.as_deref());
+        self.put(before, profile, action, inferred, decisions, cause, ids)
+    }
+
+    /// Checks a settled state and takes it over.
+    #[expect(clippy::too_many_arguments, reason = "one place where a decision becomes an effect")]
+    fn put(
+        &mut self,
+        before: Option<Arc<Profile>>,
+        mut profile: Profile,
+        action: Action,
+        inferred: Vec<Definition>,
+        decisions: Vec<Decision>,
+        cause: &Arc<Cause>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Arc<Profile>, Refusal> {
         check_limits(&profile)?;
         let changes = history::diff(before.as_deref(), &profile);
         if let Some(before) = &before
@@ -881,7 +953,7 @@ impl Directory {
     }
 }
 
-fn check_limits(profile: &Profile) -> Result<(), Refusal> {
+pub(crate) fn check_limits(profile: &Profile) -> Result<(), Refusal> {
     if profile.identities.is_empty() {
         return Err(Refusal::new(
             Code::IdentityRequired,

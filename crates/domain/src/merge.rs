@@ -3,15 +3,26 @@
 //! For each field the caller's choice holds, else what the primary has, else what the secondary has. Sets are united,
 //! keys are united and the secondary's primary key becomes a further one. Of consents the latest explicit decision
 //! holds, and at the same instant the more cautious one. Nothing is counted twice: counters follow from rows.
+//!
+//! [`outcome`] is the state itself, [`plan`](plan::plan) tells it field by field, [`revert`] takes it back.
+
+pub mod plan;
+pub mod revert;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::Value;
+
 use crate::{
+    Refusal,
     consent::{self, Decision},
+    directory::check_limits,
+    identity::IdentityKind,
     profile::Profile,
     property::Standard,
+    refusal::{Issues, token},
 };
 
 /// Which side a field is taken from.
@@ -24,6 +35,66 @@ pub enum Side {
 
 /// Choices by field: `company`, `attributes.plan`, …
 pub type Keep = BTreeMap<String, Side>;
+
+/// Kinds whose primary key a caller may choose; every other key stays, whichever is first.
+const TOP_KEYS: [&str; 3] = ["email", "phone", "external_id"];
+/// Texts of a list attribute, at most; a union that would hold more is not made.
+const MAX_LIST: usize = 200;
+
+/// The survivor, settled, but for version and time. E: a choice that cannot be made, or a limit that the two together
+/// exceed.
+pub fn outcome(primary: &Profile, secondary: &Profile, keep: &Keep) -> Result<Profile, Refusal> {
+    check_keep(primary, secondary, keep)?;
+    let mut out = merged(primary, secondary, keep);
+    out.settle(Some(primary));
+    check_limits(&out)?;
+    Ok(out)
+}
+
+/// Why nobody is merged with themselves.
+pub fn one_person(same_id: bool) -> Refusal {
+    let detail = if same_id {
+        "a profile cannot be merged with itself"
+    } else {
+        "the two are one person already: an id that was merged answers for the survivor"
+    };
+    Refusal::at("/secondary_id", "self_merge", detail)
+}
+
+/// E: 422, each choice that is none at its place.
+fn check_keep(primary: &Profile, secondary: &Profile, keep: &Keep) -> Result<(), Refusal> {
+    let mut issues = Issues::default();
+    for (field, side) in keep {
+        let at = format!("/keep/{}", token(field));
+        if let Some(key) = field.strip_prefix("attributes.") {
+            if !primary.attributes.contains_key(key) && !secondary.attributes.contains_key(key) {
+                issues.push(at, "unknown_field", "neither profile has this attribute, so there is nothing to choose");
+            }
+        } else if TOP_KEYS.contains(&field.as_str()) {
+            let kind = IdentityKind::parse(field);
+            let chosen = if *side == Side::Secondary { secondary } else { primary };
+            if kind.is_none_or(|kind| chosen.primary(&kind).is_none()) {
+                issues.push(at, "nothing_to_keep", "the chosen profile has no identity of this kind; keys are never lost by a merge");
+            }
+        } else if Standard::parse_name(field).is_none() {
+            issues.push(
+                at,
+                "unknown_field",
+                "only email, phone, external_id, the standard properties and attributes.* can be chosen; \
+                 identities, labels, segments, channels and consents are united, times follow from both",
+            );
+        }
+    }
+    issues.into_result()
+}
+
+/// Both lists, each text once. `None`: these are not two lists, or they are too long together.
+fn united(first: &Value, second: &Value) -> Option<Value> {
+    let (first, second) = (first.as_array()?, second.as_array()?);
+    let mut out = first.clone();
+    out.extend(second.iter().filter(|item| !first.contains(item)).cloned());
+    (out.len() <= MAX_LIST).then_some(Value::Array(out))
+}
 
 /// The survivor, before it is settled and given its version.
 pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
@@ -46,6 +117,10 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
                 Some(value) => out.attributes.insert(key.clone(), value.clone()),
                 None => out.attributes.remove(key),
             };
+        } else if let (None, Some(list)) =
+            (keep.get(&format!("attributes.{key}")), first.zip(second).and_then(|(first, second)| united(first, second)))
+        {
+            out.attributes.insert(key.clone(), list);
         }
     }
     for identity in &secondary.identities {
@@ -53,6 +128,11 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
         identity.primary = identity.primary && primary.primary(&identity.kind).is_none();
         if !out.holds(&identity.key()) {
             out.identities.push(identity);
+        }
+    }
+    for kind in TOP_KEYS.iter().filter(|kind| keep.get(**kind) == Some(&Side::Secondary)).filter_map(|kind| IdentityKind::parse(kind)) {
+        if let Some(first) = secondary.primary(&kind) {
+            out.promote(&first.key());
         }
     }
     out.labels.extend(secondary.labels.iter().cloned());
@@ -95,74 +175,4 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::{Just, prop, prop_oneof, proptest};
-
-    use super::{Keep, Side, merged};
-    use crate::{
-        Timestamp,
-        consent::{Consent, Status},
-        id::ProfileId,
-        identity::{IdentityKey, IdentityKind, NewIdentity},
-        profile::Profile,
-        property::Standard,
-    };
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_micros(seconds * 1_000_000).unwrap_or(Timestamp::MIN)
-    }
-
-    fn person(n: u128, email: &str) -> Profile {
-        let mut profile = Profile::empty(ProfileId(uuid::Uuid::from_u128(n)), at(i64::try_from(n).unwrap_or(0)));
-        let key = IdentityKey { kind: IdentityKind::email(), value: email.to_owned() };
-        profile.learn(&NewIdentity { key, raw: email.to_owned() }, "test", profile.created_at);
-        profile.settle(None);
-        profile
-    }
-
-    #[test]
-    fn what_is_empty_is_filled_and_the_callers_choice_holds() {
-        let (mut a, mut b) = (person(2, "a@example.com"), person(1, "b@example.com"));
-        a.company = Some("Analytical Engines".to_owned());
-        b.company = Some("Navy".to_owned());
-        b.city = Some("London".to_owned());
-        (a.last_seen_at, b.last_seen_at) = (Some(at(5)), Some(at(9)));
-        (a.labels, b.labels) = (vec!["vip".to_owned()], vec!["vip".to_owned(), "trial".to_owned()]);
-        let mut one = merged(&a, &b, &Keep::new());
-        one.settle(Some(&a));
-        assert_eq!((one.company.as_deref(), one.city.as_deref()), (Some("Analytical Engines"), Some("London")));
-        assert_eq!((one.created_at, one.last_seen_at), (at(1), Some(at(9))));
-        assert_eq!(one.email.as_deref(), Some("a@example.com"), "the primary's key stays primary");
-        assert_eq!(one.identities.len(), 2, "and no key is lost");
-        assert_eq!(
-            (one.labels.as_slice(), one.merged_from.as_slice()),
-            (["trial".to_owned(), "vip".to_owned()].as_slice(), [b.id].as_slice())
-        );
-        let keep = Keep::from([(Standard::Company.as_str().to_owned(), Side::Secondary)]);
-        assert_eq!(merged(&a, &b, &keep).company.as_deref(), Some("Navy"));
-    }
-
-    proptest! {
-        #[test]
-        fn consent_is_the_same_whichever_side_is_primary(
-            first in (prop_oneof![Just(Status::OptedIn), Just(Status::OptedOut), Just(Status::Pending)], 0_i64..3),
-            second in (prop_oneof![Just(Status::OptedIn), Just(Status::OptedOut), Just(Status::Pending)], 0_i64..3),
-            source in prop::option::of("[ab]"),
-        ) {
-            let consent = |(status, when): (Status, i64)| Consent {
-                channel: "email".to_owned(),
-                status,
-                opted_in_at: (status == Status::OptedIn).then(|| at(when)),
-                opted_out_at: (status == Status::OptedOut).then(|| at(when)),
-                occurred_at: at(when),
-                source: source.clone(),
-            };
-            let (mut a, mut b) = (person(1, "a@example.com"), person(2, "b@example.com"));
-            (a.consents, b.consents) = (vec![consent(first)], vec![consent(second)]);
-            assert_eq!(merged(&a, &b, &Keep::new()).consents, merged(&b, &a, &Keep::new()).consents);
-            if first.1 == second.1 && (first.0 == Status::OptedOut || second.0 == Status::OptedOut) {
-                assert_eq!(merged(&a, &b, &Keep::new()).consents[0].status, Status::OptedOut);
-            }
-        }
-    }
-}
+mod tests;

@@ -23,6 +23,10 @@ pub enum Code {
     LabelGoing,
     LimitExceeded,
     IdempotencyMismatch,
+    PreviewStale,
+    MergeReverted,
+    MergedFurther,
+    MergeNotRevertible,
 }
 
 /// One thing wrong at one place. `pointer` is a JSON Pointer (RFC 6901) into the request body, or empty for the whole.

@@ -52,6 +52,15 @@ impl Tx {
         }
     }
 
+    /// Lets the statements of this transaction take longer than others may: for those that move very many rows of one
+    /// person, whom nobody else waits for.
+    pub(crate) async fn take_time(&mut self) -> Result<(), StoreError> {
+        if let Self::Postgres(tx) = self {
+            tx.execute("SET LOCAL statement_timeout = '600s'").await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,

@@ -45,6 +45,8 @@ impl From<sqlx::Error> for StoreError {
                 // Foreign key: what was referred to has just been erased.
                 Some("23503" | "787") => Self::Raced,
                 Some("13" | "53100") => Self::Full,
+                // It took longer than any statement may.
+                Some("57014") => Self::Unavailable,
                 Some(code) if code.starts_with("08") || code.starts_with("57P") || code == "53300" => Self::Unavailable,
                 _ => Self::Fault(error),
             },

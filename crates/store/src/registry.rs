@@ -41,6 +41,7 @@ macro_rules! tables {
 tables! {
     "events" Some("events"),
     "sessions" Some("sessions"),
+    "merge_sessions" None,
     "merges" Some("merges"),
     "profile_history" Some("history"),
     "consent_ledger" Some("consents"),
@@ -76,6 +77,20 @@ pub const REDACTIONS: &[&str] = &[
      WHERE workspace_id = $1 AND key IN (
          SELECT key FROM idempotency_profiles WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)
      )",
+    // A merge that went with somebody is still known to have been.
+    "INSERT INTO merges_erased (workspace_id, id)
+     SELECT m.workspace_id, m.id FROM merges AS m
+     WHERE m.workspace_id = $1
+       AND (m.profile_id IN (SELECT id FROM {rows} AS r) OR m.returned_profile_id IN (SELECT id FROM {rows} AS r))
+     ON CONFLICT DO NOTHING",
+    // Whom a merge was taken back from: between the two, their history spoke of both; and the record speaks of both.
+    "UPDATE profile_history SET changes = {empty_list}
+     WHERE workspace_id = $1 AND (profile_id, id) IN (
+         SELECT h.profile_id, h.id FROM merges AS m CROSS JOIN profile_history AS h
+         WHERE m.workspace_id = $1 AND m.returned_profile_id IN (SELECT id FROM {rows} AS r)
+           AND h.workspace_id = $1 AND h.profile_id = m.profile_id AND h.id >= m.id AND h.id <= m.revert_record_id
+     )",
+    "DELETE FROM merges WHERE workspace_id = $1 AND returned_profile_id IN (SELECT id FROM {rows} AS r)",
 ];
 
 /// Tables that keep a profile's id after it is gone, and nothing else of the person: receipts, the
@@ -142,7 +157,16 @@ pub const MOVES: &[Move] = &[
     },
     Move { name: "events", statements: &[repoint!("events")] },
     Move { name: "sessions", statements: &[repoint!("sessions")] },
-    Move { name: "merges", statements: &[repoint!("merges")] },
+    Move { name: "merge_sessions", statements: &[repoint!("merge_sessions")] },
+    Move {
+        name: "merges",
+        statements: &[
+            repoint!("merges"),
+            "UPDATE merges
+             SET returned_profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = merges.returned_profile_id)
+             WHERE workspace_id = $1 AND returned_profile_id IN (SELECT from_id FROM {rows} AS r)",
+        ],
+    },
     Move { name: "consent_ledger", statements: &[repoint!("consent_ledger")] },
     // What was decided of a pair has been carried over; who is like the survivor is looked for anew.
     Move { name: "duplicate_keys", statements: &[leave!("duplicate_keys")] },
@@ -315,6 +339,17 @@ pub const EXPORTS: &[(&str, Export)] = &[
                 t.request_id AS "request_id:text", t.reason AS "reason:text" FROM merges AS t"#,
             whose: "profile_id",
             order: Order::Id("id"),
+        }),
+    ),
+    (
+        "merge_sessions",
+        Export::Section(Section {
+            name: "sessions_before_merges",
+            select: r#"SELECT t.merge_id AS "merge_id:uuid", t.id AS "id:uuid", t.into_id AS "into_id:uuid", t.channel AS "channel:text",
+                t.sender_id AS "sender_id:text", t.started_at AS "started_at:time", t.ended_at AS "ended_at:time",
+                t.event_count AS "event_count:int", t.properties{as_text} AS "properties:json" FROM merge_sessions AS t"#,
+            whose: "profile_id",
+            order: Order::Whole("t.merge_id, t.id"),
         }),
     ),
     (

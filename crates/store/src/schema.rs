@@ -37,6 +37,8 @@ const DISTRIBUTED: &[&str] = &[
     "merges",
     "label_rules",
     "profile_due",
+    "merge_sessions",
+    "merges_erased",
     "profile_history",
     "jobs",
     "job_errors",

@@ -91,19 +91,21 @@ pub async fn profile_consents(
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
+    let mut who = profile;
     let document = match app.store.document(workspace, profile).await? {
         Some(document) => document,
         None => {
-            let who = who_answers(&app.store, workspace, profile).await?;
+            who = who_answers(&app.store, workspace, profile).await?;
             app.store.document(workspace, who).await?.ok_or_else(Problem::not_found)?
         }
     };
     let read: Consents =
         serde_json::from_str(&document.document).map_err(|_| StoreError::Unreadable("the consents in a profile's document"))?;
-    Ok(HttpResponse::Ok()
+    let answer = HttpResponse::Ok()
         .insert_header(("ETag", format!("\"{}\"", document.version)))
         .insert_header(("Cache-Control", "no-store"))
-        .json(ConsentList { data: read.consents.into_iter().map(Into::into).collect(), next_cursor: None }))
+        .json(ConsentList { data: read.consents.into_iter().map(Into::into).collect(), next_cursor: None });
+    Ok(super::found_at(answer, profile, who, "/consents"))
 }
 
 /// Record a consent
@@ -231,10 +233,11 @@ pub async fn consent_history(
     let question = cursor::fingerprint(&("consents", profile, &channel));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut rows = app.store.consent_ledger(workspace, profile, channel.clone(), before, limit + 1).await?;
+    let mut who = profile;
     if rows.is_empty() {
-        let who = who_answers(&app.store, workspace, profile).await?;
+        who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
-            rows = app.store.consent_ledger(workspace, who, channel, before, limit + 1).await?;
+            rows = app.store.consent_ledger(workspace, who, channel.clone(), before, limit + 1).await?;
         }
     }
     let limit = usize::try_from(limit).unwrap_or(1);
@@ -242,5 +245,6 @@ pub async fn consent_history(
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
     let list = RecordedList { data: rows.into_iter().map(Into::into).collect(), next_cursor };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list);
+    Ok(super::found_at(answer, profile, who, &format!("/consents/{channel}/history")))
 }

@@ -43,7 +43,7 @@ pub struct EntryView {
     /// `key:<id>` of the API key.
     pub actor: String,
     /// `created`, `updated`, `upserted`, `identity_added`, `identity_removed`, `identity_refused`,
-    /// `label_added`, `label_removed`, `consent_recorded`, `exported` or `merged`.
+    /// `label_added`, `label_removed`, `consent_recorded`, `exported`, `merged` or `merge_reverted`.
     pub action: String,
     pub source: String,
     /// The version it made, or was at.
@@ -111,8 +111,9 @@ pub async fn profile_history(
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut entries = app.store.history(workspace, id, params.field.clone(), before, limit + 1).await?;
     // Everybody has a first entry: no entries at all means nobody, somebody merged into another, or no change of that field.
+    let mut who = id;
     if entries.is_empty() {
-        let who = super::timeline::who_answers(&app.store, workspace, id).await?;
+        who = super::timeline::who_answers(&app.store, workspace, id).await?;
         if who != id {
             entries = app.store.history(workspace, who, params.field, before, limit + 1).await?;
         }
@@ -121,5 +122,5 @@ pub async fn profile_history(
     entries.truncate(usize::try_from(limit).unwrap_or(0));
     let next_cursor = entries.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
     let list = HistoryList { data: entries.into_iter().map(Into::into).collect(), next_cursor };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+    Ok(super::found_at(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list), id, who, "/history"))
 }

@@ -76,14 +76,15 @@ pub async fn profile_labels(
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
     let mut rows = app.store.labels_of(workspace, profile).await?;
+    let mut who = profile;
     if rows.is_empty() {
-        let who = who_answers(&app.store, workspace, profile).await?;
+        who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
             rows = app.store.labels_of(workspace, who).await?;
         }
     }
     let list = CarriedLabelList { data: rows.into_iter().map(Into::into).collect(), next_cursor: None };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+    Ok(super::found_at(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list), profile, who, "/labels"))
 }
 
 /// Put a label on a person

@@ -14,6 +14,7 @@ pub mod identities;
 pub mod labels;
 pub mod list;
 pub mod lookup;
+pub mod merges;
 pub mod patch;
 pub mod read;
 pub mod search;
@@ -22,7 +23,7 @@ pub mod timeline;
 pub mod upsert;
 pub mod view;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::header::CONTENT_LOCATION};
 use people_domain::id::{ProfileId, WorkspaceId};
 use people_store::{Document, Store};
 
@@ -35,6 +36,16 @@ pub(crate) fn respond(document: Document) -> HttpResponse {
         .insert_header(("Cache-Control", "no-store"))
         .content_type("application/json")
         .body(document.document)
+}
+
+/// Tells where an answer is found when somebody else answers for the id that was asked: the one it was merged into.
+pub(crate) fn found_at(mut response: HttpResponse, asked: ProfileId, who: ProfileId, rest: &str) -> HttpResponse {
+    if asked != who
+        && let Ok(value) = format!("/v1/profiles/{who}{rest}").parse()
+    {
+        response.headers_mut().insert(CONTENT_LOCATION, value);
+    }
+    response
 }
 
 /// Why there is no person under an id: erased (410) or never there (404).

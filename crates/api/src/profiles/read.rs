@@ -2,7 +2,6 @@
 
 use actix_web::{
     HttpRequest, HttpResponse, get,
-    http::header::CONTENT_LOCATION,
     web::{Data, Path},
 };
 use people_domain::id::ProfileId;
@@ -49,11 +48,7 @@ pub async fn read_profile(
         None => {
             let survivor = super::timeline::who_answers(&app.store, caller.workspace(), id).await?;
             let document = app.store.document(caller.workspace(), survivor).await?.ok_or_else(Problem::not_found)?;
-            let mut response = super::respond(document);
-            if let Ok(value) = format!("/v1/profiles/{survivor}").parse() {
-                response.headers_mut().insert(CONTENT_LOCATION, value);
-            }
-            Ok(response)
+            Ok(super::found_at(super::respond(document), id, survivor, ""))
         }
     }
 }

@@ -52,8 +52,9 @@ pub async fn profile_sessions(
     let question = cursor::fingerprint(&("sessions", profile, &params.channel));
     let after = position(params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?);
     let mut rows = app.store.sessions(workspace, profile, params.channel.clone(), after, limit + 1).await?;
+    let mut who = profile;
     if rows.is_empty() {
-        let who = who_answers(&app.store, workspace, profile).await?;
+        who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
             rows = app.store.sessions(workspace, who, params.channel, after, limit + 1).await?;
         }
@@ -63,5 +64,6 @@ pub async fn profile_sessions(
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &(last.ended_at.micros(), last.id)));
     let data = rows.into_iter().map(SessionView::from).collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor }))
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor });
+    Ok(super::found_at(answer, profile, who, "/sessions"))
 }

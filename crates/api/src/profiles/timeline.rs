@@ -18,7 +18,7 @@ use crate::{
     cursor,
     events::view::{EventList, EventView},
     extract::{Query, id},
-    problem::{ApiResult, Problem},
+    problem::{ApiResult, Kind, Problem},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -68,14 +68,22 @@ pub(crate) fn page(workspace: WorkspaceId, question: &str, mut rows: Vec<Moment>
 /// Who answers for an id nothing was found under: the person, in which case there is nothing to find; or the one they
 /// were merged into. E: nobody.
 pub(crate) async fn who_answers(store: &Store, workspace: WorkspaceId, id: ProfileId) -> ApiResult<ProfileId> {
-    if store.document(workspace, id).await?.is_some() {
-        return Ok(id);
+    let mut absent = Problem::not_found();
+    // Between two questions they may be merged further, or come back from a merge; not again and again.
+    for _ in 0..4 {
+        if store.document(workspace, id).await?.is_some() {
+            return Ok(id);
+        }
+        absent = match store.survivor(workspace, id).await? {
+            Some(survivor) if store.document(workspace, survivor).await?.is_some() => return Ok(survivor),
+            Some(survivor) => super::absent(store, workspace, survivor).await,
+            None => super::absent(store, workspace, id).await,
+        };
+        if absent.kind != Kind::NotFound {
+            break;
+        }
     }
-    match store.survivor(workspace, id).await? {
-        Some(survivor) if store.document(workspace, survivor).await?.is_some() => Ok(survivor),
-        Some(survivor) => Err(super::absent(store, workspace, survivor).await),
-        None => Err(super::absent(store, workspace, id).await),
-    }
+    Err(absent)
 }
 
 /// Read the timeline of a person
@@ -116,11 +124,12 @@ pub async fn profile_timeline(
     let read = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     span.after = position(read);
     let mut rows = app.store.timeline(workspace, profile, span.clone()).await?;
+    let mut who = profile;
     if rows.is_empty() {
-        let who = who_answers(&app.store, workspace, profile).await?;
+        who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
             rows = app.store.timeline(workspace, who, span).await?;
         }
     }
-    Ok(page(workspace, &question, rows, limit))
+    Ok(super::found_at(page(workspace, &question, rows, limit), profile, who, "/timeline"))
 }

@@ -58,6 +58,10 @@ impl Directory {
         let mut causes: BTreeMap<ProfileId, Arc<Cause>> = BTreeMap::new();
         for effect in &self.effects {
             let id = self.survivor(effect.profile_id);
+            // Whose events have yet to go back to whom they came from is judged after that.
+            if effect.action == Action::MergeReverted {
+                continue;
+            }
             causes.insert(id, Arc::clone(&effect.cause));
             if matches!(effect.action, Action::Created | Action::Merged | Action::MergedInto) {
                 all.insert(id);

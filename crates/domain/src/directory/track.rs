@@ -17,7 +17,7 @@ use crate::{
     history::Change,
     id::{IdSource, ProfileId, RecordId},
     identity::NewIdentity,
-    merge::{self, Keep},
+    merge::Keep,
     profile::Profile,
     property::Definition,
     resolve::{self, Outright, Resolution},
@@ -235,41 +235,6 @@ impl Directory {
             }
         }
         Ok(inferred)
-    }
-
-    /// Two people become one. E: a limit of the profile is exceeded; nothing has changed then.
-    pub(super) fn merge(
-        &mut self,
-        primary: ProfileId,
-        secondary: ProfileId,
-        keep: &Keep,
-        automatic: bool,
-        cause: &Arc<Cause>,
-        ids: &mut dyn IdSource,
-    ) -> Result<Arc<Profile>, Refusal> {
-        let (first, second) = (self.live(primary, None)?, self.live(secondary, None)?);
-        if first.id == second.id {
-            return Ok(first);
-        }
-        let joined = merge::merged(&first, &second, keep);
-        let survivor = self.save(Some(Arc::clone(&first)), joined, Action::Merged, Vec::new(), Vec::new(), cause, ids)?;
-        self.people.insert(second.id, Standing::Merged(survivor.id));
-        self.vouched.inherit(survivor.id, second.id);
-        let at = survivor.updated_at;
-        self.effects.push(Effect {
-            profile_id: second.id,
-            before: Some(Arc::clone(&second)),
-            after: None,
-            action: Action::MergedInto,
-            changes: Vec::new(),
-            decisions: Vec::new(),
-            cause: Arc::clone(cause),
-            at,
-            record_id: RecordId(ids.next(at)),
-        });
-        let id = RecordId(ids.next(at));
-        self.track.merges.push(Merge { id, primary: first, secondary: second, cause: Arc::clone(cause), at, automatic });
-        Ok(survivor)
     }
 
     /// A key that belongs to somebody else shows on the timeline, once a group.

@@ -11,9 +11,11 @@ use std::{
 
 use people_domain::{
     directory::Merge,
-    id::{ProfileId, WorkspaceId},
+    id::{ProfileId, RecordId, WorkspaceId},
     profile::Profile,
+    session::Session,
 };
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -22,7 +24,11 @@ use crate::{
     StoreError, Tx, duplicates, registry,
     rows::{Kind, Rows, ids},
     statement::sql,
+    time::At,
 };
+
+/// From so many events on, moving them may take longer than a statement usually may.
+const MANY: i64 = 100_000;
 
 /// Who answers at the end of the group for everyone merged in it.
 pub(super) fn survivors(merges: &[Merge]) -> BTreeMap<ProfileId, ProfileId> {
@@ -129,6 +135,177 @@ struct Counted {
     rows: i64,
 }
 
+/// Events, sessions and consent decisions of those who are no more.
+async fn counts(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivors: &BTreeMap<ProfileId, ProfileId>,
+) -> Result<[HashMap<Uuid, i64>; 3], StoreError> {
+    const TABLES: [&str; 3] = [
+        "SELECT t.profile_id, count(*) AS rows FROM {rows} AS r CROSS JOIN events AS t
+         WHERE t.workspace_id = $1 AND t.profile_id = r.id GROUP BY t.profile_id",
+        "SELECT t.profile_id, count(*) AS rows FROM {rows} AS r CROSS JOIN sessions AS t
+         WHERE t.workspace_id = $1 AND t.profile_id = r.id GROUP BY t.profile_id",
+        "SELECT t.profile_id, count(*) AS rows FROM {rows} AS r CROSS JOIN consent_ledger AS t
+         WHERE t.workspace_id = $1 AND t.profile_id = r.id GROUP BY t.profile_id",
+    ];
+    let mut out = [HashMap::new(), HashMap::new(), HashMap::new()];
+    for (counts, text) in out.iter_mut().zip(TABLES) {
+        let found: Vec<Counted> = tx.all(sql(text).bind(workspace).rows(ids(survivors.keys().map(|id| id.0)))).await?;
+        counts.extend(found.into_iter().map(|row| (row.profile_id, row.rows)));
+    }
+    Ok(out)
+}
+
+/// Rows of a person that a union cannot give back.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SecondaryRows {
+    pub(super) labels: Vec<LabelRow>,
+    pub(super) segments: Vec<SegmentRow>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LabelRow {
+    pub(super) label: String,
+    pub(super) source: String,
+    pub(super) rule_id: Option<Uuid>,
+    pub(super) actor: String,
+    pub(super) created_at: people_domain::Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SegmentRow {
+    pub(super) segment_id: Uuid,
+    pub(super) entered_at: people_domain::Timestamp,
+}
+
+#[derive(FromRow)]
+struct StoredLabel {
+    profile_id: Uuid,
+    label: String,
+    source: String,
+    rule_id: Option<Uuid>,
+    actor: String,
+    created_at: At,
+}
+
+#[derive(FromRow)]
+struct StoredSegment {
+    profile_id: Uuid,
+    segment_id: Uuid,
+    entered_at: At,
+}
+
+async fn secondary_rows(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivors: &BTreeMap<ProfileId, ProfileId>,
+) -> Result<HashMap<Uuid, SecondaryRows>, StoreError> {
+    let gone = || ids(survivors.keys().map(|id| id.0));
+    let labels: Vec<StoredLabel> = tx
+        .all(
+            sql("SELECT profile_id, label, source, rule_id, actor, created_at FROM profile_labels
+                 WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(gone()),
+        )
+        .await?;
+    let segments: Vec<StoredSegment> = tx
+        .all(
+            sql("SELECT profile_id, segment_id, entered_at FROM profile_segments
+                 WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(gone()),
+        )
+        .await?;
+    let mut out: HashMap<Uuid, SecondaryRows> = HashMap::new();
+    for row in labels {
+        out.entry(row.profile_id).or_default().labels.push(LabelRow {
+            label: row.label,
+            source: row.source,
+            rule_id: row.rule_id,
+            actor: row.actor,
+            created_at: row.created_at.0,
+        });
+    }
+    for row in segments {
+        out.entry(row.profile_id).or_default().segments.push(SegmentRow { segment_id: row.segment_id, entered_at: row.entered_at.0 });
+    }
+    Ok(out)
+}
+
+/// Writes down the sessions that merges joined with others, as they were: each with the one it became part of.
+pub(super) async fn remember_sessions(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    merges: &[Merge],
+    owners: &HashMap<RecordId, ProfileId>,
+    joined: &[(Session, Session)],
+) -> Result<(), StoreError> {
+    let mut kept: BTreeMap<(RecordId, RecordId), (&Merge, &Session, RecordId)> = BTreeMap::new();
+    // One that came over may be what two of the survivor's own were joined by.
+    let mut causes: HashMap<RecordId, &Merge> = HashMap::new();
+    for (gone, into) in joined {
+        let moved = [gone, into].into_iter().filter_map(|session| owners.get(&session.id));
+        for merge in moved.filter_map(|owner| merges.iter().find(|merge| merge.secondary.id == *owner)) {
+            causes.entry(into.id).or_insert(merge);
+        }
+    }
+    for (gone, into) in joined {
+        let Some(merge) = causes.get(&into.id) else { continue };
+        for session in [gone, into] {
+            kept.entry((merge.id, session.id)).or_insert((merge, session, into.id));
+        }
+    }
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("merge_id", Kind::Uuid),
+        ("id", Kind::Uuid),
+        ("into_id", Kind::Uuid),
+        ("owner_profile_id", Kind::Uuid),
+        ("origin_profile_id", Kind::Uuid),
+        ("channel", Kind::Text),
+        ("sender_id", Kind::Text),
+        ("started_at", Kind::Time),
+        ("ended_at", Kind::Time),
+        ("event_count", Kind::Int),
+        ("properties", Kind::Json),
+    ]);
+    for (merge, session, into) in kept.into_values() {
+        rows.push([
+            // Who has them all, at the end of the group.
+            session.profile_id.into(),
+            merge.id.into(),
+            session.id.into(),
+            into.into(),
+            owners.get(&session.id).copied().unwrap_or(session.profile_id).into(),
+            session.origin_profile_id.into(),
+            session.channel.as_deref().unwrap_or_default().into(),
+            session.sender_id.clone().into(),
+            session.started_at.into(),
+            session.ended_at.into(),
+            session.event_count.into(),
+            serde_json::Value::Object(session.properties.clone()).to_string().into(),
+        ]);
+    }
+    tx.run(
+        sql("INSERT INTO merge_sessions (
+                 workspace_id, profile_id, merge_id, id, into_id, owner_profile_id, origin_profile_id, channel, sender_id, started_at,
+                 ended_at, event_count, properties
+             )
+             SELECT $1, r.profile_id, r.merge_id, r.id, r.into_id, r.owner_profile_id, r.origin_profile_id, r.channel, r.sender_id,
+                    r.started_at, r.ended_at, r.event_count, r.properties
+             FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
 /// Moves every row, removes who is no more, and writes down what happened.
 pub(super) async fn move_rows(
     tx: &mut Tx,
@@ -144,25 +321,12 @@ pub(super) async fn move_rows(
         moves.push([(*from).into(), (*to).into()]);
     }
     let gone = || ids(survivors.keys().map(|id| id.0));
-    let counted = |rows: Vec<Counted>| rows.into_iter().map(|row| (row.profile_id, row.rows)).collect::<HashMap<Uuid, i64>>();
-    let events: Vec<Counted> = tx
-        .all(
-            sql("SELECT e.profile_id, count(*) AS rows FROM {rows} AS r CROSS JOIN events AS e
-                 WHERE e.workspace_id = $1 AND e.profile_id = r.id GROUP BY e.profile_id")
-            .bind(workspace)
-            .rows(gone()),
-        )
-        .await?;
-    let sessions: Vec<Counted> = tx
-        .all(
-            sql("SELECT s.profile_id, count(*) AS rows FROM {rows} AS r CROSS JOIN sessions AS s
-                 WHERE s.workspace_id = $1 AND s.profile_id = r.id GROUP BY s.profile_id")
-            .bind(workspace)
-            .rows(gone()),
-        )
-        .await?;
-    let (events, sessions) = (counted(events), counted(sessions));
     duplicates::carry(tx, workspace, survivors).await?;
+    let [mut events, mut sessions, mut consents] = counts(tx, workspace, survivors).await?;
+    let mut rows_of = secondary_rows(tx, workspace, survivors).await?;
+    if events.values().sum::<i64>() > MANY {
+        tx.take_time().await?;
+    }
     for table in registry::MOVES {
         for statement in table.statements {
             tx.run(sql(statement).bind(workspace).rows(moves.clone())).await?;
@@ -190,6 +354,8 @@ pub(super) async fn move_rows(
         ("primary_id", Kind::Uuid),
         ("secondary_id", Kind::Uuid),
         ("automatic", Kind::Bool),
+        ("keep", Kind::Json),
+        ("secondary_rows", Kind::Json),
         ("primary_before", Kind::Json),
         ("secondary_before", Kind::Json),
         ("moved", Kind::Json),
@@ -202,21 +368,30 @@ pub(super) async fn move_rows(
         let secondary = &merge.secondary;
         let document =
             |profile: &Profile| serde_json::to_string(profile).map_err(|_| StoreError::Unreadable("a profile that cannot be written"));
-        let of = |counts: &HashMap<Uuid, i64>| counts.get(&secondary.id.0).copied().unwrap_or(0);
+        let unwritable = |_| StoreError::Unreadable("a merge that cannot be written");
+        // What an earlier merge of the group brought moves on with them.
+        let of = |counts: &mut HashMap<Uuid, i64>| {
+            let count = counts.remove(&secondary.id.0).unwrap_or(0);
+            *counts.entry(merge.primary.id.0).or_default() += count;
+            count
+        };
         let moved = serde_json::json!({
-            "events": of(&events),
-            "sessions": of(&sessions),
+            "events": of(&mut events),
+            "sessions": of(&mut sessions),
             "segments": secondary.segments.len(),
             "labels": secondary.labels.len(),
             "identities": secondary.identities.len(),
-            "consents": secondary.consents.len(),
+            "consents": of(&mut consents),
         });
+        let secondary_rows = rows_of.remove(&secondary.id.0).unwrap_or_default();
         rows.push([
             merge.id.into(),
             survivors.get(&secondary.id).copied().unwrap_or(merge.primary.id).into(),
             merge.primary.id.into(),
             secondary.id.into(),
             merge.automatic.into(),
+            serde_json::to_string(&merge.keep).map_err(unwritable)?.into(),
+            serde_json::to_string(&secondary_rows).map_err(unwritable)?.into(),
             document(&merge.primary)?.into(),
             document(secondary)?.into(),
             moved.to_string().into(),
@@ -228,11 +403,11 @@ pub(super) async fn move_rows(
     }
     tx.run(
         sql("INSERT INTO merges (
-                 workspace_id, id, profile_id, primary_id, secondary_id, automatic, primary_before, secondary_before, moved,
-                 merged_at, actor, request_id, reason
+                 workspace_id, id, profile_id, primary_id, secondary_id, automatic, keep, secondary_rows, primary_before,
+                 secondary_before, moved, merged_at, actor, request_id, reason
              )
-             SELECT $1, r.id, r.profile_id, r.primary_id, r.secondary_id, r.automatic, r.primary_before, r.secondary_before, r.moved,
-                    r.merged_at, r.actor, r.request_id, r.reason
+             SELECT $1, r.id, r.profile_id, r.primary_id, r.secondary_id, r.automatic, r.keep, r.secondary_rows, r.primary_before,
+                    r.secondary_before, r.moved, r.merged_at, r.actor, r.request_id, r.reason
              FROM {rows} AS r")
         .bind(workspace)
         .rows(rows),

@@ -8,6 +8,7 @@
 mod erasing;
 mod living;
 mod merging;
+mod reverting;
 mod save;
 mod timeline;
 mod trust;
@@ -46,7 +47,9 @@ use crate::{
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
-    jobs, labels, profiles, properties,
+    jobs, labels,
+    merges::{self, Merged},
+    profiles, properties,
     read_model::Keeper,
     rejected,
     rows::{Kind, Rows},
@@ -87,6 +90,8 @@ pub struct Group {
     pub outcomes: Vec<Result<Outcome, Refusal>>,
     /// Of the people erased.
     pub receipts: HashMap<RecordId, Receipt>,
+    /// Of merges, and of those taken back.
+    pub merges: HashMap<RecordId, Merged>,
 }
 
 type Render = Arc<dyn Fn(&Group) -> Option<StoredAnswer> + Send + Sync>;
@@ -253,6 +258,10 @@ impl Intake {
     async fn next(&mut self) -> Option<Vec<Waiting>> {
         let first = self.first().await?;
         let workspace = first.job.workspace;
+        let alone = |job: &Job| job.commands.iter().any(Command::is_alone);
+        if alone(&first.job) {
+            return Some(vec![first]);
+        }
         let mut size = first.job.commands.len();
         let mut keys: BTreeSet<String> = first.job.idempotency.iter().map(|(i, _)| i.key.clone()).collect();
         let mut group = vec![first];
@@ -260,7 +269,9 @@ impl Intake {
         let mut held_back = std::mem::take(&mut self.held_back);
         while size < GROUP {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
-            let fits = next.job.workspace == workspace && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
+            let fits = next.job.workspace == workspace
+                && !alone(&next.job)
+                && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
             if fits {
                 size += next.job.commands.len();
                 group.push(next);
@@ -365,7 +376,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         let mut groups: Vec<Group> = Vec::with_capacity(open.len());
         for job in open.iter().map(|i| &jobs[*i]) {
             let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
-            let group = Group { outcomes, receipts: HashMap::new() };
+            let group = Group { outcomes, ..Group::default() };
             if let Some(step) = &job.step {
                 // Before anything is written, so that a lost lease costs little.
                 jobs::advance(tx, step.lease, &(step.progress)(&group), job.cause.at).await?;
@@ -374,20 +385,26 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         }
         let happened = directory.finish(&mut ids);
         let now = open.iter().map(|i| jobs[*i].cause.at).max().unwrap_or(Timestamp::MIN);
-        let lived = if definitions.is_empty() {
+        let mut lived = if definitions.is_empty() {
             Lived::default()
         } else {
-            living::settle(tx, workspace_id, &mut directory, &definitions, (&happened.0, &happened.1), now, &mut ids).await?
+            living::settle(tx, workspace_id, &mut directory, &definitions, (&happened.occurrences, &happened.merges), now, &mut ids).await?
         };
+        if !definitions.is_empty() {
+            // Whose events have yet to go back is judged once they have.
+            let parted = happened.reverted.iter().flat_map(|r| [r.survivor.id, r.secondary.id]);
+            lived.due.extend(parted.map(|id| (id, Some(now), false)));
+        }
         // What is answered is what is true once the answer is there.
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
-        let touched = Touched::of(&directory, &happened.0, &happened.1);
+        let touched = Touched::of(&directory, &happened.occurrences, &happened.merges);
         let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
         // Under the head of the change feed: of two who come at once, the second finds the first.
         touched.follow(tx, workspace_id, &mut known.censuses).await?;
         let mut answers = Vec::new();
+        let mut unanswered = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {
             group.receipts = group
                 .outcomes
@@ -397,12 +414,26 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
                     _ => None,
                 })
                 .collect();
+            for outcome in group.outcomes.iter().flatten() {
+                if let Outcome::Merged { id, .. } = outcome
+                    && let Some(merged) = merges::merged(tx, workspace_id, *id).await?
+                {
+                    group.merges.insert(*id, merged);
+                }
+            }
             if let Some((idempotency, render)) = &job.idempotency
                 && let Some(answer) = render(group)
             {
                 let people: BTreeSet<ProfileId> = group.outcomes.iter().filter_map(|o| o.as_ref().ok()).flat_map(Outcome::people).collect();
                 answers.push((idempotency.clone(), answer, people, job.cause.at));
+            } else if let Some((idempotency, _)) = &job.idempotency {
+                unanswered.push((idempotency.key.as_str(), job.cause.at));
             }
+        }
+        // What was refused may have been refused because the same request was just carried out through another worker, whose
+        // locks were waited for: then that answer is the one to give.
+        if !unanswered.is_empty() && !stored_answers(tx, workspace_id, unanswered.into_iter()).await?.is_empty() {
+            return Err(StoreError::Raced);
         }
         store_answers(tx, workspace_id, &answers).await?;
         for (group, i) in groups.into_iter().zip(open) {
@@ -435,7 +466,8 @@ async fn load(
     let Definitional { properties: definitions, going, living, .. } =
         known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
     let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
-    let ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
+    let mut ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
+    ids.extend(reverting::holders(tx, workspace_id, &needs.merges).await?);
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
     for profile in profiles::whole(tx, workspace_id, ids.iter().copied(), lock).await? {
         people.insert(profile.id, Standing::Live(Arc::new(profile)));
@@ -457,10 +489,20 @@ async fn load(
             .all(
                 sql("SELECT profile_id FROM erasures WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
                     .bind(workspace_id)
-                    .rows(crate::rows::ids(missing)),
+                    .rows(crate::rows::ids(missing.iter().copied())),
             )
             .await?;
         people.extend(erased.into_iter().map(|(id,)| (ProfileId(id), Standing::Erased)));
+        // Between these questions somebody may have been merged further, or come back from a merge: then ask again.
+        missing.retain(|id| !people.contains_key(&ProfileId(*id)));
+        let is_led_to = |id: &Uuid| people.values().any(|standing| *standing == Standing::Merged(ProfileId(*id)));
+        if missing.iter().any(is_led_to)
+            || (!missing.is_empty()
+                && (!profiles::redirects(tx, workspace_id, missing.iter().copied()).await?.is_empty()
+                    || !profiles::documents(tx, workspace_id, missing.iter().copied()).await?.is_empty()))
+        {
+            return Err(StoreError::Raced);
+        }
     }
     let mut held: HashMap<IdentityKey, ProfileId> = HashMap::with_capacity(owners.len());
     for (key, owner) in owners {
@@ -469,9 +511,11 @@ async fn load(
             _ => return Err(StoreError::Raced),
         };
     }
+    let merges = reverting::load(tx, workspace_id, &needs.merges, &people).await?;
     let mut directory = Directory::new(workspace.workspace, definitions, people, held);
     directory.know_going(going);
     directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
+    directory.remember(merges);
     let hasher = workspace.seal.map(|seal| Hasher::open(key, &seal)).transpose()?;
     if let Some(hasher) = &hasher {
         directory.bar(suppressions::barred(tx, workspace_id, hasher, &needs.keys).await?);

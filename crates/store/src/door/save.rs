@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    directory::{Action, Directory, Effect, Labelling, Lived, Merge},
-    event::Occurrence,
+    directory::{Action, Directory, Effect, Happened, Labelling, Lived},
     id::{ProfileId, RecordId, WorkspaceId},
     page::{name_key, seen_key},
     profile::Profile,
@@ -19,7 +18,7 @@ use people_domain::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{erasing, living, merging, timeline};
+use super::{erasing, living, merging, reverting, timeline};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
@@ -40,7 +39,7 @@ pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
     mut directory: Directory,
-    (occurrences, merges): (Vec<Occurrence>, Vec<Merge>),
+    Happened { occurrences, merges, reverted }: Happened,
     lived: &Lived,
     now: Timestamp,
 ) -> Result<HashMap<RecordId, Receipt>, StoreError> {
@@ -50,7 +49,7 @@ pub(super) async fn save(
     if effects.is_empty() {
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
-        timeline::events(tx, workspace, occurrences, Vec::new(), gap).await?;
+        timeline::events(tx, workspace, occurrences, Vec::new(), gap, &mut Vec::new()).await?;
         living::write_due(tx, workspace, lived).await?;
         return Ok(HashMap::new());
     }
@@ -66,6 +65,8 @@ pub(super) async fn save(
     let staged = merging::Staged::of(&merges, &survivors, &spans);
     let mut spans = spans.clone();
     staged.lay_over(&mut spans);
+    let returning = reverting::Staged::of(&reverted, &spans);
+    returning.lay_over(&mut spans);
     let seen = only_seen(&spans, &effects);
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
@@ -78,6 +79,7 @@ pub(super) async fn save(
     history(tx, workspace, &spans, &effects).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
+    reverting::move_rows(tx, workspace, &reverted, gap).await?;
     living::write_segments(tx, workspace, alive(&spans), now).await?;
     living::write_due(tx, workspace, lived).await?;
     let kept = occurrences.into_iter().filter_map(|mut occurrence| {
@@ -85,7 +87,9 @@ pub(super) async fn save(
         // Of somebody erased at the end of the group nothing is kept.
         spans.get(&occurrence.profile_id).is_none_or(|span| span.after.is_some()).then_some(occurrence)
     });
-    timeline::events(tx, workspace, kept.collect(), moved, gap).await?;
+    let mut joined = Vec::new();
+    timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, &mut joined).await?;
+    merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     changes(tx, workspace, &effects).await?;
     Ok(receipts)
@@ -766,6 +770,8 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
             Action::Merged => "profile.merged",
             // For whoever keeps a copy: this id is nobody's any more.
             Action::MergedInto => "profile.merged_into",
+            // Of both: the one who is there again, and the one who was both.
+            Action::MergeReverted => "profile.merge_reverted",
             _ => "profile.updated",
         };
         let fields: Vec<&str> = match effect.action {

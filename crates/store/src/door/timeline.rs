@@ -104,14 +104,24 @@ impl StoredSession {
     }
 }
 
-/// The sessions of people who are about to be merged away, as those of the survivors they will be.
+/// Sessions that come with a merge.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// As those of the survivors they will be.
+    pub(super) sessions: Vec<Session>,
+    /// Whose they were.
+    pub(super) owners: HashMap<RecordId, ProfileId>,
+}
+
+/// The sessions of people who are about to be merged away.
 pub(super) async fn sessions_that_move(
     tx: &mut Tx,
     workspace: WorkspaceId,
     survivors: &BTreeMap<ProfileId, ProfileId>,
-) -> Result<Vec<Session>, StoreError> {
+) -> Result<Moved, StoreError> {
+    let mut moved = Moved::default();
     if survivors.is_empty() {
-        return Ok(Vec::new());
+        return Ok(moved);
     }
     let rows: Vec<StoredSession> = tx
         .all(
@@ -122,22 +132,24 @@ pub(super) async fn sessions_that_move(
             .rows(ids(survivors.keys().map(|id| id.0))),
         )
         .await?;
-    rows.into_iter()
-        .map(|row| {
-            let mut session = row.read()?;
-            session.profile_id = survivors.get(&session.profile_id).copied().unwrap_or(session.profile_id);
-            Ok(session)
-        })
-        .collect()
+    for row in rows {
+        let mut session = row.read()?;
+        moved.owners.insert(session.id, session.profile_id);
+        session.profile_id = survivors.get(&session.profile_id).copied().unwrap_or(session.profile_id);
+        moved.sessions.push(session);
+    }
+    Ok(moved)
 }
 
-/// Writes the events that people who are still there took part in. `moved` are sessions that came with a merge.
+/// Writes the events that people who are still there took part in. `moved` are sessions that came with a merge; those
+/// among them that it joined with others go to `joined_by_merges`, each with the other, as they were.
 pub(super) async fn events(
     tx: &mut Tx,
     workspace: WorkspaceId,
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
     gap_seconds: i64,
+    joined_by_merges: &mut Vec<(Session, Session)>,
 ) -> Result<(), StoreError> {
     let gap = clock::Span::from_seconds(gap_seconds);
     let mut visits: Vec<Visit> = Vec::new();
@@ -155,39 +167,14 @@ pub(super) async fn events(
             visits.len() - 1
         }));
     }
+    let by_merges = !moved.is_empty();
     let standing = near(tx, workspace, &visits, moved, gap).await?;
-    let stood: HashMap<RecordId, (ProfileId, Timestamp, Timestamp)> =
-        standing.iter().map(|s| (s.id, (s.profile_id, s.started_at, s.ended_at))).collect();
+    let stood = stretches(&standing);
+    let before: HashMap<RecordId, Session> =
+        if by_merges { standing.iter().map(|session| (session.id, session.clone())).collect() } else { HashMap::new() };
     let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
-    let mut joined =
-        Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid), ("profile_id", Kind::Uuid), ("low", Kind::Time), ("high", Kind::Time)]);
-    for (gone, into) in &plan.joined {
-        if let Some((profile, low, high)) = stood.get(gone) {
-            joined.push([(*gone).into(), (*into).into(), (*profile).into(), (*low).into(), (*high).into()]);
-        }
-    }
-    if !joined.is_empty() {
-        // The events of a session are a stretch of their person's timeline.
-        tx.run(
-            sql("UPDATE events SET session_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = events.session_id)
-                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (
-                     SELECT e.profile_id, e.occurred_at, e.id FROM {rows} AS r CROSS JOIN events AS e
-                     WHERE e.workspace_id = $1 AND e.profile_id = r.profile_id AND e.occurred_at >= r.low AND e.occurred_at <= r.high
-                       AND e.session_id = r.from_id
-                 )")
-            .bind(workspace)
-            .rows(joined),
-        )
-        .await?;
-    }
-    // A session stands where it ended: whoever changes moves, and is written anew.
-    let left = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|s| s.id).filter(|id| stood.contains_key(id)));
-    let left = ids(left.map(|id| id.0));
-    if !left.is_empty() {
-        tx.run(sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(left))
-            .await?;
-    }
-    write_sessions(tx, workspace, &plan.written).await?;
+    joined_by_merges.extend(plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())));
+    take_over(tx, workspace, &stood, &plan).await?;
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("occurred_at", Kind::Time),
@@ -245,8 +232,57 @@ pub(super) async fn events(
     if usize::try_from(added) == Ok(wanted) { Ok(()) } else { Err(StoreError::Raced) }
 }
 
+/// Whose a session is, and when its events happened.
+pub(super) type Stretch = (ProfileId, Timestamp, Timestamp);
+
+pub(super) fn stretches(sessions: &[Session]) -> HashMap<RecordId, Stretch> {
+    sessions.iter().map(|session| (session.id, (session.profile_id, session.started_at, session.ended_at))).collect()
+}
+
+/// Writes the sessions of a plan, made of those that stood: events of a joined one go over to the other.
+pub(super) async fn take_over(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    stood: &HashMap<RecordId, Stretch>,
+    plan: &session::Plan,
+) -> Result<(), StoreError> {
+    let mut joined =
+        Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid), ("profile_id", Kind::Uuid), ("low", Kind::Time), ("high", Kind::Time)]);
+    for (gone, into) in &plan.joined {
+        if let Some((profile, low, high)) = stood.get(gone) {
+            joined.push([(*gone).into(), (*into).into(), (*profile).into(), (*low).into(), (*high).into()]);
+        }
+    }
+    if !joined.is_empty() {
+        // The events of a session are a stretch of their person's timeline.
+        tx.run(
+            sql("UPDATE events SET session_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = events.session_id)
+                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (
+                     SELECT e.profile_id, e.occurred_at, e.id FROM {rows} AS r CROSS JOIN events AS e
+                     WHERE e.workspace_id = $1 AND e.profile_id = r.profile_id AND e.occurred_at >= r.low AND e.occurred_at <= r.high
+                       AND e.session_id = r.from_id
+                 )")
+            .bind(workspace)
+            .rows(joined),
+        )
+        .await?;
+    }
+    let left = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|s| s.id).filter(|id| stood.contains_key(id)));
+    rewrite_sessions(tx, workspace, left.map(|id| id.0).collect(), &plan.written).await
+}
+
+/// Writes sessions whole, in place of those that leave. A session stands where it ended: whoever changes moves, and is
+/// written anew.
+pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: Vec<Uuid>, written: &[Session]) -> Result<(), StoreError> {
+    if !left.is_empty() {
+        tx.run(sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(left)))
+            .await?;
+    }
+    write_sessions(tx, workspace, written).await
+}
+
 /// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included.
-async fn near(
+pub(super) async fn near(
     tx: &mut Tx,
     workspace: WorkspaceId,
     visits: &[Visit],

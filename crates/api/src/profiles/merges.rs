@@ -1,0 +1,60 @@
+//! `GET /v1/profiles/{id}/merges`
+
+use actix_web::{
+    HttpResponse, get,
+    web::{Data, Path},
+};
+use people_domain::id::{ProfileId, RecordId};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::timeline::who_answers;
+use crate::{
+    app::App,
+    auth::{Caller, ProfilesRead},
+    cursor,
+    extract::{Query, id},
+    merges::view::{MergeList, MergeView},
+    problem::ApiResult,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MergesParams {
+    /// Rows of a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List the merges of a person
+///
+/// Those they survived, those of the people who became part of them, and those they came back from; newest first.
+#[utoipa::path(
+    tag = "merges",
+    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), MergesParams),
+    responses((status = 200, description = "A page of merges", body = MergeList), (status = 410, description = "The person was erased (`profile_erased`)")),
+    security(("api_key" = ["profiles:read"]))
+)]
+#[get("/v1/profiles/{id:[0-9a-fA-F-]+}/merges")]
+pub async fn profile_merges(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    path: Path<String>,
+    Query(params): Query<MergesParams>,
+) -> ApiResult<HttpResponse> {
+    let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
+    let limit = super::list::limit(params.limit)?;
+    let question = cursor::fingerprint(&("merges", profile));
+    let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
+    let who = who_answers(&app.store, workspace, profile).await?;
+    let mut rows = app.store.merges_of(workspace, who, before, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let data = rows.into_iter().map(MergeView::from).collect();
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergeList { data, next_cursor });
+    Ok(super::found_at(answer, profile, who, "/merges"))
+}

@@ -1,0 +1,308 @@
+//! Taking a merge back: two people again, each with what was theirs.
+//!
+//! What the survivor would be without the secondary is computed beside what they are with them, through every merge
+//! that came later. Where the two differ and nobody has touched the field since, the survivor gets the former; what was
+//! edited since stays with the survivor and is told. The secondary is who they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Keep, merged,
+    plan::{self, values},
+};
+use crate::{
+    Timestamp,
+    activity::{Activity, Tally},
+    consent::{self, Consent, Decision, Status},
+    id::{ProfileId, RecordId},
+    identity::IdentityKind,
+    profile::Profile,
+    property::Standard,
+};
+
+/// A merge as it was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub id: RecordId,
+    pub primary_id: ProfileId,
+    pub secondary_id: ProfileId,
+    /// Who holds the record: the survivor, also of later merges.
+    pub holder: ProfileId,
+    /// Both as they were.
+    pub primary: Profile,
+    pub secondary: Profile,
+    pub keep: Keep,
+    pub reverted: bool,
+}
+
+impl Record {
+    /// The secondary, and everybody who had been merged into them: what came from any of these is theirs.
+    pub fn members(&self) -> BTreeSet<ProfileId> {
+        std::iter::once(self.secondary_id).chain(self.secondary.merged_from.iter().copied()).collect()
+    }
+
+    /// The survivor right after, had the primary been `primary`.
+    fn joined(&self, primary: &Profile) -> Profile {
+        let mut out = merged(primary, &self.secondary, &self.keep);
+        out.settle(Some(primary));
+        out
+    }
+}
+
+/// A decision of the survivor's ledger, and from whom it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub origin: ProfileId,
+    pub decision: Decision,
+}
+
+/// What the events of one person add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    pub last: Option<Timestamp>,
+    pub channels: BTreeSet<String>,
+    /// The channel of the newest event that named one.
+    pub last_channel: Option<(Timestamp, String)>,
+    pub did: Activity,
+}
+
+impl Seen {
+    /// Takes events of one type and channel in.
+    pub fn add(&mut self, kind: &str, channel: Option<&str>, tally: Tally) {
+        self.did.add(kind, tally);
+        self.last = self.last.max(Some(tally.last));
+        if let Some(channel) = channel {
+            self.channels.insert(channel.to_owned());
+            if self.last_channel.as_ref().is_none_or(|(at, name)| (*at, name.as_str()) < (tally.last, channel)) {
+                self.last_channel = Some((tally.last, channel.to_owned()));
+            }
+        }
+    }
+}
+
+/// All that has to be known to take a merge back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reversal {
+    pub record: Record,
+    /// Merges into the same primary since, the oldest first, without those taken back.
+    pub later: Vec<Record>,
+    pub ledger: Vec<Entry>,
+    /// Of the events that stay with the survivor.
+    pub seen: Seen,
+    /// What those did that go back.
+    pub did: Activity,
+}
+
+/// Why something was not put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The survivor's value is not the merge's any more: it stays with the survivor.
+    EditedSince,
+    /// The survivor has lost this key since, so the secondary cannot have it back.
+    IdentityGone,
+    /// What the attribute's definition does not allow any more.
+    NotAllowed,
+    /// The survivor opted out since: both count as opted out.
+    OptedOutSince,
+}
+
+/// One thing that is not as it was before the merge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    pub field: String,
+    pub reason: Why,
+    /// What the merge made of it.
+    pub merged: Value,
+    /// What the survivor has now, and keeps.
+    pub current: Value,
+    /// What it was before the merge: the survivor's, or the secondary's for an identity or an attribute they do not get.
+    pub before: Value,
+}
+
+/// The two people, settled, without their new versions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parted {
+    pub survivor: Profile,
+    pub secondary: Profile,
+    pub left: Vec<Left>,
+    /// What later merges remember of the survivor, without the secondary.
+    pub later: Vec<(RecordId, Profile)>,
+    /// Opt-outs that go into the secondary's ledger too.
+    pub decisions: Vec<Decision>,
+}
+
+/// Takes a merge back, for the survivor as they are `now`.
+pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
+    let Reversal { record, later, ledger, seen, did } = reversal;
+    let members = record.members();
+    let mut with = record.joined(&record.primary);
+    let mut without = record.primary.clone();
+    let mut remembered = Vec::with_capacity(later.len());
+    for merge in later {
+        let mut without_then = taken_out(&merge.primary, &with, &without, record, &members, &mut Vec::new());
+        without_then.settle(None);
+        with = merge.joined(&merge.primary);
+        without = merge.joined(&without_then);
+        remembered.push((merge.id, without_then));
+    }
+    let mut left = Vec::new();
+    let mut survivor = taken_out(now, &with, &without, record, &members, &mut left);
+    see(&mut survivor, &without, seen);
+    survivor.consents = fold(ledger.iter().filter(|entry| !members.contains(&entry.origin)));
+    let mut secondary = record.secondary.clone();
+    secondary.activity = did.clone();
+    secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
+    let decisions = opt_outs(now, &with, &mut secondary, &mut left);
+    for identity in std::mem::take(&mut secondary.identities) {
+        if now.holds(&identity.key()) {
+            secondary.identities.push(identity);
+        } else {
+            left.push(Left {
+                field: format!("identities.{}", identity.kind),
+                reason: Why::IdentityGone,
+                merged: identity.value.as_str().into(),
+                current: Value::Null,
+                before: identity.value.into(),
+            });
+        }
+    }
+    // A name that only looks as if it were composed of the other's parts was given, and stays.
+    survivor.settle(None);
+    secondary.settle(None);
+    Parted { survivor, secondary, left, later: remembered, decisions }
+}
+
+/// `now` without what came of the secondary: `with` and `without` are the same person with and without them.
+fn taken_out(
+    now: &Profile,
+    with: &Profile,
+    without: &Profile,
+    record: &Record,
+    members: &BTreeSet<ProfileId>,
+    left: &mut Vec<Left>,
+) -> Profile {
+    let mut out = now.clone();
+    let (is, was, would) = (values(now), values(with), values(without));
+    // Whether the field goes back; what was edited since is told instead.
+    let mut goes_back = |field: &str| {
+        let of = |values: &BTreeMap<String, Value>| values.get(field).cloned().unwrap_or(Value::Null);
+        let (is, was, would) = (of(&is), of(&was), of(&would));
+        if was == would || is == would {
+            return false;
+        }
+        if is != was {
+            left.push(Left { field: field.to_owned(), reason: Why::EditedSince, merged: was, current: is, before: would });
+            return false;
+        }
+        true
+    };
+    for property in Standard::ALL {
+        if goes_back(property.as_str()) {
+            out.set_standard(*property, without.standard(*property).map(str::to_owned));
+        }
+    }
+    let keys: BTreeSet<&String> = with.attributes.keys().chain(without.attributes.keys()).collect();
+    for key in keys {
+        if goes_back(&format!("attributes.{key}")) {
+            match without.attributes.get(key) {
+                Some(value) => out.attributes.insert(key.clone(), value.clone()),
+                None => out.attributes.remove(key),
+            };
+        }
+    }
+    let theirs = |identity: &crate::identity::Identity| record.secondary.holds(&identity.key());
+    out.identities.retain(|identity| !theirs(identity));
+    let kinds: BTreeSet<IdentityKind> = out.identities.iter().map(|identity| identity.kind.clone()).collect();
+    for kind in kinds.iter().filter(|kind| out.primary(kind).is_none()).cloned().collect::<Vec<_>>() {
+        if let Some(first) = without.primary(&kind).filter(|first| out.holds(&first.key())) {
+            out.promote(&first.key());
+        }
+    }
+    let brought: Vec<&String> = with.labels.iter().filter(|label| !without.labels.contains(label)).collect();
+    if brought.iter().any(|label| !now.labels.contains(label)) {
+        let labels = |profile: &Profile| serde_json::json!(profile.labels);
+        left.push(Left {
+            field: "labels".to_owned(),
+            reason: Why::EditedSince,
+            merged: labels(with),
+            current: labels(now),
+            before: labels(without),
+        });
+    }
+    out.labels.retain(|label| !brought.contains(&label));
+    out.segments.retain(|badge| without.segments.contains(badge) || !with.segments.contains(badge));
+    out.channels.retain(|channel| without.channels.contains(channel) || !with.channels.contains(channel));
+    out.consents
+        .retain(|consent| without.consents.iter().any(|known| known.channel == consent.channel) || !with.consents.contains(consent));
+    for consent in &mut out.consents {
+        if with.consents.contains(consent)
+            && let Some(known) = without.consents.iter().find(|known| known.channel == consent.channel)
+        {
+            consent.clone_from(known);
+        }
+    }
+    if now.last_seen_at == with.last_seen_at {
+        out.last_seen_at = without.last_seen_at;
+    }
+    if now.last_channel == with.last_channel {
+        out.last_channel.clone_from(&without.last_channel);
+    }
+    out.created_at = without.created_at;
+    out.merged_from.retain(|id| !members.contains(id));
+    out
+}
+
+/// When and where the survivor was seen, without the secondary: before the merge, and by the events that stay.
+fn see(survivor: &mut Profile, without: &Profile, seen: &Seen) {
+    survivor.activity = seen.did.clone();
+    survivor.last_seen_at = without.last_seen_at.max(seen.last);
+    survivor.channels = without.channels.iter().chain(&seen.channels).cloned().collect();
+    survivor.last_channel = match &seen.last_channel {
+        Some((at, channel)) if Some(*at) > without.last_seen_at => Some(channel.clone()),
+        _ => without.last_channel.clone(),
+    };
+}
+
+/// Where decisions leave a person, whatever their order.
+fn fold<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<Consent> {
+    let mut out = Vec::new();
+    for entry in entries {
+        consent::record(&mut out, &entry.decision);
+    }
+    out.sort_by(|a, b| a.channel.cmp(&b.channel));
+    out
+}
+
+/// Somebody opted out of the merged person, through whichever address: nobody can tell whose wish it was, so it holds for
+/// both.
+fn opt_outs(now: &Profile, with: &Profile, secondary: &mut Profile, left: &mut Vec<Left>) -> Vec<Decision> {
+    let mut out = Vec::new();
+    for consent in now.consents.iter().filter(|consent| consent.status == Status::OptedOut) {
+        let merged = with.consents.iter().find(|known| known.channel == consent.channel);
+        if merged == Some(consent) {
+            continue;
+        }
+        let decision = Decision {
+            channel: consent.channel.clone(),
+            status: consent.status,
+            occurred_at: consent.occurred_at,
+            source: consent.source.clone(),
+            evidence: None,
+        };
+        let before = plan::values(secondary).remove(&format!("consents.{}", consent.channel)).unwrap_or_default();
+        consent::record(&mut secondary.consents, &decision);
+        left.push(Left {
+            field: format!("consents.{}", consent.channel),
+            reason: Why::OptedOutSince,
+            merged: serde_json::json!(merged),
+            current: serde_json::json!(consent),
+            before,
+        });
+        out.push(decision);
+    }
+    out
+}

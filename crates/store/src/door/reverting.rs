@@ -1,0 +1,660 @@
+//! Saving reversals of merges: rows go back to whom they came from, set-based, by their `origin_profile_id`; what a
+//! union or a joined session had swallowed is written again from what the merge remembered.
+//!
+//! A merge is decided and saved by itself ([`Command::is_alone`](people_domain::directory::Command::is_alone)), so the
+//! people here are touched by nothing else of the group. The survivor's document is locked since the group was loaded.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use people_domain::{
+    Timestamp,
+    activity::{Activity, Tally},
+    clock,
+    consent::{Decision, Status},
+    directory::{MergeStanding, Reverted, Standing},
+    id::{ProfileId, RecordId, WorkspaceId},
+    identity::IdentityKey,
+    merge::revert::{Entry, Reversal, Seen},
+    profile::Profile,
+    session::{self, Session, Visit},
+};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{
+    StoredSession,
+    merging::{LabelRow, SecondaryRows},
+    save::Span,
+    timeline,
+};
+use crate::{
+    StoreError, Tx,
+    ids::new_id,
+    merges,
+    rows::{Kind, Rows, ids},
+    statement::sql,
+    time::At,
+};
+
+/// Who has to be loaded, and locked, before these merges can be looked at.
+pub(super) async fn holders(tx: &mut Tx, workspace: WorkspaceId, wanted: &BTreeSet<RecordId>) -> Result<Vec<Uuid>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(Uuid,)> = tx
+        .all(
+            sql("SELECT profile_id FROM merges WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+                .bind(workspace)
+                .rows(ids(wanted.iter().map(|id| id.0))),
+        )
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+#[derive(FromRow)]
+struct Told {
+    origin_profile_id: Uuid,
+    channel: String,
+    status: String,
+    occurred_at: At,
+    source: Option<String>,
+    evidence: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Did {
+    kind: String,
+    channel: Option<String>,
+    origin_profile_id: Uuid,
+    count: i64,
+    first: At,
+    last: At,
+}
+
+/// What must be known to take merges back. Read after the survivors were locked: nobody changes any of it meanwhile.
+pub(super) async fn load(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    wanted: &BTreeSet<RecordId>,
+    loaded: &HashMap<ProfileId, Standing>,
+) -> Result<HashMap<RecordId, MergeStanding>, StoreError> {
+    let mut out = HashMap::new();
+    for id in wanted {
+        let Some(record) = merges::record(tx, workspace, *id).await? else {
+            if merges::is_erased(tx, workspace, *id).await? {
+                out.insert(*id, MergeStanding::Erased);
+            }
+            continue;
+        };
+        // The record went from one to another while the locks were waited for.
+        if !loaded.contains_key(&record.holder) {
+            return Err(StoreError::Raced);
+        }
+        let later = merges::later(tx, workspace, &record).await?;
+        let ledger: Vec<Told> = tx
+            .all(
+                sql("SELECT origin_profile_id, channel, status, occurred_at, source, evidence FROM consent_ledger
+                     WHERE workspace_id = $1 AND profile_id = $2")
+                .bind(workspace)
+                .bind(record.primary_id),
+            )
+            .await?;
+        let ledger = ledger
+            .into_iter()
+            .map(|row| {
+                Ok(Entry {
+                    origin: ProfileId(row.origin_profile_id),
+                    decision: Decision {
+                        channel: row.channel,
+                        status: Status::parse(&row.status).ok_or(StoreError::Unreadable("a decision's status"))?,
+                        occurred_at: row.occurred_at.0,
+                        source: row.source,
+                        evidence: row.evidence,
+                    },
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let members = record.members();
+        let mut seen = Seen::default();
+        let mut did = Activity::default();
+        for row in events(tx, workspace, record.primary_id).await? {
+            let tally = Tally { count: row.count, first: row.first.0, last: row.last.0 };
+            if members.contains(&ProfileId(row.origin_profile_id)) {
+                did.add(&row.kind, tally);
+            } else {
+                seen.add(&row.kind, row.channel.as_deref(), tally);
+            }
+        }
+        out.insert(*id, MergeStanding::Recorded(Box::new(Reversal { record, later, ledger, seen, did })));
+    }
+    Ok(out)
+}
+
+/// What the events of the survivor add up to, by where they came from; what was done first comes first.
+async fn events(tx: &mut Tx, workspace: WorkspaceId, survivor: ProfileId) -> Result<Vec<Did>, StoreError> {
+    tx.all(
+        sql("SELECT type AS kind, channel, origin_profile_id, count(*) AS count, min(occurred_at) AS first, max(occurred_at) AS last
+             FROM events WHERE workspace_id = $1 AND profile_id = $2
+             GROUP BY type, channel, origin_profile_id ORDER BY min(occurred_at), type, channel")
+        .bind(workspace)
+        .bind(survivor),
+    )
+    .await
+}
+
+/// A person before and after.
+type State = (ProfileId, Option<Arc<Profile>>, Option<Arc<Profile>>);
+
+/// States that make the ordinary saving leave alone the rows that go back as they are: keys, and labels of the one who
+/// returns.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    states: Vec<State>,
+}
+
+impl Staged {
+    pub(super) fn of(reverted: &[Reverted], spans: &BTreeMap<ProfileId, Span<'_>>) -> Self {
+        let mut states = Vec::new();
+        for back in reverted {
+            if let Some(mut before) = spans.get(&back.survivor.id).and_then(|span| span.before.cloned()) {
+                before.identities.retain(|identity| !back.secondary.holds(&identity.key()));
+                states.push((back.survivor.id, Some(Arc::new(before)), Some(Arc::clone(&back.survivor))));
+            }
+            let mut before = Profile::empty(back.secondary.id, back.secondary.created_at);
+            before.identities.clone_from(&back.secondary.identities);
+            before.labels.clone_from(&back.secondary.labels);
+            states.push((back.secondary.id, Some(Arc::new(before)), Some(Arc::clone(&back.secondary))));
+        }
+        Self { states }
+    }
+
+    pub(super) fn lay_over<'s>(&'s self, spans: &mut BTreeMap<ProfileId, Span<'s>>) {
+        for (id, before, after) in &self.states {
+            spans.insert(*id, Span { before: before.as_deref(), after: after.as_deref() });
+        }
+    }
+}
+
+/// Moves every row back. The one who returns has a document by now.
+pub(super) async fn move_rows(tx: &mut Tx, workspace: WorkspaceId, reverted: &[Reverted], gap_seconds: i64) -> Result<(), StoreError> {
+    for back in reverted {
+        tx.take_time().await?;
+        keys(tx, workspace, back).await?;
+        sets(tx, workspace, back).await?;
+        timelines(tx, workspace, back, gap_seconds).await?;
+        for statement in GO_BACK {
+            tx.run(sql(statement).bind(workspace).bind(back.survivor.id).bind(back.secondary.id).rows(members(back))).await?;
+        }
+        note(tx, workspace, back).await?;
+    }
+    Ok(())
+}
+
+fn members(back: &Reverted) -> Rows {
+    ids(back.members.iter().map(|id| id.0))
+}
+
+async fn keys(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<(), StoreError> {
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text)]);
+    for IdentityKey { kind, value } in back.secondary.identities.iter().map(people_domain::identity::Identity::key) {
+        rows.push([kind.as_str().into(), value.into()]);
+    }
+    let wanted = rows.len();
+    let moved = tx
+        .run(
+            sql("UPDATE profile_identities SET profile_id = $3
+                 WHERE workspace_id = $1 AND profile_id = $2 AND (kind, value) IN (SELECT kind, value FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(back.survivor.id)
+            .bind(back.secondary.id)
+            .rows(rows),
+        )
+        .await?;
+    if usize::try_from(moved) == Ok(wanted) { Ok(()) } else { Err(StoreError::Raced) }
+}
+
+/// Labels, segments, channels and consents: what a union made one is made two.
+async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<(), StoreError> {
+    let stored: Option<(Option<String>,)> = tx
+        .optional(
+            sql("SELECT secondary_rows{as_text} AS secondary_rows FROM merges WHERE workspace_id = $1 AND id = $2")
+                .bind(workspace)
+                .bind(back.merge_id),
+        )
+        .await?;
+    let was: SecondaryRows = match stored.and_then(|(text,)| text) {
+        Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("what a merge remembers"))?,
+        None => SecondaryRows::default(),
+    };
+    let mut names = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
+    let mut labels = Rows::new(&[
+        ("label", Kind::Text),
+        ("source", Kind::Text),
+        ("rule_id", Kind::Uuid),
+        ("actor", Kind::Text),
+        ("created_at", Kind::Time),
+    ]);
+    for label in &back.secondary.labels {
+        let row = was.labels.iter().find(|row| row.label == *label).cloned().unwrap_or_else(|| LabelRow {
+            label: label.clone(),
+            source: "manual".to_owned(),
+            rule_id: None,
+            actor: back.cause.actor.clone(),
+            created_at: back.at,
+        });
+        names.push([row.label.as_str().into(), row.created_at.into()]);
+        labels.push([row.label.into(), row.source.into(), row.rule_id.into(), row.actor.into(), row.created_at.into()]);
+    }
+    if !labels.is_empty() {
+        // The label may have left the catalogue since.
+        tx.run(
+            sql("INSERT INTO labels (workspace_id, name, created_at) SELECT $1, r.name, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+                .bind(workspace)
+                .rows(names),
+        )
+        .await?;
+        tx.run(
+            sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+                 SELECT $1, $2, r.label, r.source, r.rule_id, r.actor, r.created_at FROM {rows} AS r")
+            .bind(workspace)
+            .bind(back.secondary.id)
+            .rows(labels),
+        )
+        .await?;
+    }
+    let mut segments = Rows::new(&[("segment_id", Kind::Uuid), ("entered_at", Kind::Time)]);
+    for row in was.segments.iter().filter(|row| back.secondary.segments.iter().any(|badge| badge.id.0 == row.segment_id)) {
+        segments.push([row.segment_id.into(), row.entered_at.into()]);
+    }
+    if !segments.is_empty() {
+        tx.run(
+            sql("INSERT INTO profile_segments (workspace_id, profile_id, segment_id, entered_at)
+                 SELECT $1, $2, r.segment_id, r.entered_at FROM {rows} AS r CROSS JOIN segments AS s
+                 WHERE s.workspace_id = $1 AND s.id = r.segment_id ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .bind(back.secondary.id)
+            .rows(segments),
+        )
+        .await?;
+    }
+    let names = |kept: &mut dyn Iterator<Item = &str>| {
+        let mut rows = Rows::new(&[("name", Kind::Text)]);
+        kept.for_each(|name| rows.push([name.into()]));
+        rows
+    };
+    let survivor = &back.survivor;
+    tx.run(
+        sql("DELETE FROM profile_segments WHERE workspace_id = $1 AND profile_id = $2 AND segment_id NOT IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(survivor.id)
+            .rows(ids(survivor.segments.iter().map(|badge| badge.id.0))),
+    )
+    .await?;
+    tx.run(
+        sql("DELETE FROM profile_channels WHERE workspace_id = $1 AND profile_id = $2 AND channel NOT IN (SELECT name FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(survivor.id)
+            .rows(names(&mut survivor.channels.iter().map(String::as_str))),
+    )
+    .await?;
+    tx.run(
+        sql("DELETE FROM profile_consents WHERE workspace_id = $1 AND profile_id = $2 AND channel NOT IN (SELECT name FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(survivor.id)
+            .rows(names(&mut survivor.consents.iter().map(|consent| consent.channel.as_str()))),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// What came from `{rows}` (of one column `id`) goes from `$2` back to `$3`.
+const GO_BACK: &[&str] = &[
+    "UPDATE consent_ledger SET profile_id = $3
+     WHERE workspace_id = $1 AND profile_id = $2 AND origin_profile_id IN (SELECT id FROM {rows} AS r)",
+    // An entry of one's own names no origin.
+    "UPDATE profile_history
+     SET profile_id = $3, origin_profile_id = CASE WHEN origin_profile_id = $3 THEN NULL ELSE origin_profile_id END
+     WHERE workspace_id = $1 AND profile_id = $2 AND origin_profile_id IN (SELECT id FROM {rows} AS r)",
+    "UPDATE merges SET profile_id = $3
+     WHERE workspace_id = $1 AND profile_id = $2 AND primary_id IN (SELECT id FROM {rows} AS r)",
+    "UPDATE merges SET returned_profile_id = $3
+     WHERE workspace_id = $1 AND returned_profile_id = $2 AND secondary_id IN (SELECT id FROM {rows} AS r)",
+    "UPDATE merge_sessions SET profile_id = $3
+     WHERE workspace_id = $1 AND profile_id = $2 AND merge_id IN (
+         SELECT m.id FROM merges AS m WHERE m.workspace_id = $1 AND m.profile_id = $3 AND m.primary_id IN (SELECT id FROM {rows} AS r)
+     )",
+    "UPDATE profile_redirects SET survivor_profile_id = $3
+     WHERE workspace_id = $1 AND survivor_profile_id = $2 AND profile_id <> $3 AND profile_id IN (SELECT id FROM {rows} AS r)",
+    "DELETE FROM profile_redirects
+     WHERE workspace_id = $1 AND survivor_profile_id = $2 AND profile_id = $3 AND profile_id IN (SELECT id FROM {rows} AS r)",
+];
+
+#[derive(FromRow)]
+struct Remembered {
+    id: Uuid,
+    into_id: Uuid,
+    owner_profile_id: Uuid,
+    origin_profile_id: Uuid,
+    channel: String,
+    sender_id: Option<String>,
+    started_at: At,
+    ended_at: At,
+    event_count: i64,
+    properties: String,
+}
+
+/// An event that is not in a session of its own person's, or was not before the merge.
+#[derive(FromRow)]
+struct Stray {
+    id: Uuid,
+    profile_id: Uuid,
+    origin_profile_id: Uuid,
+    occurred_at: At,
+    channel: Option<String>,
+    session_id: Uuid,
+    sender_id: Option<String>,
+}
+
+/// Events and sessions. Sessions that the merge joined are there again as they were; events that came since stay with
+/// the survivor, and those among them that stand in a session of the other are arranged anew.
+async fn timelines(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_seconds: i64) -> Result<(), StoreError> {
+    let (survivor, secondary) = (back.survivor.id, back.secondary.id);
+    for statement in [
+        "UPDATE events SET profile_id = $3
+         WHERE workspace_id = $1 AND profile_id = $2 AND origin_profile_id IN (SELECT id FROM {rows} AS r)",
+        "UPDATE sessions SET profile_id = $3
+         WHERE workspace_id = $1 AND profile_id = $2 AND origin_profile_id IN (SELECT id FROM {rows} AS r)",
+    ] {
+        tx.run(sql(statement).bind(workspace).bind(survivor).bind(secondary).rows(members(back))).await?;
+    }
+    let remembered: Vec<Remembered> = tx
+        .all(
+            sql("SELECT id, into_id, owner_profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count,
+                        properties{as_text} AS properties
+                 FROM merge_sessions WHERE workspace_id = $1 AND profile_id = $2 AND merge_id = $3")
+            .bind(workspace)
+            .bind(survivor)
+            .bind(back.merge_id),
+        )
+        .await?;
+    let members: BTreeSet<ProfileId> = back.members.iter().copied().collect();
+    let mut into: HashMap<RecordId, RecordId> = HashMap::new();
+    let mut restored: Vec<Session> = Vec::with_capacity(remembered.len());
+    for row in remembered {
+        into.insert(RecordId(row.id), RecordId(row.into_id));
+        let owner = if members.contains(&ProfileId(row.owner_profile_id)) { secondary } else { survivor };
+        restored.push(
+            StoredSession {
+                id: row.id,
+                profile_id: owner.0,
+                origin_profile_id: row.origin_profile_id,
+                channel: row.channel,
+                sender_id: row.sender_id,
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+                event_count: row.event_count,
+                properties: row.properties,
+            }
+            .read()?,
+        );
+    }
+    let before = Before::of(&restored, &into);
+    let strays = strays(tx, workspace, back, &before).await?;
+    keep_since(tx, workspace, survivor, &mut restored, &into).await?;
+    if restored.is_empty() && strays.is_empty() {
+        return Ok(());
+    }
+    timeline::rewrite_sessions(tx, workspace, restored.iter().map(|session| session.id.0).collect(), &restored).await?;
+    // Each to the session it was in, if it was in one.
+    let mut touched: BTreeSet<Uuid> = restored.iter().map(|session| session.id.0).collect();
+    let mut placed: Vec<(&Stray, Uuid)> = Vec::new();
+    let mut visitors: Vec<&Stray> = Vec::new();
+    for stray in strays.values() {
+        touched.insert(stray.session_id);
+        match before.find(stray) {
+            Some(session) => placed.push((stray, session)),
+            None => visitors.push(stray),
+        }
+    }
+    let visits: Vec<Visit> = visitors
+        .iter()
+        .map(|stray| Visit {
+            profile_id: ProfileId(stray.profile_id),
+            origin_profile_id: ProfileId(stray.origin_profile_id),
+            channel: stray.channel.clone(),
+            sender_id: stray.sender_id.clone(),
+            at: stray.occurred_at.0,
+            properties: serde_json::Map::new(),
+        })
+        .collect();
+    let gap = clock::Span::from_seconds(gap_seconds);
+    if !visits.is_empty() {
+        let standing = timeline::near(tx, workspace, &visits, Vec::new(), gap).await?;
+        let stood = timeline::stretches(&standing);
+        let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
+        timeline::take_over(tx, workspace, &stood, &plan).await?;
+        touched.extend(plan.written.iter().map(|session| session.id.0));
+        // One that was joined is gone; who was placed in it went along.
+        let joined: HashMap<RecordId, RecordId> = plan.joined.iter().copied().collect();
+        for (_, session) in &mut placed {
+            while let Some(next) = joined.get(&RecordId(*session)) {
+                *session = next.0;
+            }
+        }
+        placed.extend(visitors.iter().copied().zip(plan.placed.iter().map(|id| id.0)));
+    }
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("session_id", Kind::Uuid)]);
+    for (stray, session) in placed {
+        rows.push([stray.profile_id.into(), stray.occurred_at.0.into(), stray.id.into(), session.into()]);
+    }
+    tx.run(
+        sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
+             WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await?;
+    // What the survivor gained in between may stand between two of their own that belong together by it.
+    let mut grown = recount(tx, workspace, back, touched).await?;
+    grown.retain(|session| session.profile_id == survivor);
+    if grown.is_empty() {
+        return Ok(());
+    }
+    let standing = timeline::near(tx, workspace, &[], grown, gap).await?;
+    let stood = timeline::stretches(&standing);
+    let plan = session::arrange(standing, &[], gap, |at| RecordId(new_id(at)));
+    timeline::take_over(tx, workspace, &stood, &plan).await
+}
+
+/// A session that others had been joined to may have gone on since: what the survivor's gained then is theirs. The other
+/// events in it are counted out afterwards.
+async fn keep_since(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivor: ProfileId,
+    restored: &mut [Session],
+    into: &HashMap<RecordId, RecordId>,
+) -> Result<(), StoreError> {
+    for now in stored(tx, workspace, into.values().map(|id| id.0).collect()).await? {
+        let joined: Vec<Session> = restored.iter().filter(|session| into.get(&session.id) == Some(&now.id)).cloned().collect();
+        let Some(session) = restored.iter_mut().find(|session| session.id == now.id && session.profile_id == survivor) else { continue };
+        session.started_at = session.started_at.min(now.started_at);
+        session.ended_at = session.ended_at.max(now.ended_at);
+        for (key, value) in now.properties {
+            if !joined.iter().any(|before| before.properties.get(&key) == Some(&value)) {
+                session.properties.insert(key, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> Result<Vec<Session>, StoreError> {
+    let rows: Vec<StoredSession> = tx
+        .all(
+            sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                        s.properties{as_text} AS properties
+                 FROM {rows} AS r CROSS JOIN sessions AS s WHERE s.workspace_id = $1 AND s.id = r.id")
+            .bind(workspace)
+            .rows(ids(wanted)),
+        )
+        .await?;
+    rows.into_iter().map(StoredSession::read).collect()
+}
+
+/// Sessions that became part of another: by whose they were, which other, and when they began. Those of one person in one
+/// strand do not overlap.
+struct Before(BTreeMap<(Uuid, Uuid, Timestamp), (Timestamp, Uuid)>);
+
+impl Before {
+    fn of(restored: &[Session], into: &HashMap<RecordId, RecordId>) -> Self {
+        let gone = restored.iter().filter_map(|session| into.get(&session.id).filter(|into| **into != session.id).zip(Some(session)));
+        Self(gone.map(|(into, session)| ((session.profile_id.0, into.0, session.started_at), (session.ended_at, session.id.0))).collect())
+    }
+
+    /// The one an event was in before.
+    fn find(&self, stray: &Stray) -> Option<Uuid> {
+        let at = stray.occurred_at.0;
+        let ((whose, into, _), (end, id)) = self.0.range(..=(stray.profile_id, stray.session_id, at)).next_back()?;
+        (*whose == stray.profile_id && *into == stray.session_id && at <= *end).then_some(*id)
+    }
+}
+
+/// Events that stand, after the move, in a session of the other of the two; and those that stood in one that is
+/// restored.
+async fn strays(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, before: &Before) -> Result<BTreeMap<Uuid, Stray>, StoreError> {
+    let mut out = BTreeMap::new();
+    for (of, in_session_of) in [(back.secondary.id, back.survivor.id), (back.survivor.id, back.secondary.id)] {
+        let found: Vec<Stray> = tx
+            .all(
+                // A session is looked up for each event: rows that have just moved are not in PostgreSQL's statistics, and as a
+                // join it would walk all sessions for each.
+                sql("SELECT e.id, e.profile_id, e.origin_profile_id, e.occurred_at, e.channel, e.session_id,
+                            (SELECT s.sender_id FROM sessions AS s WHERE s.workspace_id = $1 AND s.id = e.session_id) AS sender_id
+                     FROM events AS e
+                     WHERE e.workspace_id = $1 AND e.profile_id = $2 AND e.session_id IS NOT NULL
+                       AND (SELECT s.profile_id FROM sessions AS s WHERE s.workspace_id = $1 AND s.id = e.session_id) = $3")
+                .bind(workspace)
+                .bind(of)
+                .bind(in_session_of),
+            )
+            .await?;
+        out.extend(found.into_iter().map(|stray| (stray.id, stray)));
+    }
+    let joined: BTreeSet<Uuid> = before.0.keys().map(|(_, into, _)| *into).collect();
+    if !joined.is_empty() {
+        let found: Vec<Stray> = tx
+            .all(
+                sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id
+                     FROM events
+                     WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
+                .bind(workspace)
+                .bind(back.survivor.id)
+                .bind(back.secondary.id)
+                .rows(ids(joined)),
+            )
+            .await?;
+        for stray in found.into_iter().filter(|stray| before.find(stray).is_some()) {
+            out.entry(stray.id).or_insert(stray);
+        }
+    }
+    Ok(out)
+}
+
+#[derive(FromRow)]
+struct Bounds {
+    id: Uuid,
+    count: i64,
+    first: Option<At>,
+    last: Option<At>,
+}
+
+/// Start, end and number of events follow from the events; a session without any is none. Answers the ones that were
+/// written anew.
+async fn recount(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, touched: BTreeSet<Uuid>) -> Result<Vec<Session>, StoreError> {
+    let stored = stored(tx, workspace, touched.clone()).await?;
+    let bounds: Vec<Bounds> = tx
+        .all(
+            sql("SELECT session_id AS id, count(*) AS count, min(occurred_at) AS first, max(occurred_at) AS last
+                 FROM events
+                 WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)
+                 GROUP BY session_id")
+            .bind(workspace)
+            .bind(back.survivor.id)
+            .bind(back.secondary.id)
+            .rows(ids(touched)),
+        )
+        .await?;
+    let bounds: HashMap<Uuid, Bounds> = bounds.into_iter().map(|row| (row.id, row)).collect();
+    let mut left = Vec::new();
+    let mut written = Vec::new();
+    for mut session in stored {
+        match bounds.get(&session.id.0) {
+            Some(Bounds { count, first: Some(first), last: Some(last), .. }) => {
+                if (session.event_count, session.started_at, session.ended_at) != (*count, first.0, last.0) {
+                    (session.event_count, session.started_at, session.ended_at) = (*count, first.0, last.0);
+                    left.push(session.id.0);
+                    written.push(session);
+                }
+            }
+            _ => left.push(session.id.0),
+        }
+    }
+    timeline::rewrite_sessions(tx, workspace, left, &written).await?;
+    Ok(written)
+}
+
+/// Writes down that it happened, and what later merges remember from now on.
+async fn note(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<(), StoreError> {
+    let unwritable = |_| StoreError::Unreadable("a merge that cannot be written");
+    tx.run(
+        sql("DELETE FROM merge_sessions WHERE workspace_id = $1 AND profile_id = $2 AND merge_id = $3")
+            .bind(workspace)
+            .bind(back.survivor.id)
+            .bind(back.merge_id),
+    )
+    .await?;
+    let mut row = Rows::new(&[("conflicts", Kind::Json)]);
+    row.push([serde_json::to_string(&back.left).map_err(unwritable)?.into()]);
+    tx.run(
+        sql("UPDATE merges
+             SET returned_profile_id = $3, reverted_at = $4, reverted_by = $5, revert_record_id = $6,
+                 conflicts = (SELECT r.conflicts FROM {rows} AS r)
+             WHERE workspace_id = $1 AND id = $2")
+        .bind(workspace)
+        .bind(back.merge_id)
+        .bind(back.secondary.id)
+        .bind(back.at)
+        .bind(back.cause.actor.as_str())
+        .bind(back.record_id)
+        .rows(row),
+    )
+    .await?;
+    if !back.later.is_empty() {
+        let mut rows = Rows::new(&[("id", Kind::Uuid), ("primary_before", Kind::Json)]);
+        for (id, profile) in &back.later {
+            rows.push([(*id).into(), serde_json::to_string(profile).map_err(unwritable)?.into()]);
+        }
+        tx.run(
+            sql("UPDATE merges SET primary_before = (SELECT r.primary_before FROM {rows} AS r WHERE r.id = merges.id)
+                 WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    }
+    // Which of the two an answer speaks of is not written down: erasing either takes it.
+    tx.run(
+        sql("INSERT INTO idempotency_profiles (workspace_id, profile_id, key)
+             SELECT workspace_id, $3, key FROM idempotency_profiles WHERE workspace_id = $1 AND profile_id = $2
+             ON CONFLICT DO NOTHING")
+        .bind(workspace)
+        .bind(back.survivor.id)
+        .bind(back.secondary.id),
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,284 @@
+//! Merges as they are read: the record, the list of a person, and what a preview needs. They are written through the
+//! door.
+
+use std::collections::BTreeMap;
+
+use people_domain::{
+    Code, Refusal, Timestamp,
+    id::{ProfileId, RecordId, WorkspaceId},
+    merge::{
+        self, Keep,
+        plan::{self, FieldOutcome},
+        revert::{Left, Record},
+    },
+    profile::Profile,
+};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, Tx, profiles, statement::sql, time::At};
+
+/// A merge as it was carried out, and whether it was taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Merged {
+    pub id: RecordId,
+    pub primary_id: ProfileId,
+    pub secondary_id: ProfileId,
+    /// Who answers for the primary's id today.
+    pub survivor_id: ProfileId,
+    pub automatic: bool,
+    pub keep: Keep,
+    pub fields: Vec<FieldOutcome>,
+    pub moved: Moves,
+    pub merged_at: Timestamp,
+    pub actor: String,
+    pub request_id: String,
+    pub reason: Option<String>,
+    pub reverted: Option<TakenBack>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakenBack {
+    pub at: Timestamp,
+    pub actor: String,
+    pub left: Vec<Left>,
+}
+
+/// Rows that go over with the secondary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct Moves {
+    pub events: i64,
+    pub sessions: i64,
+    pub segments: i64,
+    pub labels: i64,
+    pub identities: i64,
+    /// Decisions of the ledger.
+    pub consents: i64,
+}
+
+/// The two a preview is about, as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sides {
+    pub primary: Profile,
+    pub secondary: Profile,
+    pub moves: Moves,
+}
+
+#[derive(FromRow)]
+struct Stored {
+    id: Uuid,
+    profile_id: Uuid,
+    primary_id: Uuid,
+    secondary_id: Uuid,
+    automatic: bool,
+    keep: String,
+    primary_before: String,
+    secondary_before: String,
+    moved: String,
+    merged_at: At,
+    actor: String,
+    request_id: String,
+    reason: Option<String>,
+    reverted_at: Option<At>,
+    reverted_by: Option<String>,
+    conflicts: Option<String>,
+}
+
+const UNREADABLE: StoreError = StoreError::Unreadable("a merge");
+
+impl Stored {
+    fn record(&self) -> Result<Record, StoreError> {
+        Ok(Record {
+            id: RecordId(self.id),
+            primary_id: ProfileId(self.primary_id),
+            secondary_id: ProfileId(self.secondary_id),
+            holder: ProfileId(self.profile_id),
+            primary: serde_json::from_str(&self.primary_before).map_err(|_| UNREADABLE)?,
+            secondary: serde_json::from_str(&self.secondary_before).map_err(|_| UNREADABLE)?,
+            keep: serde_json::from_str(&self.keep).map_err(|_| UNREADABLE)?,
+            reverted: self.reverted_at.is_some(),
+        })
+    }
+
+    fn read(self) -> Result<Merged, StoreError> {
+        let record = self.record()?;
+        let left = self.conflicts.as_deref().map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| UNREADABLE)?;
+        Ok(Merged {
+            id: record.id,
+            primary_id: record.primary_id,
+            secondary_id: record.secondary_id,
+            survivor_id: record.holder,
+            automatic: self.automatic,
+            fields: plan::told(&record.primary, &record.secondary, &record.keep),
+            keep: record.keep,
+            moved: serde_json::from_str(&self.moved).map_err(|_| UNREADABLE)?,
+            merged_at: self.merged_at.0,
+            actor: self.actor,
+            request_id: self.request_id,
+            reason: self.reason,
+            reverted: self.reverted_at.map(|at| TakenBack { at: at.0, actor: self.reverted_by.unwrap_or_default(), left }),
+        })
+    }
+}
+
+async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Stored>, StoreError> {
+    tx.optional(
+        sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
+                    secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
+                    reverted_at, reverted_by, conflicts{as_text} AS conflicts
+             FROM merges WHERE workspace_id = $1 AND id = $2")
+        .bind(workspace)
+        .bind(id),
+    )
+    .await
+}
+
+/// One merge, as it can be taken back.
+pub(crate) async fn record(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Record>, StoreError> {
+    stored(tx, workspace, id).await?.map(|row| row.record()).transpose()
+}
+
+/// One merge, as it is told.
+pub(crate) async fn merged(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Merged>, StoreError> {
+    stored(tx, workspace, id).await?.map(Stored::read).transpose()
+}
+
+/// Merges into the same primary after this one, the oldest first, without those taken back.
+pub(crate) async fn later(tx: &mut Tx, workspace: WorkspaceId, than: &Record) -> Result<Vec<Record>, StoreError> {
+    let rows: Vec<Stored> = tx
+        .all(
+            sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
+                        secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
+                        reverted_at, reverted_by, conflicts{as_text} AS conflicts
+                 FROM merges
+                 WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
+                 ORDER BY id")
+            .bind(workspace)
+            .bind(than.primary_id)
+            .bind(than.id),
+        )
+        .await?;
+    rows.iter().map(Stored::record).collect()
+}
+
+/// Whether the record went with somebody who was erased.
+pub(crate) async fn is_erased(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<bool, StoreError> {
+    let found: Option<(Uuid,)> =
+        tx.optional(sql("SELECT id FROM merges_erased WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
+    Ok(found.is_some())
+}
+
+/// The person an id answers with. E: 404, or 410.
+async fn answering(tx: &mut Tx, workspace: WorkspaceId, id: ProfileId) -> Result<Profile, StoreError> {
+    let mut who = id;
+    let mut rows = profiles::documents(tx, workspace, [who.0]).await?;
+    if rows.is_empty()
+        && let Some((_, survivor)) = profiles::redirects(tx, workspace, [who.0]).await?.pop()
+    {
+        who = ProfileId(survivor);
+        rows = profiles::documents(tx, workspace, [who.0]).await?;
+    }
+    if let Some(row) = rows.pop() {
+        return serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"));
+    }
+    let erased: Option<(Uuid,)> =
+        tx.optional(sql("SELECT id FROM erasures WHERE workspace_id = $1 AND profile_id = $2").bind(workspace).bind(who)).await?;
+    Err(match erased {
+        Some(_) => Refusal::new(Code::ProfileErased, "This person was erased; nothing of them is kept."),
+        None => Refusal::new(Code::NotFound, "There is no profile with this id."),
+    }
+    .into())
+}
+
+#[derive(FromRow)]
+struct Counted {
+    what: String,
+    rows: i64,
+}
+
+impl Store {
+    /// Two people as they are, and what a merge would move. E: one of them is nobody, erased, or the other.
+    pub async fn sides(&self, workspace: WorkspaceId, primary: ProfileId, secondary: ProfileId) -> Result<Sides, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                let first = answering(tx, workspace, primary).await?;
+                let second = answering(tx, workspace, secondary).await?;
+                if first.id == second.id {
+                    return Err(merge::one_person(primary == secondary).into());
+                }
+                let rows: Vec<Counted> = tx
+                    .all(
+                        sql("SELECT 'events' AS what, count(*) AS rows FROM events WHERE workspace_id = $1 AND profile_id = $2
+                             UNION ALL
+                             SELECT 'sessions' AS what, count(*) AS rows FROM sessions WHERE workspace_id = $1 AND profile_id = $2
+                             UNION ALL
+                             SELECT 'consents' AS what, count(*) AS rows FROM consent_ledger WHERE workspace_id = $1 AND profile_id = $2")
+                        .bind(workspace)
+                        .bind(second.id),
+                    )
+                    .await?;
+                let counts: BTreeMap<String, i64> = rows.into_iter().map(|row| (row.what, row.rows)).collect();
+                let of = |what: &str| counts.get(what).copied().unwrap_or(0);
+                let size = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+                let moves = Moves {
+                    events: of("events"),
+                    sessions: of("sessions"),
+                    segments: size(second.segments.len()),
+                    labels: size(second.labels.len()),
+                    identities: size(second.identities.len()),
+                    consents: of("consents"),
+                };
+                Ok(Sides { primary: first, secondary: second, moves })
+            })
+        })
+        .await
+    }
+
+    /// One merge. E: 404; 410 when its record went with somebody who was erased.
+    pub async fn merged(&self, workspace: WorkspaceId, id: RecordId) -> Result<Merged, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                match merged(tx, workspace, id).await? {
+                    Some(merged) => Ok(merged),
+                    None if is_erased(tx, workspace, id).await? => {
+                        Err(Refusal::new(Code::ProfileErased, "One of the two was erased; nothing of the merge is kept.").into())
+                    }
+                    None => Err(Refusal::new(Code::NotFound, "There is no merge with this id.").into()),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Merges a person survived, or came back from, made before `before`; newest first.
+    pub async fn merges_of(
+        &self,
+        workspace: WorkspaceId,
+        profile: ProfileId,
+        before: Option<RecordId>,
+        limit: i64,
+    ) -> Result<Vec<Merged>, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                let rows: Vec<Stored> = tx
+                    .all(
+                        sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep,
+                                    primary_before{as_text} AS primary_before, secondary_before{as_text} AS secondary_before,
+                                    moved{as_text} AS moved, merged_at, actor, request_id, reason, reverted_at, reverted_by,
+                                    conflicts{as_text} AS conflicts
+                             FROM merges
+                             WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3
+                             ORDER BY id DESC LIMIT $4")
+                        .bind(workspace)
+                        .bind(profile)
+                        .bind(before.map_or(Uuid::max(), |id| id.0))
+                        .bind(limit),
+                    )
+                    .await?;
+                rows.into_iter().map(Stored::read).collect()
+            })
+        })
+        .await
+    }
+}
