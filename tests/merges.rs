@@ -408,6 +408,13 @@ async fn the_old_id_answers_on_every_route_through_chains(app: &App) {
         if !route.starts_with("/v1/profiles/{id}") || item["get"].is_null() {
             continue;
         }
+        // Each export notes itself in the history, so that no two are alike.
+        if route.ends_with("/export") {
+            let answer = app.get(&route.replace("{id}", id(&oldest))).await;
+            assert_eq!(answer.header("content-location"), Some(route.replace("{id}", id(&last)).as_str()));
+            assert_eq!(answer.ok()["profile_id"], last["id"]);
+            continue;
+        }
         let of = |person: &Value| route.replace("{id}", id(person)).replace("{channel}", "email");
         let expected = app.get(&of(&last)).await;
         for old in [&oldest, &middle] {

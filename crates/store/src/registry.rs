@@ -299,7 +299,8 @@ pub const EXPORTS: &[(&str, Export)] = &[
         "events",
         Export::Section(Section {
             name: "events",
-            select: r#"SELECT t.id AS "id:uuid", t.occurred_at AS "occurred_at:time", t.received_at AS "received_at:time", t.type AS "type:text",
+            select: r#"SELECT t.id AS "id:uuid", t.occurred_at AS "occurred_at:time", t.received_at AS "received_at:time", t.original_timestamp AS "original_timestamp:time",
+                t.sent_at AS "sent_at:time", t.type AS "type:text",
                 t.channel AS "channel:text", t.properties{as_text} AS "properties:json", t.session_id AS "session_id:uuid",
                 t.source AS "source:text", t.message_id AS "message_id:text", t.refused{as_text} AS "refused:json",
                 t.origin_profile_id AS "origin_profile_id:uuid" FROM events AS t"#,

@@ -36,6 +36,8 @@ pub struct AccessExport {
     pub identities: Vec<ExportedIdentity>,
     pub labels: Vec<ExportedLabel>,
     pub segments: Vec<ExportedSegment>,
+    /// Where the person may be one with somebody else, and why; not with whom.
+    pub duplicates: Vec<ExportedDuplicate>,
     /// Every consent decision ever recorded.
     pub consents: Vec<ExportedConsent>,
     pub events: Vec<ExportedEvent>,
@@ -44,6 +46,8 @@ pub struct AccessExport {
     pub history: Vec<ExportedEntry>,
     /// Profiles that were merged into this one, as both were before.
     pub merges: Vec<ExportedMerge>,
+    /// Sessions as they were before a merge made one of two.
+    pub sessions_before_merges: Vec<ExportedFormerSession>,
     /// Ids this person was known by before a merge.
     pub former_ids: Vec<FormerId>,
     /// Requests whose answers are kept for a day, to be given again.
@@ -80,6 +84,35 @@ pub struct ExportedSegment {
     pub entered_at: String,
 }
 
+/// What speaks for the person being one with somebody else.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExportedDuplicate {
+    pub id: String,
+    /// Tenths of a point.
+    pub score: i64,
+    #[schema(value_type = Vec<Object>)]
+    pub reasons: Value,
+    /// `open` or `dismissed`.
+    pub status: String,
+    pub found_at: String,
+}
+
+/// A session as it was before a merge.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExportedFormerSession {
+    pub merge_id: String,
+    pub id: String,
+    /// The session it became part of.
+    pub into_id: String,
+    pub channel: String,
+    pub sender_id: Option<String>,
+    pub started_at: String,
+    pub ended_at: String,
+    pub event_count: i64,
+    #[schema(value_type = Object)]
+    pub properties: Value,
+}
+
 /// A consent decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExportedConsent {
@@ -102,6 +135,9 @@ pub struct ExportedEvent {
     pub id: String,
     pub occurred_at: String,
     pub received_at: String,
+    /// When it happened and was sent, by the sender's own clock.
+    pub original_timestamp: Option<String>,
+    pub sent_at: Option<String>,
     #[serde(rename = "type")]
     pub kind: String,
     pub channel: Option<String>,

@@ -34,5 +34,6 @@ pub async fn profile_duplicates(
     let asked = params.ask(workspace, Some(profile))?;
     let who = super::timeline::who_answers(&app.store, workspace, profile).await?;
     let list = asked.about(who).page(&app.store, workspace).await?;
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list);
+    Ok(super::found_at(answer, profile, who, "/duplicates"))
 }

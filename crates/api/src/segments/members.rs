@@ -108,7 +108,8 @@ pub async fn profile_segments(
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
-    let person = who_answers(&app.store, workspace, ProfileId(id(&path)?)).await?;
+    let asked = ProfileId(id(&path)?);
+    let person = who_answers(&app.store, workspace, asked).await?;
     let document = app.store.document(workspace, person).await?.ok_or_else(Problem::not_found)?;
     let profile: Profile =
         serde_json::from_str(&document.document).map_err(|_| Problem::new(Kind::Internal, "The profile could not be read."))?;
@@ -121,5 +122,6 @@ pub async fn profile_segments(
             Some(MembershipView { id: badge.id.to_string(), name: badge.name, entered_at: at.to_string() })
         })
         .collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MembershipList { data, next_cursor: None }))
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MembershipList { data, next_cursor: None });
+    Ok(crate::profiles::found_at(answer, asked, person, "/segments"))
 }
