@@ -41,7 +41,7 @@ openapi: ## regenerate openapi/openapi.json from the handlers
 
 bench: ## measure the server beside its limits; report/ gets a table, JSON and a chart
 	$(CARGO) build --release -p people-api -p people-bench
-	tests/with-postgres target/release/people-bench run --profiles $(PROFILES) --database both --report report $(BENCH_FLAGS)
+	PEOPLE_PG_FSYNC=on tests/with-postgres target/release/people-bench run --profiles $(PROFILES) --database both --report report $(BENCH_FLAGS)
 
 clean: ## remove what was built
 	$(CARGO) clean

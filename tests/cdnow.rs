@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cast::{id, list, version};
 
-stories![a_real_shops_purchases_are_counted_as_the_file_says];
+stories![a_real_shops_purchases_are_counted_as_the_file_says, segments_of_a_real_shop_are_as_large_as_the_file_says];
 
 struct Purchase {
     customer: String,
@@ -148,4 +148,44 @@ async fn a_real_shops_purchases_are_counted_as_the_file_says(app: &App) {
     assert_eq!((version(&again), &again), (version(&busiest), &busiest));
     let own = purchases.iter().filter(|p| p.customer == busy[0]).count();
     assert_eq!(totals(app, id(&busiest)).await.0, own);
+}
+
+/// Segments made before the purchases come, which grow with every request, and one made after them, which a job fills:
+/// their members are those the file has.
+async fn segments_of_a_real_shop_are_as_large_as_the_file_says(app: &App) {
+    let purchases = purchases();
+    let order = |rest: Value| {
+        let mut test = json!({"event": "order_completed"});
+        test.as_object_mut().expect("an object").extend(rest.as_object().cloned().unwrap_or_default());
+        test
+    };
+    let between = |from: &str, to: &str| json!({"field": "occurred_at", "op": "between", "value": [format!("{from}T00:00:00Z"), format!("{to}T00:00:00Z")]});
+    let large = json!({"field": "properties.total", "op": "gt", "value": 100});
+    let cases: Vec<(&str, Value, Vec<String>)> = vec![
+        ("Loyal", order(json!({"count": {"gte": 5}})), customers(&purchases, |_| true, |n| n >= 5)),
+        ("Once", order(json!({"count": {"eq": 1}})), customers(&purchases, |_| true, |n| n == 1)),
+        ("Large", order(json!({"where": [large]})), customers(&purchases, |p| p.cents > 10_000, |n| n >= 1)),
+        (
+            "Spring",
+            order(json!({"where": [between("1997-04-02", "1997-07-01")], "count": {"gte": 2}})),
+            customers(&purchases, |p| ("1997-04-02"..="1997-07-01").contains(&p.day.as_str()), |n| n >= 2),
+        ),
+    ];
+    let make = async |name: &str, filter: &Value| {
+        let made = app.post("/v1/segments").json(json!({"name": name, "filter": filter})).await.created();
+        crate::bulk::finished(app, &json!({"id": made["job_id"]})).await;
+        id(&made).to_owned()
+    };
+    let mut segments = Vec::new();
+    for (name, filter, expected) in &cases {
+        segments.push((make(name, filter).await, expected));
+    }
+    send(app, &events(&purchases)).await;
+    let (name, filter, expected) = &cases[0];
+    segments.push((make(&format!("{name} again"), filter).await, expected));
+    for (segment, expected) in segments {
+        let now = app.get(&format!("/v1/segments/{segment}")).await.ok();
+        assert_eq!((&now["status"], &now["member_count"]), (&json!("live"), &json!(expected.len())), "{now}");
+        assert_eq!(&app.filtered(json!({"field": "segments", "op": "has", "value": segment})).await, expected, "{now}");
+    }
 }

@@ -44,7 +44,7 @@ pub struct Options {
     /// Folder for bench.txt, bench.json and bench.svg. Scratch databases are made in it too: writes go to its disk.
     #[arg(long, default_value = "report")]
     report: PathBuf,
-    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,memory,start.
+    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,living,memory,start.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Work>,
     /// Folder in which loaded databases are kept; the run works on copies.
@@ -226,6 +226,7 @@ async fn measure(options: &Options, binary: &Path, stage: Stage, for_growth: boo
             (Work::Upsert, Some(stage), _) => work::upsert::measure(stage).await,
             (Work::Batch, Some(stage), _) => work::batch::measure(stage).await,
             (Work::Events, Some(stage), _) => work::events::measure(stage).await,
+            (Work::Living, Some(stage), _) => work::living::measure(stage).await,
             (Work::Memory, Some(stage), _) => Ok(work::memory::measure(stage)),
         };
         match measured {
@@ -248,6 +249,7 @@ fn name_of(work: Work) -> &'static str {
         Work::Upsert => "upsert",
         Work::Batch => "batch",
         Work::Events => "events",
+        Work::Living => "living",
         Work::Memory => "memory",
         Work::Start => "start",
     }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod events;
 pub mod export;
 pub mod filter;
+pub mod living;
 pub mod load;
 pub mod memory;
 pub mod read;
@@ -35,13 +36,14 @@ pub enum Work {
     Upsert,
     Batch,
     Events,
+    Living,
     Memory,
     Start,
 }
 
 impl Work {
     /// Reading comes before writing: what is counted is then exactly what was generated.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Search,
         Self::Filter,
@@ -50,6 +52,7 @@ impl Work {
         Self::Upsert,
         Self::Batch,
         Self::Events,
+        Self::Living,
         Self::Memory,
         Self::Start,
     ];
