@@ -7,7 +7,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::{label, refusal::Issues};
-use people_store::{Breed, Definition, Redefined, StoredAnswer, Wording};
+use people_store::{Breed, Definition, Redefined, RenderDefinition, StoredAnswer, Wording};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -169,7 +169,7 @@ pub async fn create_label_rule(
         headers: vec![("Location".to_owned(), place(row))],
         body: serde_json::to_string(&LabelRuleView::from(row.clone())).ok(),
     };
-    let answer = idempotency.map(|key| (key, Arc::new(render) as Arc<dyn Fn(&Definition) -> StoredAnswer + Send + Sync>));
+    let answer = idempotency.map(|key| (key, Arc::new(render) as RenderDefinition));
     let cause = caller.cause(app.store.now());
     match app.store.define(caller.workspace(), Breed::Rule, wording, cause, answer).await?.map_err(refused)? {
         Redefined::Now(row) => Ok(HttpResponse::Created().insert_header(("Location", place(&row))).json(LabelRuleView::from(*row))),

@@ -50,7 +50,7 @@ pub use error::StoreError;
 pub use find::{Found, Question, Walk};
 pub use history::Entry;
 pub use labels::{Carried, GoingLabel, LABEL_REMOVAL, LABEL_RENAME, Label, LabelChange, LabelDone, LabelMade, LabelRefusal};
-pub use living::{Breed, Defined as Definition, DefinitionRefusal, Redefined, Settle, Wording};
+pub use living::{Breed, Defined as Definition, DefinitionRefusal, Redefined, RenderDefinition, Settle, Wording};
 pub use merges::{Merged, Moves, Sides, TakenBack};
 pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};

@@ -37,6 +37,10 @@ use crate::{
 
 /// People judged in one transaction.
 const CHUNK: i64 = 1_000;
+/// Longest pause of the job after a step.
+const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
+/// Fewer by the job, which others' writes stand behind.
+const STEP: i64 = 500;
 
 /// A sort of definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub enum DefinitionRefusal {
     InUse(Vec<String>),
     Invalid(Box<Refusal>),
 }
+
+/// Writes the answer that a retry under the same key gets.
+pub type RenderDefinition = Arc<dyn Fn(&Defined) -> StoredAnswer + Send + Sync>;
 
 /// What became of a new definition.
 #[derive(Clone, Debug)]
@@ -392,7 +399,7 @@ impl Store {
         sort: Breed,
         wording: Wording,
         cause: Arc<Cause>,
-        answer: Option<(Idempotency, Arc<dyn Fn(&Defined) -> StoredAnswer + Send + Sync>)>,
+        answer: Option<(Idempotency, RenderDefinition)>,
     ) -> Result<Result<Redefined, DefinitionRefusal>, StoreError> {
         let done = self
             .write(move |tx| {
@@ -686,7 +693,7 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         after: after.map(|c| Position { key: SortKey::Time(c.after.0), id: ProfileId(c.after.1) }),
         pinned: Vec::new(),
         country: None,
-        limit: CHUNK,
+        limit: STEP,
         count: false,
         now: store.now(),
     };
@@ -707,7 +714,11 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
     };
     let cause = turn.cause(store.now(), sort.job());
     let step = Some(Step { lease: turn.lease, progress: Arc::new(progress) });
-    store.carry_out(DoorJob { workspace, cause, commands, idempotency: None, step }).await.map(|_| ())
+    let begun = std::time::Instant::now();
+    store.carry_out(DoorJob { workspace, cause, commands, idempotency: None, step }).await?;
+    // Who writes meanwhile has the door to themselves for as long again.
+    tokio::time::sleep(begun.elapsed().min(LONGEST_REST)).await;
+    Ok(())
 }
 
 /// Everyone is in line: the definition is live, or gone.

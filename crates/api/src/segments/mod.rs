@@ -18,7 +18,7 @@ use people_domain::{
     refusal::Issues,
     text::clean,
 };
-use people_store::{Breed, Definition, DefinitionRefusal, Question, Redefined, Store, StoredAnswer, Wording};
+use people_store::{Breed, Definition, DefinitionRefusal, Question, Redefined, RenderDefinition, Store, StoredAnswer, Wording};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -258,7 +258,7 @@ pub async fn create_segment(
         headers: vec![("Location".to_owned(), format!("/v1/segments/{}", row.id))],
         body: serde_json::to_string(&SegmentView::of(row.clone(), count, now)).ok(),
     };
-    let answer = idempotency.map(|key| (key, Arc::new(render) as Arc<dyn Fn(&Definition) -> StoredAnswer + Send + Sync>));
+    let answer = idempotency.map(|key| (key, Arc::new(render) as RenderDefinition));
     match app.store.define(workspace, Breed::Segment, wording, caller.cause(now), answer).await?.map_err(refused)? {
         Redefined::Now(row) => Ok(HttpResponse::Created()
             .insert_header(("Location", format!("/v1/segments/{}", row.id)))

@@ -1,5 +1,5 @@
 //! A merge told field by field, before it happens and afterwards: what each side has, what the survivor gets, and where
-//! the two disagree. It is computed from the very state that [`outcome`](super::outcome) decides, so a preview cannot
+//! the two disagree. It is computed from the very state that [`outcome`] decides, so a preview cannot
 //! differ from its result.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Jobs: work that goes on after its request was answered, in small steps that survive everything.
 //!
 //! A job is a row. Whoever works on it holds a *lease*: the row names the owner, until when, and the attempt, which is
-//! the fencing token. A step commits its work and its [`Progress`] in one transaction, by [`advance`], which refuses a
+//! the fencing token. A step commits its work and its [`Progress`] in one transaction, by `advance`, which refuses a
 //! lease that somebody else has taken over or that was cancelled: each step takes effect once or not at all, whatever is
 //! killed when. What a kind of job does stands in its own [`JobKind`]; `worker` claims and runs them.
 //!
