@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use people_tests::{App, Engine, Server, engine_stories, percent, project, same, stories};
+use people_tests::{App, Engine, Server, engine_stories, eventually, percent, project, same, stories};
 use rand::{RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ stories![
     erasing_one_after_a_reversal_leaves_nothing_with_the_other,
     erasing_the_survivor_takes_the_merge_along,
     random_pairs_lose_nothing_and_come_back_whole,
+    a_label_the_survivor_may_not_keep_leaves_no_trace,
     any_order_of_merges_keeps_the_same,
     crossed_merges_end_in_one_person,
     merges_among_writers_lose_nothing,
@@ -940,6 +941,27 @@ async fn lasting(app: &App, external_id: &str) -> Value {
     let document = &whole["document"];
     json!({"keys": keys, "events": events, "sessions": sessions, "ledger": ledger, "labels": document["labels"], "consents": document["consents"],
         "channels": document["channels"], "last_seen_at": document["last_seen_at"], "external_id": document["external_id"]})
+}
+
+/// A rule's label comes with the merged and is taken off the survivor in the same transaction.
+async fn a_label_the_survivor_may_not_keep_leaves_no_trace(app: &App) {
+    let french = json!({"label": "french", "filter": {"field": "country", "op": "eq", "value": "FR"}, "on_exit": "remove"});
+    let rule = app.post("/v1/label-rules").json(french).await.created();
+    eventually("the rule is live", async || {
+        (app.get(&format!("/v1/label-rules/{}", id(&rule))).await.ok()["status"] == "live").then_some(())
+    })
+    .await;
+    let carried = async |person: &Value| app.get(&path(person, "/labels")).await.ok()["data"].clone();
+    let carry_it = async || app.get("/v1/labels/french").await.ok()["member_count"].clone();
+    let briton = app.person(json!({"external_id": "a", "country": "GB"})).await;
+    let french = app.person(json!({"external_id": "b", "country": "FR"})).await;
+    let before = carried(&french).await;
+    assert_eq!((&before[0]["name"], &before[0]["rule_id"], carry_it().await), (&json!("french"), &rule["id"], json!(1)));
+    let merged = merge(app, &briton, &french).await;
+    assert_eq!(app.read(id(&briton)).await["labels"], json!([]));
+    assert_eq!((carried(&briton).await, carry_it().await), (json!([]), json!(0)));
+    revert(app, &merged).await;
+    assert_eq!((carried(&briton).await, carried(&french).await, carry_it().await), (json!([]), before, json!(1)));
 }
 
 async fn any_order_of_merges_keeps_the_same(app: &App) {

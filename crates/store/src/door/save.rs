@@ -79,6 +79,9 @@ pub(super) async fn save(
     history(tx, workspace, &spans, &effects).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
+    // Only now do the survivors have what came with the merged and was taken off them within the group, as a rule does.
+    let grown: BTreeSet<ProfileId> = survivors.values().copied().collect();
+    labels_gone(tx, workspace, alive(&spans).filter(|(_, after)| grown.contains(&after.id))).await?;
     reverting::move_rows(tx, workspace, &reverted, gap).await?;
     living::write_segments(tx, workspace, alive(&spans), now).await?;
     living::write_due(tx, workspace, lived).await?;
@@ -414,7 +417,6 @@ async fn labels(
             put_by.insert((effect.profile_id, label), effect);
         }
     }
-    let mut gone = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text)]);
     let mut added = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("label", Kind::Text),
@@ -425,9 +427,6 @@ async fn labels(
     let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (before, after) in alive(spans) {
         let old: &[String] = before.map_or(&[], |b| &b.labels);
-        for label in old.iter().filter(|label| !after.labels.contains(label)) {
-            gone.push([after.id.into(), label.as_str().into()]);
-        }
         for label in after.labels.iter().filter(|label| !old.contains(label)) {
             if let Some(effect) = put_by.get(&(after.id, label.as_str())) {
                 let rule = effect.cause.actor.strip_prefix("rule:").and_then(|id| Uuid::try_parse(id).ok());
@@ -442,16 +441,7 @@ async fn labels(
             }
         }
     }
-    if !gone.is_empty() {
-        tx.run(
-            sql(
-                "DELETE FROM profile_labels WHERE workspace_id = $1 AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)",
-            )
-            .bind(workspace)
-            .rows(gone),
-        )
-        .await?;
-    }
+    labels_gone(tx, workspace, alive(spans)).await?;
     if !added.is_empty() {
         let mut catalogue = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
         for (name, at) in names {
@@ -473,6 +463,30 @@ async fn labels(
         .await?;
     }
     claimed(tx, workspace, labelling).await
+}
+
+/// Takes off what somebody no longer carries.
+async fn labels_gone<'p>(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    people: impl Iterator<Item = (Option<&'p Profile>, &'p Profile)>,
+) -> Result<(), StoreError> {
+    let mut gone = Rows::new(&[("profile_id", Kind::Uuid), ("label", Kind::Text)]);
+    for (before, after) in people {
+        for label in before.iter().flat_map(|before| &before.labels).filter(|label| !after.labels.contains(label)) {
+            gone.push([after.id.into(), label.as_str().into()]);
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("DELETE FROM profile_labels WHERE workspace_id = $1 AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(gone),
+    )
+    .await
+    .map(|_| ())
 }
 
 /// A label that became another keeps who put it there and when. Where both were carried the one by hand is kept, which
