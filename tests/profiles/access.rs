@@ -73,8 +73,14 @@ async fn everything_held_on_a_person_is_in_the_export(app: &App) {
     assert_eq!(event["origin_profile_id"], export["former_ids"][0]["profile_id"], "whose it was before the merge");
     let merge = &export["merges"][0];
     assert_eq!((&merge["automatic"], &merge["primary_before"]["city"]), (&json!(true), &json!("Paris")));
+    assert_eq!((&merge["keep"], &merge["secondary_rows"]), (&json!({}), &json!({"labels": [], "segments": []})));
+    assert_eq!((&merge["reverted_at"], &merge["reverted_by"], &merge["conflicts"]), (&Value::Null, &Value::Null, &Value::Null));
     assert_eq!(export["consents"][0]["source"], "signup form");
     assert_eq!(export["sessions"][0]["properties"], json!({"from": "ad"}));
+    let reverted = app.post(&format!("/v1/merges/{}/revert", id(merge))).await.ok();
+    let merge = &self::export(app, &person).await["merges"][0];
+    assert_eq!((&merge["reverted_at"], &merge["reverted_by"]), (&reverted["reverted_at"], &reverted["reverted_by"]));
+    assert!(merge["reverted_at"].is_string() && merge["conflicts"].is_array(), "{merge}");
 }
 
 /// Every member of every row is in the schema and the other way round, so the two cannot drift apart.

@@ -193,12 +193,25 @@ pub struct ExportedMerge {
     pub automatic: bool,
     pub primary_before: ProfileView,
     pub secondary_before: ProfileView,
+    /// Whose value was chosen, by field; `{}` where nobody chose.
+    #[schema(value_type = Object)]
+    pub keep: Value,
+    /// The merged person's labels and segments as they were, with who put them on and when. `null` for merges older than
+    /// their keeping.
+    #[schema(value_type = Option<Object>)]
+    pub secondary_rows: Option<Value>,
     /// Rows that moved, by kind.
     #[schema(value_type = Object)]
     pub moved: Value,
     pub actor: String,
     pub request_id: String,
     pub reason: Option<String>,
+    /// When it was taken back, RFC 3339; `null` while it stands.
+    pub reverted_at: Option<String>,
+    pub reverted_by: Option<String>,
+    /// What was not as before once it was taken back; `null` while it stands.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub conflicts: Option<Value>,
 }
 
 /// An id that leads here.
