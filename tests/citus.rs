@@ -15,6 +15,7 @@ macro_rules! schema_rules {
             }
 
             #[test]
+            #[cfg_attr(not(citus), ignore = "TEST_CITUS_URL names no server")]
             fn citus() {
                 super::told(people_tests::Engine::Citus, super::$name);
             }
