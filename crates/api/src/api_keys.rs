@@ -129,9 +129,7 @@ pub async fn list_api_keys(app: Data<App>, caller: Caller<Admin>, Query(params):
     let limit = crate::profiles::list::limit(params.limit)?;
     let after = params.cursor.as_deref().map(|cursor| cursor::read(caller.workspace(), "api-keys", cursor)).transpose()?;
     let mut keys = app.store.api_keys(caller.workspace(), after, limit + 1).await?;
-    let more = keys.len() > usize::try_from(limit).unwrap_or(0);
-    keys.truncate(usize::try_from(limit).unwrap_or(0));
-    let next_cursor = keys.last().filter(|_| more).map(|last| cursor::write(caller.workspace(), "api-keys", &last.id));
+    let next_cursor = cursor::cut(caller.workspace(), "api-keys", &mut keys, limit, |last| last.id);
     Ok(Json(ApiKeyList { data: keys.into_iter().map(Into::into).collect(), next_cursor }))
 }
 

@@ -51,6 +51,21 @@ pub fn write(workspace: WorkspaceId, question: &str, position: &impl Serialize) 
     sealed(workspace, &(question, position))
 }
 
+/// Cuts rows to a page of `limit`, of which one more was asked for; answers the cursor of the next page where there is
+/// one.
+pub fn cut<R, P: Serialize>(
+    workspace: WorkspaceId,
+    question: &str,
+    rows: &mut Vec<R>,
+    limit: i64,
+    position: impl FnOnce(&R) -> P,
+) -> Option<String> {
+    let limit = usize::try_from(limit).unwrap_or(1);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| more).map(|last| write(workspace, question, &position(last)))
+}
+
 /// E: `invalid_cursor` when it is not one of ours, `cursor_mismatch` when the question has changed.
 pub fn read<T: DeserializeOwned>(workspace: WorkspaceId, question: &str, cursor: &str) -> ApiResult<T> {
     let invalid = || {

@@ -87,10 +87,7 @@ pub async fn list_rejected_events(
     let question = cursor::fingerprint(&"rejected-events");
     let after: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut rows = app.store.rejected(workspace, after, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
     let list = RejectedEventList { data: rows.into_iter().map(Into::into).collect(), next_cursor };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

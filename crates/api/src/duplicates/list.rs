@@ -59,12 +59,9 @@ impl Asked {
     }
 
     pub(crate) async fn page(&self, store: &Store, workspace: WorkspaceId) -> ApiResult<SuggestionList> {
-        let limit = usize::try_from(self.page.limit).unwrap_or(1);
         let asked = SuggestionPage { limit: self.page.limit + 1, ..self.page.clone() };
         let (mut found, total) = store.duplicates(workspace, asked).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| cursor::write(workspace, &self.question, &(last.score, last.id)));
+        let next_cursor = cursor::cut(workspace, &self.question, &mut found, self.page.limit, |last| (last.score, last.id));
         Ok(SuggestionList { data: found.into_iter().map(Into::into).collect(), next_cursor, total })
     }
 }

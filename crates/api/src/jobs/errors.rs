@@ -98,10 +98,7 @@ pub async fn job_errors(
     let after: Option<i64> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     app.store.job(workspace, job).await?.ok_or_else(Problem::not_found)?;
     let mut errors = app.store.job_errors(workspace, job, after.unwrap_or(0), limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = errors.len() > limit;
-    errors.truncate(limit);
-    let next_cursor = errors.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.position));
+    let next_cursor = cursor::cut(workspace, &question, &mut errors, limit, |last| last.position);
     let list = JobErrorList { data: errors.into_iter().map(Into::into).collect(), next_cursor };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

@@ -65,10 +65,7 @@ pub async fn list_jobs(app: Data<App>, caller: Caller<ProfilesRead>, Query(param
     let question = cursor::fingerprint(&("jobs", &params));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut jobs = app.store.jobs(workspace, params.kind.clone(), status, before, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = jobs.len() > limit;
-    jobs.truncate(limit);
-    let next_cursor = jobs.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let next_cursor = cursor::cut(workspace, &question, &mut jobs, limit, |last| last.id);
     let list = JobList { data: jobs.iter().map(Into::into).collect(), next_cursor };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

@@ -47,10 +47,7 @@ pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(par
     let question = cursor::fingerprint(&"labels");
     let after: Option<String> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut rows = app.store.labels(workspace, after, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.name));
+    let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.name.clone());
     let data = rows.into_iter().map(Into::into).collect();
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor }))
 }

@@ -240,10 +240,7 @@ pub async fn consent_history(
             rows = app.store.consent_ledger(workspace, who, channel.clone(), before, limit + 1).await?;
         }
     }
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
     let list = RecordedList { data: rows.into_iter().map(Into::into).collect(), next_cursor };
     let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list);
     Ok(super::found_at(answer, profile, who, &format!("/consents/{channel}/history")))

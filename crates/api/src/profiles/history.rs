@@ -118,9 +118,7 @@ pub async fn profile_history(
             entries = app.store.history(workspace, who, params.field, before, limit + 1).await?;
         }
     }
-    let more = entries.len() > usize::try_from(limit).unwrap_or(0);
-    entries.truncate(usize::try_from(limit).unwrap_or(0));
-    let next_cursor = entries.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let next_cursor = cursor::cut(workspace, &question, &mut entries, limit, |last| last.id);
     let list = HistoryList { data: entries.into_iter().map(Into::into).collect(), next_cursor };
     Ok(super::found_at(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list), id, who, "/history"))
 }

@@ -50,10 +50,7 @@ pub async fn profile_merges(
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let who = who_answers(&app.store, workspace, profile).await?;
     let mut rows = app.store.merges_of(workspace, who, before, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
+    let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
     let data = rows.into_iter().map(MergeView::from).collect();
     let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergeList { data, next_cursor });
     Ok(super::found_at(answer, profile, who, "/merges"))

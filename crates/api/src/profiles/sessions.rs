@@ -59,10 +59,7 @@ pub async fn profile_sessions(
             rows = app.store.sessions(workspace, who, params.channel, after, limit + 1).await?;
         }
     }
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &(last.ended_at.micros(), last.id)));
+    let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| (last.ended_at.micros(), last.id));
     let data = rows.into_iter().map(SessionView::from).collect();
     let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor });
     Ok(super::found_at(answer, profile, who, "/sessions"))

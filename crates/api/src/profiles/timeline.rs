@@ -57,10 +57,7 @@ fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
 
 /// A page as it is answered; `rows` holds one more than `limit` when there is a next one.
 pub(crate) fn page(workspace: WorkspaceId, question: &str, mut rows: Vec<Moment>, limit: i64) -> HttpResponse {
-    let limit = usize::try_from(limit).unwrap_or(1);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|last| cursor::write(workspace, question, &(last.at.micros(), last.id)));
+    let next = cursor::cut(workspace, question, &mut rows, limit, |last| (last.at.micros(), last.id));
     let data = rows.into_iter().map(EventView::from).collect();
     HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(EventList { data, next_cursor: next })
 }
