@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a retried request acts once and is answered the same.
 
 use futures_util::future::join_all;
-use people_tests::{App, same, stories};
+use people_tests::{App, Engine, Server, engine_stories, eventually, same, stories};
 use serde_json::{Value, json};
 
 use crate::cast::{ada, id, list, path};
@@ -18,6 +18,8 @@ stories![
     an_erased_person_does_not_come_back_as_a_stored_answer,
     the_order_of_fields_is_the_same_request_sent_twice_or_refused,
 ];
+
+engine_stories![what_is_past_its_time_is_swept_though_nobody_asks];
 
 async fn a_retry_is_answered_again_and_acts_once(app: &App) {
     let send = || app.post("/v1/profiles").idempotency_key("create-1").json(ada());
@@ -138,4 +140,38 @@ async fn the_order_of_fields_is_the_same_request_sent_twice_or_refused(app: &App
     // Bytes or meaning may be compared: in no case is a second person made, or the conflict with oneself told as 409.
     assert!(again.status == 201 || again.json()["code"] == "idempotency_mismatch", "{again}");
     assert_eq!(app.find(json!({})).await, ["a"]);
+}
+
+/// Stored answers after a day, rejected messages after a week: gone from the tables, not only from what is answered.
+async fn what_is_past_its_time_is_swept_though_nobody_asks(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    for key in ["old", "new"] {
+        app.post("/v1/profiles").idempotency_key(key).json(json!({"external_id": key})).await.created();
+    }
+    let mistake = || app.post("/v1/track").json(json!({"event": "x", "messageId": "m"}));
+    mistake().await;
+    mistake().await;
+    let column = async |sql: &str| app.database().rows(sql).await.into_iter().map(|mut row| row.remove(0)).collect::<Vec<_>>();
+    let rejected = "SELECT count(*) || '' FROM rejected_messages";
+    let keys = "SELECT key FROM idempotency_answers ORDER BY key";
+    let spoken_of = "SELECT key FROM idempotency_profiles ORDER BY key";
+    assert_eq!(column(rejected).await, ["2"]);
+    assert_eq!((column(keys).await, column(spoken_of).await), (vec!["new".into(), "old".into()], vec!["new".into(), "old".into()]));
+    let day_and_an_hour = if engine.is_postgres() { "interval '25 hours'" } else { "90000000000" };
+    app.database().rows(&format!("UPDATE idempotency_answers SET created_at = created_at - {day_and_an_hour} WHERE key = 'old'")).await;
+    // The time is in the id.
+    let (first, long_ago) = if engine.is_postgres() {
+        ("(SELECT min(id::text)::uuid FROM rejected_messages)", "'01900000-0000-7000-8000-000000000001'")
+    } else {
+        ("(SELECT min(id) FROM rejected_messages)", "x'01900000000070008000000000000001'")
+    };
+    app.database().rows(&format!("UPDATE rejected_messages SET id = {long_ago} WHERE id = {first}")).await;
+    let server = Server::on(server.kill(), &[]);
+    let app = App::default_of(&server);
+    let column = async |sql: &str| app.database().rows(sql).await.into_iter().map(|mut row| row.remove(0)).collect::<Vec<_>>();
+    eventually("the old answer is gone", async || (column(keys).await == ["new"]).then_some(())).await;
+    eventually("the old rejection is gone", async || (column(rejected).await == ["1"]).then_some(())).await;
+    assert_eq!(column(spoken_of).await, ["new"]);
+    app.post("/v1/profiles").idempotency_key("new").json(json!({"external_id": "new"})).await.created();
 }

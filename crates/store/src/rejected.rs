@@ -56,12 +56,7 @@ pub(crate) async fn write(tx: &mut Tx, workspace: WorkspaceId, rejections: Vec<R
         .rows(rows),
     )
     .await?;
-    tx.run(
-        sql("DELETE FROM rejected_messages WHERE workspace_id = $1 AND id < $2")
-            .bind(workspace)
-            .bind(first_id(newest.minus(Span::from_seconds(KEPT)))),
-    )
-    .await?;
+    expire(tx, workspace, newest).await?;
     tx.run(
         sql("DELETE FROM rejected_messages
              WHERE workspace_id = $1 AND id <= (
@@ -69,6 +64,17 @@ pub(crate) async fn write(tx: &mut Tx, workspace: WorkspaceId, rejections: Vec<R
              )")
         .bind(workspace)
         .bind(MOST),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Removes what is no longer listed at this time.
+async fn expire(tx: &mut Tx, workspace: WorkspaceId, now: Timestamp) -> Result<(), StoreError> {
+    tx.run(
+        sql("DELETE FROM rejected_messages WHERE workspace_id = $1 AND id < $2")
+            .bind(workspace)
+            .bind(first_id(now.minus(Span::from_seconds(KEPT)))),
     )
     .await
     .map(|_| ())
@@ -86,6 +92,23 @@ struct Stored {
 }
 
 impl Store {
+    /// Removes every message that is no longer listed.
+    pub(crate) async fn forget_old_rejections(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        let workspaces: Vec<(Uuid,)> = self
+            .pools
+            .all(
+                sql("SELECT w.id FROM workspaces AS w
+                     WHERE EXISTS (SELECT 1 FROM rejected_messages AS m WHERE m.workspace_id = w.id AND m.id < $1)")
+                .bind(first_id(now.minus(Span::from_seconds(KEPT)))),
+            )
+            .await?;
+        for (id,) in workspaces {
+            self.write(move |tx| Box::pin(async move { expire(tx, WorkspaceId(id), now).await })).await?;
+        }
+        Ok(())
+    }
+
     /// A page of them, newest first, after the one given.
     pub async fn rejected(&self, workspace: WorkspaceId, after: Option<RecordId>, limit: i64) -> Result<Vec<Rejection>, StoreError> {
         let rows: Vec<Stored> = self

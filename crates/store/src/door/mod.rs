@@ -6,6 +6,7 @@
 //! apart. The number of statements does not depend on how many commands a group holds.
 
 mod erasing;
+mod expired;
 mod living;
 mod merging;
 mod reverting;
@@ -532,6 +533,29 @@ struct Answered {
     body: Option<String>,
 }
 
+/// Removes what was answered under these keys before `expired`.
+async fn expire(tx: &mut Tx, workspace: WorkspaceId, expired: Timestamp, keys: Rows) -> Result<(), StoreError> {
+    tx.run(
+        sql("DELETE FROM idempotency_profiles
+             WHERE workspace_id = $1 AND key IN (
+                 SELECT a.key FROM {rows} AS r CROSS JOIN idempotency_answers AS a
+                 WHERE a.workspace_id = $1 AND a.key = r.key AND a.created_at < $2
+             )")
+        .bind(workspace)
+        .bind(expired)
+        .rows(keys.clone()),
+    )
+    .await?;
+    tx.run(
+        sql("DELETE FROM idempotency_answers WHERE workspace_id = $1 AND created_at < $2 AND key IN (SELECT key FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(expired)
+            .rows(keys),
+    )
+    .await
+    .map(|_| ())
+}
+
 /// What was answered before under these keys, within the time of replays.
 async fn stored_answers(
     tx: &mut Tx,
@@ -548,24 +572,7 @@ async fn stored_answers(
         return Ok(HashMap::new());
     }
     let expired = oldest.minus(Span::from_seconds(REPLAY));
-    tx.run(
-        sql("DELETE FROM idempotency_profiles
-             WHERE workspace_id = $1 AND key IN (
-                 SELECT a.key FROM {rows} AS r CROSS JOIN idempotency_answers AS a
-                 WHERE a.workspace_id = $1 AND a.key = r.key AND a.created_at < $2
-             )")
-        .bind(workspace)
-        .bind(expired)
-        .rows(rows.clone()),
-    )
-    .await?;
-    tx.run(
-        sql("DELETE FROM idempotency_answers WHERE workspace_id = $1 AND created_at < $2 AND key IN (SELECT key FROM {rows} AS r)")
-            .bind(workspace)
-            .bind(expired)
-            .rows(rows.clone()),
-    )
-    .await?;
+    expire(tx, workspace, expired, rows.clone()).await?;
     let found: Vec<Answered> = tx
         .all(
             sql("SELECT a.key, a.fingerprint, a.status, a.headers{as_text} AS headers, a.body

@@ -323,11 +323,13 @@ struct Old {
     at: At,
 }
 
-/// Forgets jobs that ended long ago, and inputs whose job never came.
+/// Forgets what is older than it may be: ended jobs, inputs whose job never came, stored answers, rejected messages.
 async fn sweep(store: Store, mut closing: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = store.forget_old_jobs().await {
-            tracing::debug!(%error, "old jobs could not be forgotten yet");
+        for swept in [store.forget_old_jobs().await, store.forget_old_answers().await, store.forget_old_rejections().await] {
+            if let Err(error) = swept {
+                tracing::debug!(%error, "what is old could not be forgotten yet");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}
@@ -337,7 +339,7 @@ async fn sweep(store: Store, mut closing: watch::Receiver<bool>) {
 }
 
 impl Store {
-    /// One sweep over what is older than it may be.
+    /// One sweep over jobs that are older than they may be.
     async fn forget_old_jobs(&self) -> Result<(), StoreError> {
         let now = self.now();
         let before = now.minus(Span::from_seconds(KEPT_DAYS * 24 * 3_600));
