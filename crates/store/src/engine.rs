@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, SuppressionKey, dialect::Engine, door::Door, jobs::Hub, read_model::Keeper};
+use crate::{StoreError, SuppressionKey, dialect::Engine, door::Door, duplicates::LookOut, jobs::Hub, read_model::Keeper};
 
 /// Where time comes from; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -150,6 +150,7 @@ pub struct Store {
     pub(crate) pools: Pools,
     pub(crate) door: Door,
     pub(crate) keeper: Keeper,
+    pub(crate) look_out: LookOut,
     pub(crate) jobs: Hub,
     pub(crate) lease_seconds: i64,
     pub(crate) clock: Arc<dyn Clock>,
@@ -185,7 +186,7 @@ impl Store {
         let keeper = Keeper::new(options.read_model_bytes);
         let door = Door::open(pools.clone(), keeper.clone(), options.suppression_key.clone());
         let Options { clock, lease_seconds, scrub_after, suppression_key, .. } = options;
-        Ok(Self { pools, door, keeper, jobs: Hub::new(), lease_seconds, clock, scrub_after, suppression_key })
+        Ok(Self { pools, door, keeper, look_out: LookOut::default(), jobs: Hub::new(), lease_seconds, clock, scrub_after, suppression_key })
     }
 
     pub fn now(&self) -> Timestamp {

@@ -36,6 +36,7 @@ impl Store {
         let following = self.clone();
         tokio::spawn(async move { following.keeper.follow(&following, || following.is_closed()).await });
         tokio::spawn(self.clone().watch_time());
+        tokio::spawn(self.clone().look_out());
         let mut scrubbing = Scrubbing::default();
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;

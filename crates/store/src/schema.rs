@@ -33,6 +33,7 @@ const DISTRIBUTED: &[&str] = &[
     "duplicate_keys",
     "duplicate_suggestions",
     "duplicate_censuses",
+    "duplicate_cursors",
     "profile_redirects",
     "merges",
     "label_rules",

@@ -136,6 +136,7 @@ impl Store {
             Box::pin(async move {
                 tx.run(sql("INSERT INTO workspaces (id, name, created_at) VALUES ($1, $2, $3)").bind(id).bind(name).bind(now)).await?;
                 tx.run(sql("INSERT INTO change_heads (workspace_id, seq) VALUES ($1, 0)").bind(id)).await?;
+                tx.run(sql("INSERT INTO duplicate_cursors (workspace_id, seq, revision) VALUES ($1, 0, 0)").bind(id)).await?;
                 load(tx, id).await?.ok_or(StoreError::Raced)
             })
         })

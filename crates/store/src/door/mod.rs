@@ -44,7 +44,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     dialect::Engine,
-    duplicates::{Censuses, Touched},
+    duplicates::Named,
     engine::{Pools, pause},
     erasures::Receipt,
     ids::SystemIds,
@@ -152,13 +152,11 @@ struct Definitional {
 #[derive(Default)]
 struct Known {
     definitions: HashMap<WorkspaceId, Definitional>,
-    censuses: Censuses,
 }
 
 impl Known {
     fn clear(&mut self) {
         self.definitions.clear();
-        self.censuses.clear();
     }
 }
 
@@ -400,10 +398,11 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
-        let touched = Touched::of(&directory, &happened.occurrences, &happened.merges);
+        let named = Named::of(&directory, &happened.occurrences, &happened.merges);
         let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
-        // Under the head of the change feed: of two who come at once, the second finds the first.
-        touched.follow(tx, workspace_id, &mut known.censuses).await?;
+        if let Some(named) = named {
+            named.suggest(tx, workspace_id).await?;
+        }
         let mut answers = Vec::new();
         let mut unanswered = Vec::new();
         for (group, job) in groups.iter_mut().zip(open.iter().map(|i| &jobs[*i])) {

@@ -1,263 +1,273 @@
-//! Looking for duplicates of the people a group has written, in the transaction that wrote them.
+//! Looking for duplicates of the people that are written: beside the writes, along the change feed.
 //!
-//! Only changes of what is compared matter, so a group of mere events costs nothing here. A newcomer costs a few rows and
-//! one look into the index; people whose blocks hold others are compared with them, a bounded number.
+//! A write costs nothing for it. The look-out reads the feed from where it stood, thinks on a snapshot while others write,
+//! and takes a short transaction to note what it found; whoever changes meanwhile stands further down the feed and is looked
+//! at again. Whoever asks for suggestions first lets it come up to date, so a pair is there the moment its second is written.
+//! Several instances may follow one feed: who comes second finds the cursor moved, and what it thought is dropped.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use people_domain::{
-    Timestamp,
-    directory::{Action, Directory, Merge},
-    duplicate::{Frequencies, Judgement, Portrait, TENTHS, compare, is_relevant, is_telling},
-    event::Occurrence,
-    id::{ProfileId, WorkspaceId},
-    profile::Profile,
-    property::Definitions,
+    duplicate::{Frequencies, Portrait, TENTHS, compare, is_telling},
+    id::WorkspaceId,
 };
 use sqlx::FromRow;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::people;
+use super::{
+    frequencies, people,
+    suggestions::{Found, Pair, Word, pair, remove, standing, upsert},
+};
 use crate::{
-    StoreError, Tx,
-    ids::new_id,
+    Store, StoreError, Tx, properties,
     rows::{Kind, Rows, ids},
     statement::sql,
-    time::At,
+    workspaces,
 };
 
 /// People of a block up to which it singles anybody out. Larger blocks (everyone born on the first of January) are left
 /// to the scan, and to the smaller blocks their people also stand in.
-const BLOCK: i64 = 24;
-/// Who has but a name or a place in common is compared on write when hardly anybody else has it.
+const BLOCK: usize = 24;
+/// Who has but a name or a place in common is compared when hardly anybody else has it.
 const ALONE: usize = 3;
-/// Most people one is compared with on write: those who share the most, and the smallest, blocks.
+/// Most people one is compared with: those who share the most, and the smallest, blocks.
 const COMPARED: usize = 12;
+/// Changes looked at in one step.
+const STEP: i64 = 500;
+/// So many changes behind, who asks for suggestions waits for the look-out; further behind, they get what is known.
+const NEAR: i64 = 2_000;
+/// Between looks for writes of other instances.
+const POLL: Duration = Duration::from_secs(1);
+/// The look-out leaves the machine to others three times as long as it took, and no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+/// What a change tells of that no portrait shows.
+const IRRELEVANT: [&str; 7] = ["labels", "segments", "channels", "last_channel", "last_seen_at", "consents", "primary"];
 
-/// A pair, the lower id first.
-pub(super) type Pair = (Uuid, Uuid);
-
-pub(super) fn pair(a: Uuid, b: Uuid) -> Pair {
-    if a < b { (a, b) } else { (b, a) }
+/// What the look-out need not read again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LookOut {
+    censuses: Arc<Mutex<HashMap<WorkspaceId, (i64, Arc<Frequencies>)>>>,
 }
 
-/// Somebody who has changed in what is compared.
-#[derive(Debug)]
-struct Person {
-    id: Uuid,
-    is_new: bool,
-    portrait: Portrait,
-    keys: BTreeSet<i64>,
-    /// They stand in other blocks than before.
-    has_moved: bool,
-}
-
-impl Person {
-    fn of(before: Option<&Profile>, after: &Profile, definitions: &Definitions) -> Option<Self> {
-        if before.is_some_and(|before| !is_relevant(before, after)) {
-            return None;
-        }
-        let portrait = Portrait::of(after, definitions);
-        let was = before.map(|before| Portrait::of(before, definitions));
-        if was.as_ref() == Some(&portrait) {
-            return None;
-        }
-        let keys = portrait.keys();
-        let has_moved = was.is_none_or(|was| was.keys() != keys);
-        Some(Self { id: after.id.0, is_new: before.is_none(), portrait, keys, has_moved })
-    }
-}
-
-/// Who has changed in what is compared, and who was named together.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    people: Vec<Person>,
-    /// With the kinds of the keys.
-    named: BTreeMap<Pair, BTreeSet<String>>,
-    threshold: i64,
-    definitions: Definitions,
-    at: Option<Timestamp>,
-    /// Something was written, and the change feed with it.
-    holds_head: bool,
-}
-
-/// A person before or after a group; `None`: not there.
-type State<'d> = Option<&'d Arc<Profile>>;
-
-impl Touched {
-    /// What a group leaves to look at; asked before it is saved.
-    pub(crate) fn of(directory: &Directory, occurrences: &[Occurrence], merges: &[Merge]) -> Self {
-        let mut spans: BTreeMap<ProfileId, (State<'_>, State<'_>)> = BTreeMap::new();
-        for effect in directory.effects().iter().filter(|effect| effect.action != Action::Seen) {
-            let after = effect.after.as_ref();
-            spans.entry(effect.profile_id).and_modify(|span| span.1 = after).or_insert((effect.before.as_ref(), after));
-        }
-        let people: Vec<Person> = spans
-            .values()
-            .filter_map(|(before, after)| Person::of(before.map(|before| &**before), (*after)?, &directory.definitions))
-            .collect();
-        let survivor = |id: ProfileId| {
-            let mut at = id;
-            while let Some(merge) = merges.iter().find(|merge| merge.secondary.id == at) {
-                at = merge.primary.id;
-            }
-            at.0
-        };
-        let mut named: BTreeMap<Pair, BTreeSet<String>> = BTreeMap::new();
-        let refused = occurrences.iter().flat_map(|occurrence| {
-            occurrence
-                .refused
-                .iter()
-                .filter(|key| key.code == "identity_conflict")
-                .filter_map(|key| Some((occurrence.profile_id, key.profile_id?, key.kind.as_str())))
-        });
-        let upserted = directory.conflicts().iter().map(|named| (named.chosen, named.other, named.kind.as_str()));
-        for (one, other, kind) in refused.chain(upserted) {
-            let (one, other) = (survivor(one), survivor(other));
-            if one != other {
-                named.entry(pair(one, other)).or_default().insert(kind.to_owned());
-            }
-        }
-        if people.is_empty() && named.is_empty() {
-            return Self::default();
-        }
-        Self {
-            people,
-            named,
-            threshold: directory.workspace.duplicate_threshold * TENTHS,
-            definitions: directory.definitions.clone(),
-            at: directory
-                .effects()
-                .iter()
-                .map(|effect| effect.at)
-                .chain(occurrences.iter().map(|o| o.received_at))
-                .chain(directory.conflicts().iter().map(|named| named.at))
-                .max(),
-            holds_head: !directory.effects().is_empty(),
-        }
-    }
-
-    /// Brings the blocks of the people in line, and the suggestions they are part of. After the group is saved.
-    pub(crate) async fn follow(self, tx: &mut Tx, workspace: WorkspaceId, censuses: &mut Censuses) -> Result<(), StoreError> {
-        let Some(now) = self.at else { return Ok(()) };
-        if !self.holds_head {
-            hold_head(tx, workspace).await?;
-        }
-        let moved: Vec<Uuid> = self.people.iter().filter(|person| !person.is_new && person.has_moved).map(|person| person.id).collect();
-        if !moved.is_empty() {
-            tx.run(
-                sql("DELETE FROM duplicate_keys WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
-                    .bind(workspace)
-                    .rows(ids(moved)),
-            )
-            .await?;
-        }
-        let new = self.people.iter().filter(|person| person.has_moved).flat_map(|person| person.keys.iter().map(|key| (person.id, *key)));
-        insert_keys(tx, workspace, new.collect()).await?;
-        let known: Vec<Uuid> = self.people.iter().filter(|person| !person.is_new).map(|person| person.id).collect();
-        let mut portraits: HashMap<Uuid, Portrait> = HashMap::new();
-        let mut keys: HashMap<Uuid, BTreeSet<i64>> = HashMap::new();
-        for person in self.people {
-            portraits.insert(person.id, person.portrait);
-            keys.insert(person.id, person.keys);
-        }
-        let mut pairs = candidates(tx, workspace, &keys).await?;
-        pairs.extend(self.named.keys().copied());
-        // What was suggested before may hold no longer. A newcomer has no past.
-        let asked: BTreeSet<Uuid> = known.into_iter().chain(self.named.keys().flat_map(|(one, other)| [*one, *other])).collect();
-        let standing = standing(tx, workspace, asked).await?;
-        pairs.extend(standing.iter().filter(|(_, row)| row.status == "open").map(|(pair, _)| *pair));
-        pairs.retain(|pair| standing.get(pair).is_none_or(|row| row.status == "open"));
-        if pairs.is_empty() {
-            return Ok(());
-        }
-        let absent = pairs.iter().flat_map(|(one, other)| [*one, *other]).filter(|id| !portraits.contains_key(id)).collect();
-        for (id, profile) in people(tx, workspace, absent).await? {
-            portraits.insert(id, Portrait::of(&profile, &self.definitions));
-        }
-        let frequencies = censuses.of(tx, workspace).await?;
-        let mut found = Vec::new();
-        let mut fallen = Vec::new();
-        for pair in pairs {
-            let (Some(one), Some(other)) = (portraits.get(&pair.0), portraits.get(&pair.1)) else { continue };
-            let row = standing.get(&pair);
-            let mut kinds: BTreeSet<String> = row.map(Standing::kinds).unwrap_or_default();
-            kinds.extend(self.named.get(&pair).into_iter().flatten().cloned());
-            let kinds: Vec<String> = kinds.into_iter().collect();
-            let judgement = compare(one, other, &frequencies).with_named_together(&kinds);
-            if judgement.score >= self.threshold || !kinds.is_empty() {
-                found.push(Found { pair, judgement, named_by: kinds.join(" ") });
-            } else if let Some(row) = row {
-                fallen.push(row.id);
-            }
-        }
-        upsert(tx, workspace, found, now).await?;
-        remove(tx, workspace, fallen).await
-    }
-}
-
-/// Frequencies as of a census, so that a group reads them only when there was a new one.
-pub(crate) type CensusCache = HashMap<WorkspaceId, (i64, Arc<Frequencies>)>;
-
-#[derive(Debug, Default)]
-pub(crate) struct Censuses(CensusCache);
-
-impl Censuses {
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub(super) async fn of(&mut self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Arc<Frequencies>, StoreError> {
+impl LookOut {
+    async fn frequencies(&self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Arc<Frequencies>, StoreError> {
         let version: Option<(i64,)> = tx.optional(sql("SELECT census_version FROM workspaces WHERE id = $1").bind(workspace)).await?;
         let version = version.map_or(0, |(version,)| version);
-        if let Some((known, frequencies)) = self.0.get(&workspace)
+        if let Some((known, frequencies)) = self.censuses.lock().await.get(&workspace)
             && *known == version
         {
             return Ok(Arc::clone(frequencies));
         }
         let frequencies = Arc::new(frequencies(tx, workspace).await?);
-        self.0.insert(workspace, (version, Arc::clone(&frequencies)));
+        self.censuses.lock().await.insert(workspace, (version, Arc::clone(&frequencies)));
         Ok(frequencies)
     }
 }
 
-/// What the last census counted.
-pub(super) async fn frequencies(tx: &mut Tx, workspace: WorkspaceId) -> Result<Frequencies, StoreError> {
-    let row: Option<(String,)> = tx
-        .optional(sql("SELECT frequencies{as_text} AS frequencies FROM duplicate_censuses WHERE workspace_id = $1").bind(workspace))
+/// Where a look-out stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub(super) struct Cursor {
+    pub(super) seq: i64,
+    pub(super) revision: i64,
+}
+
+/// Holds the cursor: nobody else writes about blocks and suggestions until this transaction is over.
+pub(super) async fn hold(tx: &mut Tx, workspace: WorkspaceId) -> Result<Cursor, StoreError> {
+    tx.optional(sql("SELECT seq, revision FROM duplicate_cursors WHERE workspace_id = $1 {for_update}").bind(workspace))
+        .await?
+        .ok_or(StoreError::Unreadable("the cursor of a look-out"))
+}
+
+/// Tells whoever looked before that their view is old.
+pub(super) async fn move_on(tx: &mut Tx, workspace: WorkspaceId, seq: i64) -> Result<(), StoreError> {
+    tx.run(sql("UPDATE duplicate_cursors SET seq = $2, revision = revision + 1 WHERE workspace_id = $1").bind(workspace).bind(seq))
+        .await
+        .map(|_| ())
+}
+
+/// What a look at some changes came to.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// The last change looked at.
+    to: i64,
+    /// Blocks that people left, and those they came to.
+    left: Vec<(Uuid, i64)>,
+    entered: Vec<(Uuid, i64)>,
+    found: Vec<Found>,
+    fallen: Vec<Uuid>,
+}
+
+#[derive(FromRow)]
+struct Change {
+    seq: i64,
+    profile_id: Uuid,
+    kind: String,
+    fields: String,
+}
+
+impl Change {
+    fn is_relevant(&self) -> bool {
+        if self.kind != "profile.updated" {
+            return true;
+        }
+        let fields: Vec<&str> = serde_json::from_str(&self.fields).unwrap_or_default();
+        !fields.iter().all(|field| IRRELEVANT.contains(&field.split('.').next().unwrap_or_default()))
+    }
+}
+
+#[derive(FromRow)]
+struct Behind {
+    workspace_id: Uuid,
+}
+
+#[derive(FromRow)]
+struct Distance {
+    behind: i64,
+}
+
+impl Store {
+    /// Looks for duplicates along the feeds until the store is closed.
+    pub(crate) async fn look_out(self) {
+        let mut closing = self.jobs.closing.subscribe();
+        loop {
+            let since = Instant::now();
+            let looked = self.look_out_once().await;
+            let rest = match looked {
+                Ok(true) => (since.elapsed() * 3).min(LONGEST_REST),
+                Ok(false) => POLL,
+                Err(error) => {
+                    tracing::debug!(%error, "duplicates could not be looked for yet");
+                    POLL
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+        }
+    }
+
+    /// One step in each workspace that has moved on. `false`: there is none.
+    async fn look_out_once(&self) -> Result<bool, StoreError> {
+        let behind: Vec<Behind> = self
+            .pools
+            .all(sql("SELECT h.workspace_id FROM change_heads AS h JOIN duplicate_cursors AS c ON c.workspace_id = h.workspace_id
+                      WHERE h.seq > c.seq LIMIT 16"))
+            .await?;
+        for Behind { workspace_id } in &behind {
+            self.follow_changes(WorkspaceId(*workspace_id)).await?;
+        }
+        Ok(!behind.is_empty())
+    }
+
+    /// Brings suggestions in line with everything committed before this call, unless that would take long.
+    pub(super) async fn come_up_to_date(&self, workspace: WorkspaceId) -> Result<(), StoreError> {
+        // Each step takes hundreds of changes, and several may look at once.
+        for _ in 0..16 {
+            let distance: Option<Distance> = self
+                .pools
+                .one(
+                    sql("SELECT h.seq - c.seq AS behind FROM change_heads AS h
+                         JOIN duplicate_cursors AS c ON c.workspace_id = h.workspace_id WHERE h.workspace_id = $1")
+                    .bind(workspace),
+                )
+                .await?;
+            match distance {
+                Some(Distance { behind }) if (1..=NEAR).contains(&behind) => self.follow_changes(workspace).await?,
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One step along the feed.
+    async fn follow_changes(&self, workspace: WorkspaceId) -> Result<(), StoreError> {
+        let look_out = self.look_out.clone();
+        let looked = self.read(move |tx| Box::pin(async move { look(tx, workspace, &look_out).await })).await?;
+        let Some((cursor, seen)) = looked else { return Ok(()) };
+        let now = self.now();
+        let seen = Arc::new(seen);
+        self.write(move |tx| {
+            let seen = Arc::clone(&seen);
+            Box::pin(async move {
+                if hold(tx, workspace).await? != cursor {
+                    return Ok(());
+                }
+                delete_keys(tx, workspace, &seen.left).await?;
+                insert_keys(tx, workspace, &seen.entered).await?;
+                upsert(tx, workspace, &seen.found, Word::Unless, now).await?;
+                remove(tx, workspace, &seen.fallen).await?;
+                move_on(tx, workspace, seen.to).await
+            })
+        })
+        .await
+    }
+}
+
+/// Looks at the next changes. Only reads; `None`: there are none.
+async fn look(tx: &mut Tx, workspace: WorkspaceId, look_out: &LookOut) -> Result<Option<(Cursor, Seen)>, StoreError> {
+    let cursor: Option<Cursor> =
+        tx.optional(sql("SELECT seq, revision FROM duplicate_cursors WHERE workspace_id = $1").bind(workspace)).await?;
+    let Some(cursor) = cursor else { return Ok(None) };
+    let changes: Vec<Change> = tx
+        .all(
+            sql("SELECT seq, profile_id, kind, fields{as_text} AS fields FROM changes
+                 WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
+            .bind(workspace)
+            .bind(cursor.seq)
+            .bind(STEP),
+        )
         .await?;
-    match row {
-        Some((text,)) => serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("a census")),
-        None => Ok(Frequencies::default()),
+    let Some(to) = changes.last().map(|change| change.seq) else { return Ok(None) };
+    let mut seen = Seen { to, ..Seen::default() };
+    let touched: BTreeSet<Uuid> = changes.iter().filter(|change| change.is_relevant()).map(|change| change.profile_id).collect();
+    if touched.is_empty() {
+        return Ok(Some((cursor, seen)));
     }
-}
-
-/// Whoever writes people commits before this, or after.
-pub(super) async fn hold_head(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
-    tx.optional::<(i64,)>(sql("SELECT seq FROM change_heads WHERE workspace_id = $1 {for_update}").bind(workspace)).await.map(|_| ())
-}
-
-pub(super) async fn insert_keys(tx: &mut Tx, workspace: WorkspaceId, mut keys: Vec<(Uuid, i64)>) -> Result<(), StoreError> {
-    if keys.is_empty() {
-        return Ok(());
+    let settings = workspaces::read(tx, workspace).await?.ok_or(StoreError::Unreadable("a workspace"))?;
+    let threshold = settings.workspace.duplicate_threshold * TENTHS;
+    let definitions = properties::load(tx, workspace).await?;
+    let mut portraits: HashMap<Uuid, Portrait> = people(tx, workspace, touched.iter().copied().collect())
+        .await?
+        .iter()
+        .map(|(id, profile)| (*id, Portrait::of(profile, &definitions)))
+        .collect();
+    let keys: HashMap<Uuid, BTreeSet<i64>> = portraits.iter().map(|(id, portrait)| (*id, portrait.keys())).collect();
+    let right: BTreeSet<(Uuid, i64)> = keys.iter().flat_map(|(id, keys)| keys.iter().map(|key| (*id, *key))).collect();
+    let there = stood(tx, workspace, &touched).await?;
+    seen.left = there.difference(&right).copied().collect();
+    seen.entered = right.difference(&there).copied().collect();
+    let mut pairs = candidates(tx, workspace, &keys, &seen).await?;
+    // What was suggested before may hold no longer.
+    let standing = standing(tx, workspace, portraits.keys().copied().collect()).await?;
+    pairs.extend(standing.iter().filter(|(_, row)| row.is_open()).map(|(pair, _)| *pair));
+    pairs.retain(|pair| standing.get(pair).is_none_or(super::suggestions::Standing::is_open));
+    if pairs.is_empty() {
+        return Ok(Some((cursor, seen)));
     }
-    keys.sort_unstable();
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Int)]);
-    for (profile, key) in keys {
-        rows.push([profile.into(), key.into()]);
+    let absent = pairs.iter().flat_map(|(one, other)| [*one, *other]).filter(|id| !portraits.contains_key(id)).collect();
+    for (id, profile) in people(tx, workspace, absent).await? {
+        portraits.insert(id, Portrait::of(&profile, &definitions));
     }
-    tx.run(
-        sql("INSERT INTO duplicate_keys (workspace_id, profile_id, key)
-             SELECT $1, r.profile_id, r.key FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
+    let frequencies = look_out.frequencies(tx, workspace).await?;
+    for pair in pairs {
+        let (Some(one), Some(other)) = (portraits.get(&pair.0), portraits.get(&pair.1)) else { continue };
+        let row = standing.get(&pair);
+        let kinds: Vec<String> = row.into_iter().flat_map(super::suggestions::Standing::kinds).collect();
+        let judgement = compare(one, other, &frequencies).with_named_together(&kinds);
+        if judgement.score >= threshold || !kinds.is_empty() {
+            seen.found.push(Found { pair, judgement, named_by: kinds.join(" ") });
+        } else if let Some(row) = row {
+            seen.fallen.push(row.id);
+        }
+    }
+    Ok(Some((cursor, seen)))
 }
 
 #[derive(FromRow)]
@@ -266,8 +276,85 @@ struct Member {
     profile_id: Uuid,
 }
 
-/// With whom each is to be compared: one statement.
-async fn candidates(tx: &mut Tx, workspace: WorkspaceId, keys: &HashMap<Uuid, BTreeSet<i64>>) -> Result<BTreeSet<Pair>, StoreError> {
+/// The blocks people stand in as the rows say.
+async fn stood(tx: &mut Tx, workspace: WorkspaceId, people: &BTreeSet<Uuid>) -> Result<BTreeSet<(Uuid, i64)>, StoreError> {
+    let rows: Vec<Member> = tx
+        .all(
+            sql("SELECT k.key, k.profile_id FROM {rows} AS r CROSS JOIN duplicate_keys AS k
+                 WHERE k.workspace_id = $1 AND k.profile_id = r.id")
+            .bind(workspace)
+            .rows(ids(people.iter().copied())),
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.profile_id, row.key)).collect())
+}
+
+fn key_rows(keys: &[(Uuid, i64)]) -> Rows {
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Int)]);
+    for (profile, key) in keys {
+        rows.push([(*profile).into(), (*key).into()]);
+    }
+    rows
+}
+
+pub(super) async fn delete_keys(tx: &mut Tx, workspace: WorkspaceId, keys: &[(Uuid, i64)]) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("DELETE FROM duplicate_keys WHERE workspace_id = $1 AND (profile_id, key) IN (SELECT profile_id, key FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(key_rows(keys)),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Of people who are gone meanwhile nothing is kept. Keys come sorted.
+pub(super) async fn insert_keys(tx: &mut Tx, workspace: WorkspaceId, keys: &[(Uuid, i64)]) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO duplicate_keys (workspace_id, profile_id, key)
+             SELECT $1, r.profile_id, r.key FROM {rows} AS r CROSS JOIN profiles AS p
+             WHERE p.workspace_id = $1 AND p.id = r.profile_id ON CONFLICT DO NOTHING")
+        .bind(workspace)
+        .rows(key_rows(keys)),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Which blocks hold more people than can be told apart by them.
+async fn crowds(tx: &mut Tx, workspace: WorkspaceId, mut keys: Vec<i64>) -> Result<Vec<i64>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    keys.sort_unstable();
+    let mut rows = Rows::new(&[("key", Kind::Int)]);
+    for key in keys {
+        rows.push([key.into()]);
+    }
+    let crowded: Vec<(i64,)> = tx
+        .all(
+            sql("SELECT r.key FROM {rows} AS r
+                 WHERE EXISTS (SELECT 1 FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key LIMIT 1 OFFSET $2)")
+            .bind(workspace)
+            .bind(i64::try_from(BLOCK).unwrap_or(i64::MAX))
+            .rows(rows),
+        )
+        .await?;
+    Ok(crowded.into_iter().map(|(key,)| key).collect())
+}
+
+/// With whom each is to be compared: one statement, for the rows as they will be.
+async fn candidates(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    keys: &HashMap<Uuid, BTreeSet<i64>>,
+    seen: &Seen,
+) -> Result<BTreeSet<Pair>, StoreError> {
     let distinct: BTreeSet<i64> = keys.values().flatten().copied().collect();
     if distinct.is_empty() {
         return Ok(BTreeSet::new());
@@ -282,19 +369,35 @@ async fn candidates(tx: &mut Tx, workspace: WorkspaceId, keys: &HashMap<Uuid, BT
                  FROM {rows} AS r CROSS JOIN {members}
                    NOT EXISTS (SELECT 1 FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key LIMIT 1 OFFSET $2)")
             .bind(workspace)
-            .bind(BLOCK)
+            .bind(i64::try_from(BLOCK).unwrap_or(i64::MAX))
             .rows(rows),
         )
         .await?;
-    let mut blocks: HashMap<i64, Vec<Uuid>> = HashMap::new();
+    let mut blocks: HashMap<i64, BTreeSet<Uuid>> = HashMap::new();
     for member in members {
-        blocks.entry(member.key).or_default().push(member.profile_id);
+        blocks.entry(member.key).or_default().insert(member.profile_id);
+    }
+    for (profile, key) in &seen.left {
+        if let Some(block) = blocks.get_mut(key) {
+            block.remove(profile);
+        }
+    }
+    for (profile, key) in &seen.entered {
+        blocks.entry(*key).or_default().insert(*profile);
+    }
+    let mut newcomers: HashMap<i64, usize> = HashMap::new();
+    seen.entered.iter().for_each(|(_, key)| *newcomers.entry(*key).or_default() += 1);
+    // Several came to a block of which nobody else was read: it may be that it is too large.
+    let open: Vec<i64> =
+        newcomers.into_iter().filter(|(key, n)| *n > 1 && blocks.get(key).is_some_and(|b| b.len() == *n)).map(|(key, _)| key).collect();
+    for crowded in crowds(tx, workspace, open).await? {
+        blocks.remove(&crowded);
     }
     let mut pairs = BTreeSet::new();
     for (id, keys) in keys {
         // By candidate: how many blocks are shared, and how large the smallest is. A telling one counts twice.
         let mut shared: HashMap<Uuid, (usize, usize)> = HashMap::new();
-        for (key, block) in keys.iter().filter_map(|key| Some((key, blocks.get(key)?))) {
+        for (key, block) in keys.iter().filter_map(|key| Some((key, blocks.get(key)?))).filter(|(_, block)| block.len() <= BLOCK) {
             for other in block.iter().filter(|other| *other != id) {
                 let (times, smallest) = shared.entry(*other).or_insert((0, usize::MAX));
                 *times += if is_telling(*key) { 2 } else { 1 };
@@ -310,194 +413,4 @@ async fn candidates(tx: &mut Tx, workspace: WorkspaceId, keys: &HashMap<Uuid, BT
         pairs.extend(ranked.into_iter().take(COMPARED).map(|(.., other)| pair(*id, other)));
     }
     Ok(pairs)
-}
-
-/// A suggestion as it stands.
-#[derive(FromRow)]
-struct Standing {
-    id: Uuid,
-    profile_id: Uuid,
-    other_profile_id: Uuid,
-    status: String,
-    named_by: String,
-}
-
-impl Standing {
-    fn kinds(&self) -> BTreeSet<String> {
-        self.named_by.split_whitespace().map(str::to_owned).collect()
-    }
-}
-
-/// The suggestions that people are part of, dismissed ones too.
-async fn standing(tx: &mut Tx, workspace: WorkspaceId, people: BTreeSet<Uuid>) -> Result<HashMap<Pair, Standing>, StoreError> {
-    if people.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows: Vec<Standing> = tx
-        .all(
-            sql("SELECT s.id, s.profile_id, s.other_profile_id, s.status, s.named_by
-                 FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id
-                 UNION
-                 SELECT s.id, s.profile_id, s.other_profile_id, s.status, s.named_by
-                 FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.other_profile_id = r.id")
-            .bind(workspace)
-            .rows(ids(people)),
-        )
-        .await?;
-    Ok(rows.into_iter().map(|row| ((row.profile_id, row.other_profile_id), row)).collect())
-}
-
-/// A pair worth suggesting.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) pair: Pair,
-    pub(super) judgement: Judgement,
-    pub(super) named_by: String,
-}
-
-/// Suggests pairs, or renews what is said of them. A dismissed pair stays dismissed.
-pub(super) async fn upsert(tx: &mut Tx, workspace: WorkspaceId, found: Vec<Found>, now: Timestamp) -> Result<(), StoreError> {
-    if found.is_empty() {
-        return Ok(());
-    }
-    let mut rows = Rows::new(&[
-        ("id", Kind::Uuid),
-        ("profile_id", Kind::Uuid),
-        ("other_profile_id", Kind::Uuid),
-        ("score", Kind::Int),
-        ("reasons", Kind::Json),
-        ("named_by", Kind::Text),
-    ]);
-    for Found { pair, judgement, named_by } in found {
-        let reasons = serde_json::to_string(&judgement.reasons).map_err(|_| StoreError::Unreadable("the reasons of a suggestion"))?;
-        rows.push([new_id(now).into(), pair.0.into(), pair.1.into(), judgement.score.into(), reasons.into(), named_by.into()]);
-    }
-    tx.run(
-        sql("INSERT INTO duplicate_suggestions (
-                 workspace_id, id, profile_id, other_profile_id, score, reasons, named_by, status, found_at, dismissed_at, dismissed_by
-             )
-             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, r.named_by, 'open', $2, NULL, NULL FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id, other_profile_id) DO UPDATE
-             SET score = EXCLUDED.score, reasons = EXCLUDED.reasons, named_by = EXCLUDED.named_by
-             WHERE duplicate_suggestions.status = 'open'")
-        .bind(workspace)
-        .bind(now)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
-}
-
-pub(super) async fn remove(tx: &mut Tx, workspace: WorkspaceId, fallen: Vec<Uuid>) -> Result<(), StoreError> {
-    if fallen.is_empty() {
-        return Ok(());
-    }
-    tx.run(
-        sql("DELETE FROM duplicate_suggestions WHERE workspace_id = $1 AND status = 'open' AND id IN (SELECT id FROM {rows} AS r)")
-            .bind(workspace)
-            .rows(ids(fallen)),
-    )
-    .await
-    .map(|_| ())
-}
-
-#[derive(FromRow)]
-struct Carried {
-    id: Uuid,
-    profile_id: Uuid,
-    other_profile_id: Uuid,
-    score: i64,
-    reasons: String,
-    named_by: String,
-    status: String,
-    found_at: At,
-    dismissed_at: Option<At>,
-    dismissed_by: Option<String>,
-}
-
-/// Of people who are merged: a decision that two are not one binds whoever they have become, and so does a message that
-/// named both. Everything else is judged anew.
-pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTreeMap<ProfileId, ProfileId>) -> Result<(), StoreError> {
-    if survivors.is_empty() {
-        return Ok(());
-    }
-    let moved = || ids(survivors.keys().map(|id| id.0));
-    let rows: Vec<Carried> = tx
-        .all(
-            sql("SELECT id, profile_id, other_profile_id, score, reasons{as_text} AS reasons, named_by, status, found_at, dismissed_at, dismissed_by
-                 FROM duplicate_suggestions
-                 WHERE workspace_id = $1 AND (status = 'dismissed' OR named_by <> '')
-                   AND id IN (
-                       SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id
-                       UNION ALL
-                       SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.other_profile_id = r.id
-                   )")
-            .bind(workspace)
-            .rows(moved()),
-        )
-        .await?;
-    tx.run(
-        sql("DELETE FROM duplicate_suggestions
-             WHERE workspace_id = $1 AND id IN (
-                 SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id
-                 UNION ALL
-                 SELECT s.id FROM {rows} AS r CROSS JOIN duplicate_suggestions AS s WHERE s.workspace_id = $1 AND s.other_profile_id = r.id
-             )")
-        .bind(workspace)
-        .rows(moved()),
-    )
-    .await?;
-    let survivor = |id: Uuid| survivors.get(&ProfileId(id)).map_or(id, |survivor| survivor.0);
-    let mut kept: BTreeMap<Pair, Carried> = BTreeMap::new();
-    for row in rows {
-        let (one, other) = (survivor(row.profile_id), survivor(row.other_profile_id));
-        // Of two that came to be the same pair, the decision stands.
-        if one != other && (row.status == "dismissed" || !kept.contains_key(&pair(one, other))) {
-            kept.insert(pair(one, other), row);
-        }
-    }
-    if kept.is_empty() {
-        return Ok(());
-    }
-    let mut rows = Rows::new(&[
-        ("id", Kind::Uuid),
-        ("profile_id", Kind::Uuid),
-        ("other_profile_id", Kind::Uuid),
-        ("score", Kind::Int),
-        ("reasons", Kind::Json),
-        ("named_by", Kind::Text),
-        ("status", Kind::Text),
-        ("found_at", Kind::Time),
-        ("dismissed_at", Kind::Time),
-        ("dismissed_by", Kind::Text),
-    ]);
-    for (pair, row) in kept {
-        rows.push([
-            row.id.into(),
-            pair.0.into(),
-            pair.1.into(),
-            row.score.into(),
-            row.reasons.into(),
-            row.named_by.into(),
-            row.status.into(),
-            row.found_at.0.into(),
-            row.dismissed_at.map(|at| at.0).into(),
-            row.dismissed_by.into(),
-        ]);
-    }
-    tx.run(
-        sql("INSERT INTO duplicate_suggestions (
-                 workspace_id, id, profile_id, other_profile_id, score, reasons, named_by, status, found_at, dismissed_at, dismissed_by
-             )
-             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, r.named_by, r.status, r.found_at, r.dismissed_at, r.dismissed_by
-             FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id, other_profile_id) DO UPDATE
-             SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by,
-                 named_by = EXCLUDED.named_by
-             WHERE duplicate_suggestions.status = 'open'")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
 }

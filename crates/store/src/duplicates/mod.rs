@@ -1,20 +1,24 @@
 //! Duplicates: pairs that may be one person, as they are listed and dismissed.
 //!
-//! `follow` looks for them when people are written, in the same transaction; `scan` goes over everyone. Both hold the
-//! head of the change feed while they look: whoever writes people commits before or after, and nobody is judged on a
-//! state that is being replaced.
+//! `follow` looks for them beside the writes, along the change feed; `scan` goes over everyone; `named` suggests those whom
+//! one message named together, in its transaction. Whoever asks lets the look-out come up to date first. A person who changes
+//! while they are judged stands further down the feed, and is judged again.
 
 mod follow;
+mod named;
 mod scan;
+mod suggestions;
 
-pub(crate) use follow::{Censuses, Touched, carry};
+pub(crate) use follow::LookOut;
+pub(crate) use named::Named;
 pub use scan::{DUPLICATE_SCAN, DuplicateScan};
+pub(crate) use suggestions::carry;
 
 use std::{collections::HashMap, sync::Arc};
 
 use people_domain::{
     Refusal, Timestamp,
-    duplicate::{Reason, TENTHS},
+    duplicate::{Frequencies, Reason, TENTHS},
     id::{ProfileId, RecordId, WorkspaceId},
     profile::Profile,
 };
@@ -135,9 +139,21 @@ async fn people(tx: &mut Tx, workspace: WorkspaceId, mut ids: Vec<Uuid>) -> Resu
         .collect()
 }
 
+/// What the last census counted.
+async fn frequencies(tx: &mut Tx, workspace: WorkspaceId) -> Result<Frequencies, StoreError> {
+    let row: Option<(String,)> = tx
+        .optional(sql("SELECT frequencies{as_text} AS frequencies FROM duplicate_censuses WHERE workspace_id = $1").bind(workspace))
+        .await?;
+    match row {
+        Some((text,)) => serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("a census")),
+        None => Ok(Frequencies::default()),
+    }
+}
+
 impl Store {
     /// Suggestions, and how many there are in all when that was asked.
     pub async fn duplicates(&self, workspace: WorkspaceId, page: SuggestionPage) -> Result<(Vec<Suggestion>, Option<i64>), StoreError> {
+        self.come_up_to_date(workspace).await?;
         self.read(move |tx| {
             Box::pin(async move {
                 let settings = workspaces::read(tx, workspace).await?.ok_or(StoreError::Unreadable("a workspace"))?;

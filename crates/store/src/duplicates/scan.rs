@@ -22,8 +22,9 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    follow::{Found, Pair, frequencies, hold_head, insert_keys, pair, remove, upsert},
-    people,
+    follow::{delete_keys, hold, insert_keys, move_on},
+    frequencies, people,
+    suggestions::{Found, Pair, Word, pair, remove, upsert},
 };
 use crate::{
     Store, StoreError, Tx,
@@ -150,7 +151,8 @@ async fn step(
     census: Option<&Frequencies>,
     now: Timestamp,
 ) -> Result<(Phase, Scanned), StoreError> {
-    hold_head(tx, workspace).await?;
+    let cursor = hold(tx, workspace).await?;
+    move_on(tx, workspace, cursor.seq).await?;
     match phase {
         Phase::Blocks { after } => renew_blocks(tx, workspace, after).await,
         Phase::Census => {
@@ -195,19 +197,8 @@ async fn renew_blocks(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>) 
     let there: BTreeSet<(Uuid, i64)> = rows.into_iter().map(|row| (row.profile_id, row.key)).collect();
     let right: BTreeSet<(Uuid, i64)> =
         profiles.iter().flat_map(|(id, profile)| Portrait::of(profile, &definitions).keys().into_iter().map(|key| (*id, key))).collect();
-    let mut wrong = Rows::new(&[("profile_id", Kind::Uuid), ("key", Kind::Int)]);
-    for (profile, key) in there.difference(&right) {
-        wrong.push([(*profile).into(), (*key).into()]);
-    }
-    if !wrong.is_empty() {
-        tx.run(
-            sql("DELETE FROM duplicate_keys WHERE workspace_id = $1 AND (profile_id, key) IN (SELECT profile_id, key FROM {rows} AS r)")
-                .bind(workspace)
-                .rows(wrong),
-        )
-        .await?;
-    }
-    insert_keys(tx, workspace, right.difference(&there).copied().collect()).await?;
+    delete_keys(tx, workspace, &there.difference(&right).copied().collect::<Vec<_>>()).await?;
+    insert_keys(tx, workspace, &right.difference(&there).copied().collect::<Vec<_>>()).await?;
     let people = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
     Ok((Phase::Blocks { after: Some(last) }, Scanned { people, compared: 0 }))
 }
@@ -319,8 +310,8 @@ async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Tim
                 let judgement = compare(portraits.get(&pair.0)?, portraits.get(&pair.1)?, &rules.frequencies);
                 (judgement.score >= rules.threshold).then(|| Found { pair, judgement, named_by: String::new() })
             })
-            .collect();
-        upsert(tx, workspace, found, now).await?;
+            .collect::<Vec<_>>();
+        upsert(tx, workspace, &found, Word::Unless, now).await?;
     }
     let next = match next {
         Some(from) if is_cut => Phase::Pairs { from },
@@ -388,7 +379,7 @@ async fn review(tx: &mut Tx, workspace: WorkspaceId, after: Option<Uuid>, now: T
             fallen.push(row.id);
         }
     }
-    upsert(tx, workspace, found, now).await?;
-    remove(tx, workspace, fallen).await?;
+    upsert(tx, workspace, &found, Word::Unless, now).await?;
+    remove(tx, workspace, &fallen).await?;
     Ok((Phase::Review { after: Some(last) }, Scanned::default()))
 }

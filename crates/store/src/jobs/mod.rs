@@ -222,7 +222,7 @@ pub(crate) struct Hub {
     wake: Arc<Notify>,
     /// A job of this process has moved.
     moved: watch::Sender<u64>,
-    closing: watch::Sender<bool>,
+    pub(crate) closing: watch::Sender<bool>,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
