@@ -30,7 +30,7 @@ async fn a_key_is_shown_once(app: &App) {
     shown.as_object_mut().map(|o| o.shift_remove("key"));
     same(
         &redact(&shown),
-        &json!({"id": "<id>", "name": "sync", "scopes": ["profiles:read", "profiles:write"], "trust": "server", "created_at": "<time>", "last_used_at": null}),
+        &json!({"id": "<id>", "name": "sync", "scopes": ["profiles:read", "profiles:write"], "trust": "server", "rate_limit": null, "created_at": "<time>", "last_used_at": null}),
     );
     same(&app.get(&format!("/v1/api-keys/{}", id(&made))).await.ok(), &shown);
     let all = app.get("/v1/api-keys").await.ok();

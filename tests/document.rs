@@ -228,6 +228,8 @@ fn the_routes_of_the_contract_are_there() {
         "PATCH /v1/api-keys/{id}",
         "DELETE /v1/api-keys/{id}",
         "POST /v1/api-keys/{id}/rotate",
+        "GET /v1/audit-log",
+        "GET /metrics",
         "GET /v1/workspace",
         "PATCH /v1/workspace",
     ];

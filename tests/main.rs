@@ -4,6 +4,7 @@
 //! `tests/with-postgres cargo test -p people-tests` runs everything; a story's name, everything about it.
 
 mod api_keys;
+mod audit_log;
 mod bulk;
 mod cast;
 mod cdnow;
@@ -24,6 +25,7 @@ mod kill;
 mod labels;
 mod living;
 mod merges;
+mod metrics;
 mod profiles;
 mod properties;
 mod races;

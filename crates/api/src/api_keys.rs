@@ -13,7 +13,7 @@ use crate::{
     app::App,
     auth::{self, Admin, Caller, SCOPES},
     cursor,
-    extract::{Body, NoQuery, Query, Shape, id, idempotency_key, not_null},
+    extract::{Body, NoQuery, Query, Sent, Shape, id, idempotency_key, not_null},
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ApiKey, example = json!({
     "id": "0192f0c1-7d7e-7aaa-8000-000000000001", "name": "CRM sync", "scopes": ["profiles:read", "profiles:write"], "trust": "server",
-    "created_at": "2026-01-31T08:00:00.000000Z", "last_used_at": null
+    "rate_limit": null, "created_at": "2026-01-31T08:00:00.000000Z", "last_used_at": null
 }))]
 pub struct ApiKeyView {
     pub id: String,
@@ -29,6 +29,8 @@ pub struct ApiKeyView {
     pub scopes: Vec<String>,
     /// `server`, or `browser` for a key that anybody can read in a page's source.
     pub trust: String,
+    /// Requests a second of this key on one instance, where it has a rate of its own; `null`: as the server is set.
+    pub rate_limit: Option<i64>,
     pub created_at: String,
     /// Within half a minute.
     pub last_used_at: Option<String>,
@@ -45,6 +47,7 @@ impl From<ApiKey> for ApiKeyView {
             name: key.name,
             scopes: key.scopes,
             trust: key.trust.as_str().to_owned(),
+            rate_limit: key.rate_limit,
             created_at: key.created_at.to_string(),
             last_used_at: key.last_used_at.map(|at| at.to_string()),
             key: None,
@@ -68,6 +71,8 @@ pub struct CreateApiKey {
     /// `server` (default) or `browser`: a key that stands in a page, where anybody can read it, is believed only so far
     /// (see the tracking routes). Give it `events:write` and nothing else.
     pub trust: Option<String>,
+    /// Requests a second of this key on one instance, 1 to 1,000,000; without it, as the server is set.
+    pub rate_limit: Option<i64>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -77,10 +82,24 @@ pub struct PatchApiKey {
     pub name: Option<String>,
     #[serde(default, deserialize_with = "not_null")]
     pub scopes: Option<Vec<String>>,
+    /// 1 to 1,000,000 requests a second; `null`: as the server is set.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>)]
+    pub rate_limit: Sent<i64>,
 }
 
 impl Shape for CreateApiKey {}
 impl Shape for PatchApiKey {}
+
+/// Most requests a second a key can be given.
+const MAX_RATE: i64 = 1_000_000;
+
+fn rate_of(rate: Option<i64>, issues: &mut Issues) -> Option<i64> {
+    if rate.is_some_and(|n| !(1..=MAX_RATE).contains(&n)) {
+        issues.push("/rate_limit", "invalid_value", "expected 1 to 1000000 requests a second, or null");
+    }
+    rate
+}
 
 fn name_of(text: &str, issues: &mut Issues) -> String {
     match clean(text, 200) {
@@ -167,10 +186,18 @@ pub async fn create_api_key(
             Trust::Browser
         }),
     };
+    let rate_limit = rate_of(body.value.rate_limit, &mut issues);
     issues.into_result()?;
     let secret = secret(&caller, idempotency.as_ref())?;
-    let new = NewApiKey { workspace_id: caller.workspace(), name, scopes: body.value.scopes, trust, secret_hash: auth::hash(&secret) };
-    let made = app.store.create_api_key(new, idempotency).await?;
+    let new = NewApiKey {
+        workspace_id: caller.workspace(),
+        name,
+        scopes: body.value.scopes,
+        trust,
+        rate_limit,
+        secret_hash: auth::hash(&secret),
+    };
+    let made = app.store.create_api_key(new, caller.cause(app.store.now()), idempotency).await?;
     let mut response = HttpResponse::Created();
     show(&mut response, made, secret)
 }
@@ -215,7 +242,7 @@ pub async fn read_api_key(
     Ok(Json(key.into()))
 }
 
-/// Rename an API key or change its scopes
+/// Rename an API key, change its scopes or its rate
 #[utoipa::path(
     tag = "api-keys",
     description = "What is absent stays. Takes effect within two seconds on every instance.",
@@ -238,9 +265,11 @@ pub async fn patch_api_key(
     if let Some(scopes) = &body.value.scopes {
         scopes_of(scopes, |scope| caller.holds(scope), &mut issues);
     }
+    let rate_limit = body.value.rate_limit.into_option().map(|rate| rate_of(rate, &mut issues));
     issues.into_result()?;
-    let patch = ApiKeyPatch { name, scopes: body.value.scopes };
-    let key = app.store.patch_api_key(caller.workspace(), key_id, patch).await?.ok_or_else(Problem::not_found)?;
+    let patch = ApiKeyPatch { name, scopes: body.value.scopes, rate_limit };
+    let key =
+        app.store.patch_api_key(caller.workspace(), key_id, patch, caller.cause(app.store.now())).await?.ok_or_else(Problem::not_found)?;
     app.doorkeeper.forget();
     Ok(Json(key.into()))
 }
@@ -266,8 +295,9 @@ pub async fn rotate_api_key(
     let idempotency =
         idempotency_key(&request)?.map(|key| Idempotency { key, fingerprint: format!("rotate {key_id} by {}", caller.key.id) });
     let secret = secret(&caller, idempotency.as_ref())?;
-    let made =
-        app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), idempotency).await?.ok_or_else(Problem::not_found)?;
+    let cause = caller.cause(app.store.now());
+    let made = app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), cause, idempotency).await?;
+    let made = made.ok_or_else(Problem::not_found)?;
     app.doorkeeper.forget();
     show(&mut HttpResponse::Ok(), made, secret)
 }
@@ -282,7 +312,7 @@ pub async fn rotate_api_key(
 )]
 #[delete("/v1/api-keys/{id}")]
 pub async fn delete_api_key(app: Data<App>, caller: Caller<Admin>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
-    if !app.store.revoke_api_key(caller.workspace(), id(&path)?).await? {
+    if !app.store.revoke_api_key(caller.workspace(), id(&path)?, caller.cause(app.store.now())).await? {
         return Err(Problem::not_found());
     }
     app.doorkeeper.forget();

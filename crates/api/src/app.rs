@@ -3,14 +3,21 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{App as ActixApp, HttpServer, dev::Server, middleware::from_fn, web};
-use people_store::{NewApiKey, Options, Store, StoreError, SuppressionKey, Trust};
+use people_domain::directory::Cause;
+use people_store::{CLI, NewApiKey, Options, Store, StoreError, SuppressionKey, Trust};
 use secrecy::{ExposeSecret, SecretString};
 use utoipa_actix_web::AppExt as _;
 
 use crate::{
     auth::{self, Doorkeeper, SCOPES},
     config::Settings,
-    edge, jobs, openapi, routes,
+    connections::Connections,
+    edge, jobs,
+    lanes::Lanes,
+    metrics::{Metrics, Rejection},
+    openapi,
+    rates::Rates,
+    routes,
 };
 
 /// What every handler can reach.
@@ -18,6 +25,12 @@ use crate::{
 pub struct App {
     pub store: Store,
     pub doorkeeper: Arc<Doorkeeper>,
+    pub lanes: Lanes,
+    pub rates: Rates,
+    pub metrics: Metrics,
+    pub connections: Connections,
+    /// What `/metrics` is read with, when not everybody may.
+    pub metrics_token: Option<SecretString>,
 }
 
 /// A server that listens, and where.
@@ -25,6 +38,8 @@ pub struct Running {
     pub server: Server,
     pub address: std::net::SocketAddr,
     pub store: Store,
+    pub connections: Connections,
+    pub doorkeeper: Arc<Doorkeeper>,
     /// The first key, when this start made it up.
     pub first_key: Option<SecretString>,
 }
@@ -70,7 +85,19 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     tokio::task::spawn_blocking(|| people_domain::identity::phone_search_digits("+442079460000"));
     let doorkeeper = Arc::new(Doorkeeper::default());
     tokio::spawn(Arc::clone(&doorkeeper).note_use(store.clone()));
-    let app = web::Data::new(App { store: store.clone(), doorkeeper });
+    let connections = Connections::default();
+    let app = web::Data::new(App {
+        store: store.clone(),
+        doorkeeper: Arc::clone(&doorkeeper),
+        lanes: Lanes::new(settings.limits.lanes),
+        rates: Rates::new(settings.limits.rate, settings.limits.burst),
+        metrics: Metrics::new(&store),
+        connections: connections.clone(),
+        metrics_token: settings.limits.metrics_token.clone(),
+    });
+    let watched = app.clone();
+    tokio::spawn(connections.clone().watch(move || watched.metrics.rejected(Rejection::Slow)));
+    let accepted = connections.clone();
     let server = HttpServer::new(move || {
         ActixApp::new()
             .into_utoipa_app()
@@ -85,12 +112,15 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
             .into_app()
     })
     .workers(settings.workers)
+    .on_connect(move |io, data| accepted.accepted(io, data))
     .client_request_timeout(Duration::from_secs(5))
     .shutdown_timeout(20)
+    // The command line sees to signals: readiness goes first.
+    .disable_signals()
     .listen(listener)
     .map_err(|e| StartError::Listen(settings.listen, e))?
     .run();
-    Ok(Running { server, address, store, first_key })
+    Ok(Running { server, address, store, connections, doorkeeper, first_key })
 }
 
 /// Opens a database, making the folder of an SQLite file that has none yet.
@@ -103,6 +133,11 @@ pub async fn open(options: Options) -> Result<Store, StoreError> {
         }
     }
     Store::open(options).await
+}
+
+/// The cause of what is done on the command line, or by the first start.
+pub fn by_hand(store: &Store) -> Arc<Cause> {
+    Arc::new(Cause { at: store.now(), actor: CLI.to_owned(), source: "cli", request_id: String::new(), reason: None })
 }
 
 /// On the first start, the workspace `default` and a key that may do everything. The secret given is used; otherwise
@@ -126,8 +161,10 @@ async fn first_key(store: &Store, given: Option<&SecretString>) -> Result<Option
                 name: "first key".to_owned(),
                 scopes: SCOPES.iter().map(|s| (*s).to_owned()).collect(),
                 trust: Trust::Server,
+                rate_limit: None,
                 secret_hash: auth::hash(secret.expose_secret()),
             },
+            by_hand(store),
             None,
         )
         .await?;

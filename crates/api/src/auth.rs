@@ -36,6 +36,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     edge::RequestId,
+    metrics::Rejection,
     problem::{Kind, Problem},
 };
 
@@ -155,10 +156,15 @@ impl Doorkeeper {
     pub async fn note_use(self: Arc<Self>, store: Store) {
         loop {
             tokio::time::sleep(Duration::from_secs(30)).await;
-            let used: Vec<_> = self.used.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
-            if !used.is_empty() && store.touch_api_keys(used).await.is_err() {
-                tracing::debug!("the use of API keys could not be noted");
-            }
+            self.note_now(&store).await;
+        }
+    }
+
+    /// The same at once: before the process goes.
+    pub async fn note_now(&self, store: &Store) {
+        let used: Vec<_> = self.used.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        if !used.is_empty() && store.touch_api_keys(used).await.is_err() {
+            tracing::debug!("the use of API keys could not be noted");
         }
     }
 }
@@ -172,7 +178,10 @@ fn unauthorized() -> Problem {
 struct Recognised(Result<(Arc<ApiKey>, SecretString), Problem>);
 
 /// Recognises the caller of every request that needs one, before anything else of it is read.
-pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
+pub async fn recognise(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if request.path().starts_with("/v1") || crate::tracking::is_route(request.path()) {
         let presented =
             request.headers().get("Authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')).and_then(
@@ -184,14 +193,31 @@ pub async fn recognise(request: ServiceRequest, next: Next<impl MessageBody>) ->
             );
         let app = request.app_data::<Data<App>>().cloned();
         let recognised = match (presented, app) {
-            (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => {
-                app.doorkeeper.recognise(&app.store, &key).await.map(|found| (found, SecretString::from(key)))
-            }
+            (Some(key), Some(app)) if !key.is_empty() && key.len() <= 512 => match app.doorkeeper.recognise(&app.store, &key).await {
+                Ok(found) => within_rate(&app, &request, &found).map(|()| (found, SecretString::from(key))),
+                Err(problem) => Err(problem),
+            },
             _ => Err(unauthorized()),
         };
+        // Before anything else of the request is read.
+        if let Err(problem) = &recognised
+            && problem.kind == Kind::RateLimited
+        {
+            return Ok(request.error_response(problem.clone()).map_into_right_body());
+        }
         request.extensions_mut().insert(Recognised(recognised));
     }
-    next.call(request).await
+    next.call(request).await.map(ServiceResponse::map_into_left_body)
+}
+
+/// Takes the request from its key's bucket, and leaves a note for the headers of the answer.
+fn within_rate(app: &App, request: &impl HttpMessage, key: &ApiKey) -> Result<(), Problem> {
+    let Some(taken) = app.rates.take(key) else { return Ok(()) };
+    request.extensions_mut().insert(taken);
+    let Some(wait) = taken.wait else { return Ok(()) };
+    app.metrics.rejected(Rejection::RateLimited);
+    let detail = "This key sends more requests than it may; wait, and send more in each.";
+    Err(Problem { retry_after: Some(wait), ..Problem::new(Kind::RateLimited, detail) })
 }
 
 /// The user name of Basic authentication (RFC 7617), where tracking SDKs put the write key; the colon may be missing.
@@ -207,6 +233,7 @@ pub async fn by_key<S: Scope>(app: &App, request: &HttpRequest, key: &str) -> Re
         return Err(unauthorized());
     }
     let found = app.doorkeeper.recognise(&app.store, key).await?;
+    within_rate(app, request, &found)?;
     request.extensions_mut().insert(Recognised(Ok((found, SecretString::from(key)))));
     caller(request)
 }

@@ -12,7 +12,7 @@ use crate::{
     auth::{self, SCOPES},
     client::{self, ExportArgs, ImportArgs},
     config::{DatabaseArgs, ServeArgs},
-    openapi, telemetry,
+    leaving, openapi, telemetry,
 };
 
 /// The directory of every customer, as a headless API.
@@ -200,8 +200,8 @@ async fn create_key(store: &Store, workspace: &str, scopes: &str, name: String, 
     issues.into_result().map_err(|refusal| CliError(refusal.detail))?;
     let trust = Trust::parse(trust).ok_or_else(|| CliError("--trust is server or browser".to_owned()))?;
     let secret = auth::new_key()?;
-    let new = NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, secret_hash: auth::hash(&secret) };
-    let Made::Now(key) = store.create_api_key(new, None).await? else {
+    let new = NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, rate_limit: None, secret_hash: auth::hash(&secret) };
+    let Made::Now(key) = store.create_api_key(new, app::by_hand(store), None).await? else {
         return Err(CliError("the key was not made".to_owned()));
     };
     say(&json!({"id": key.id, "workspace_id": key.workspace_id, "name": key.name, "scopes": key.scopes, "trust": key.trust.as_str(), "key": secret}).to_string());
@@ -223,30 +223,15 @@ async fn serve(args: &ServeArgs) -> Result<(), CliError> {
             "  curl -s http://{address}/v1/profiles -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{{\"email\": \"ada@example.com\", \"name\": \"Ada Lovelace\"}}'\n"
         ));
     }
-    tokio::spawn(stop_jobs(running.store.clone()));
+    let leaving = leaving::Leaving {
+        handle: running.server.handle(),
+        store: running.store.clone(),
+        connections: running.connections.clone(),
+        drain: settings.limits.drain,
+    };
+    tokio::spawn(leaving.when_told());
     running.server.await?;
+    running.doorkeeper.note_now(&running.store).await;
     running.store.close().await;
     Ok(())
-}
-
-/// Jobs are given back as soon as the process is told to go, while the last requests are still answered.
-async fn stop_jobs(store: Store) {
-    if told_to_go().await.is_ok() {
-        store.stop_jobs().await;
-    }
-}
-
-#[cfg(unix)]
-async fn told_to_go() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        done = tokio::signal::ctrl_c() => done,
-    }
-}
-
-#[cfg(not(unix))]
-async fn told_to_go() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use secrecy::SecretString;
 
+use crate::limits::{LimitArgs, Limits};
+
 /// Where the data is. Shared by every command.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseArgs {
@@ -64,6 +66,9 @@ pub struct ServeArgs {
     /// the database. Without it the hashes are only as safe as the database
     #[arg(long, env = "PEOPLE_SUPPRESSION_KEY", hide_env_values = true)]
     pub suppression_key: Option<String>,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Settings that passed every check.
@@ -81,6 +86,7 @@ pub struct Settings {
     pub job_lease_seconds: i64,
     pub scrub_after: Duration,
     pub suppression_key: Option<SecretString>,
+    pub limits: Limits,
 }
 
 #[derive(Clone)]
@@ -99,7 +105,8 @@ impl std::fmt::Debug for Database {
 /// Shortest secret a first key, or the suppression key, may have.
 pub const MIN_SECRET: usize = 32;
 
-fn is_secret(text: &str) -> bool {
+/// Whether a text can be a secret: long enough, and free of what a shell or a header would change.
+pub fn is_secret(text: &str) -> bool {
     (MIN_SECRET..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
@@ -168,6 +175,7 @@ impl ServeArgs {
         if scrub_after.is_none() {
             mistakes.push("PEOPLE_SCRUB_AFTER: expected a number of seconds from 0 to 3600".to_owned());
         }
+        let limits = self.limits.check(&mut mistakes);
         match (listen, workers) {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
@@ -180,6 +188,7 @@ impl ServeArgs {
                 job_lease_seconds: job_lease.unwrap_or(30),
                 scrub_after: Duration::from_secs(scrub_after.unwrap_or(0)),
                 suppression_key: self.suppression_key.clone().map(SecretString::from),
+                limits,
                 workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
             }),
             _ => Err(mistakes),

@@ -4,23 +4,33 @@
 //! head are kept, and every failure leaves as a complete problem: ours with instance and request id, and the ones the
 //! framework answers by itself translated.
 
+use std::{sync::Arc, time::Instant};
+
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method, StatusCode,
+        ConnectionType, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
             ACCESS_CONTROL_MAX_AGE, HeaderName, HeaderValue,
         },
     },
     middleware::Next,
+    web::Data,
 };
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    app::App,
+    connections::{Connection, Handed, Kept},
+    lanes::Lane,
+    metrics::Rejection,
+    problem::{Kind, Problem},
+    rates::Taken,
+};
 
 /// Longest request target.
 const MAX_URI: usize = 8 * 1024;
@@ -52,7 +62,20 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
         status = tracing::field::Empty,
     );
     let instance = request.path().to_owned();
-    let refused = head_limits(&request);
+    let begun = Instant::now();
+    let (method, route) = (request.method().clone(), request.match_pattern());
+    let app = request.app_data::<Data<App>>().cloned();
+    let mut kept = Kept { request: request.conn_data::<Arc<Connection>>().map(Connection::request), place: None };
+    let lane = Lane::of(&method, &instance);
+    let place = lane.zip(app.as_ref()).map(|(lane, app)| app.lanes.enter(lane));
+    let refused = match place {
+        Some(None) => Some(overloaded(app.as_ref())),
+        Some(Some(place)) => {
+            kept.place = Some(place);
+            head_limits(&request)
+        }
+        None => head_limits(&request),
+    };
     // Any web page may send to the tracking routes: its key says whose page it is, no cookie does.
     let any_page = crate::tracking::is_route(&instance);
     let preflight = any_page && request.method() == Method::OPTIONS;
@@ -72,7 +95,18 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
         }
     };
     span.record("status", response.status().as_u16());
-    tracing::info!(parent: &span, "answered");
+    tracing::info!(parent: &span, ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "answered");
+    if let Some(app) = &app {
+        app.metrics.answered(&method, route.as_deref(), response.status(), begun.elapsed());
+        if app.connections.is_leaving() {
+            // Whoever would come again on this connection goes elsewhere.
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+    }
+    let taken = response.request().extensions().get::<Taken>().copied();
+    if let Some(taken) = taken {
+        taken.tell(response.headers_mut());
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
@@ -87,7 +121,17 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
             headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
         }
     }
-    Ok(response)
+    if !lane.is_some_and(Lane::holds) || !matches!(response.response().body().size(), BodySize::Stream) {
+        kept.place = None;
+    }
+    Ok(response.map_body(|_, body| Handed::new(body, kept).boxed()))
+}
+
+fn overloaded(app: Option<&Data<App>>) -> Problem {
+    if let Some(app) = app {
+        app.metrics.rejected(Rejection::Overloaded);
+    }
+    Problem { retry_after: Some(1), ..Problem::new(Kind::Overloaded, "Nothing was done; send the request again after a moment.") }
 }
 
 fn head_limits(request: &ServiceRequest) -> Option<Problem> {

@@ -37,6 +37,8 @@ use crate::{
             somebody else is answered with 412 instead of being lost.\n\n\
             **Merged ids.** The id of somebody who was merged answers for the survivor on every route, through chains; \
             `Content-Location` says whose answer it is.\n\n\
+            **Limits.** A key that asks too often is answered with 429, a server that has too much to do with 503, both with \
+            `Retry-After`. Where a key is limited, `RateLimit` and `RateLimit-Policy` tell on every answer what is left.\n\n\
             **Lists** are walked with `next_cursor`, which belongs to one query and stays valid while people are added.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
@@ -58,7 +60,8 @@ use crate::{
         (name = "properties", description = "Definitions of custom attributes."),
         (name = "workspace", description = "Settings of the workspace."),
         (name = "api-keys", description = "Keys, their scopes and rotation."),
-        (name = "operations", description = "Whether the service is alive and ready."),
+        (name = "audit-log", description = "Who did what and when, over administration and data."),
+        (name = "operations", description = "Whether the service is alive and ready, and how it does."),
     ),
     components(schemas(ProblemView, ErrorView, ConflictView))
 )]
@@ -142,7 +145,7 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
     let public = !path.starts_with("/v1") && !crate::tracking::is_route(path);
     let mut kinds: Vec<Kind> = vec![Kind::Unavailable];
     if !public {
-        kinds.extend([Kind::Unauthorized, Kind::MissingScope, Kind::Internal, Kind::InvalidQuery]);
+        kinds.extend([Kind::Unauthorized, Kind::MissingScope, Kind::RateLimited, Kind::Internal, Kind::InvalidQuery]);
     }
     if path.contains('{') {
         kinds.push(Kind::NotFound);

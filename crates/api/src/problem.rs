@@ -74,9 +74,11 @@ kinds! {
     IdentityRequired "identity_required" 422 "A profile needs an identity",
     LimitExceeded "limit_exceeded" 422 "A limit is exceeded",
     IdempotencyMismatch "idempotency_mismatch" 422 "The idempotency key was used for another request",
+    RateLimited "rate_limited" 429 "Too many requests",
     RequestHeaderFieldsTooLarge "headers_too_large" 431 "The headers are too large",
     Internal "internal_error" 500 "Something went wrong on our side",
     Unavailable "unavailable" 503 "The service cannot answer right now",
+    Overloaded "overloaded" 503 "The service has too much to do",
     StorageFull "storage_full" 503 "The storage is full",
 }
 

@@ -248,14 +248,15 @@ pub async fn create_property(
     body: Body<CreateProperty>,
 ) -> ApiResult<HttpResponse> {
     let idempotency = body.idempotency(&request)?;
-    let definition = body.value.parse(app.store.now())?;
+    let now = app.store.now();
+    let definition = body.value.parse(now)?;
     let location = format!("/v1/properties/{}", percent_encoding::utf8_percent_encode(&definition.key, percent_encoding::NON_ALPHANUMERIC));
     let body = serde_json::to_string(&PropertyView::from(definition.clone())).unwrap_or_default();
     let answer = idempotency.map(|key| {
         let headers = vec![("Location".to_owned(), location.clone())];
         (key, StoredAnswer { status: 201, headers, body: Some(body.clone()) })
     });
-    match app.store.define_property(caller.workspace(), definition, answer).await?.map_err(refused)? {
+    match app.store.define_property(caller.workspace(), definition, caller.cause(now), answer).await?.map_err(refused)? {
         Defined::Now => Ok(HttpResponse::Created().insert_header(("Location", location)).content_type("application/json").body(body)),
         Defined::Before(stored) => Ok(again(stored)),
     }
@@ -321,7 +322,7 @@ pub async fn patch_property(
         matching: matching(body.matching.as_deref(), &mut issues),
     };
     issues.into_result()?;
-    let definition = app.store.change_property(caller.workspace(), key, change, app.store.now()).await?.map_err(refused)?;
+    let definition = app.store.change_property(caller.workspace(), key, change, caller.cause(app.store.now())).await?.map_err(refused)?;
     Ok(Json(definition.into()))
 }
 
@@ -340,6 +341,6 @@ pub async fn delete_property(
     path: Path<String>,
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
-    app.store.remove_property(caller.workspace(), path.into_inner()).await?.map_err(refused)?;
+    app.store.remove_property(caller.workspace(), path.into_inner(), caller.cause(app.store.now())).await?.map_err(refused)?;
     Ok(HttpResponse::NoContent().finish())
 }

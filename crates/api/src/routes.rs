@@ -3,7 +3,7 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles, properties,
+    api_keys, audit_log, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles, properties,
     rejected_events, segments, sessions, suppressions, tracking, workspace,
 };
 
@@ -108,7 +108,9 @@ pub fn all(config: &mut ServiceConfig) {
         .service(api_keys::patch_api_key)
         .service(api_keys::rotate_api_key)
         .service(api_keys::delete_api_key)
+        .service(audit_log::list_audit_log)
         // Operations
         .service(operations::healthz)
-        .service(operations::readyz);
+        .service(operations::readyz)
+        .service(operations::metrics);
 }

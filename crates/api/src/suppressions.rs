@@ -196,7 +196,7 @@ pub async fn lift_suppression(
     path: Path<String>,
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
-    if app.store.lift_suppression(caller.workspace(), RecordId(id(&path)?)).await? {
+    if app.store.lift_suppression(caller.workspace(), RecordId(id(&path)?), caller.cause(app.store.now())).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())

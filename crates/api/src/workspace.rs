@@ -153,6 +153,6 @@ pub async fn patch_workspace(
     body: Body<PatchWorkspace>,
 ) -> ApiResult<Json<WorkspaceView>> {
     let patch = body.value.parse()?;
-    let row = app.store.patch_workspace(caller.workspace(), patch).await?.ok_or_else(Problem::not_found)?;
+    let row = app.store.patch_workspace(caller.workspace(), patch, caller.cause(app.store.now())).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(row.into()))
 }

@@ -1,10 +1,13 @@
 //! API keys: found by the hash of the whole key, before their workspace is known.
 
-use people_domain::{Refusal, Timestamp, id::WorkspaceId};
+use std::sync::Arc;
+
+use people_domain::{Refusal, Timestamp, directory::Cause, id::WorkspaceId};
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Idempotency, Store, StoreError, StoredAnswer, Tx, door, ids::new_id, statement::sql, time::At};
+use crate::{Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door, ids::new_id, statement::sql, time::At};
 
 /// How far a key is trusted: a browser key is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct ApiKey {
     pub name: String,
     pub scopes: Vec<String>,
     pub trust: Trust,
+    /// Requests a second, where the key has a rate of its own.
+    pub rate_limit: Option<i64>,
     pub created_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
 }
@@ -43,6 +48,7 @@ pub struct NewApiKey {
     pub name: String,
     pub scopes: Vec<String>,
     pub trust: Trust,
+    pub rate_limit: Option<i64>,
     /// SHA-256 of the key, hex.
     pub secret_hash: String,
 }
@@ -51,6 +57,28 @@ pub struct NewApiKey {
 pub struct ApiKeyPatch {
     pub name: Option<String>,
     pub scopes: Option<Vec<String>>,
+    pub rate_limit: Option<Option<i64>>,
+}
+
+impl ApiKeyPatch {
+    /// For the audit log: what is changed, and to what where that is nobody's.
+    fn told(&self) -> Value {
+        let mut fields = Vec::new();
+        let mut told = serde_json::Map::new();
+        if self.name.is_some() {
+            fields.push("name");
+        }
+        if let Some(scopes) = &self.scopes {
+            fields.push("scopes");
+            told.insert("scopes".to_owned(), json!(scopes));
+        }
+        if let Some(rate_limit) = self.rate_limit {
+            fields.push("rate_limit");
+            told.insert("rate_limit".to_owned(), json!(rate_limit));
+        }
+        told.insert("fields".to_owned(), json!(fields));
+        told.into()
+    }
 }
 
 #[derive(FromRow)]
@@ -60,6 +88,7 @@ struct Stored {
     name: String,
     scopes: String,
     trust: String,
+    rate_limit: Option<i64>,
     created_at: At,
     last_used_at: Option<At>,
 }
@@ -73,6 +102,7 @@ impl From<Stored> for ApiKey {
             scopes: row.scopes.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
             // A word the database's own check would have refused.
             trust: Trust::parse(&row.trust).unwrap_or(Trust::Browser),
+            rate_limit: row.rate_limit,
             created_at: row.created_at.0,
             last_used_at: row.last_used_at.map(|at| at.0),
         }
@@ -112,7 +142,7 @@ async fn made_before(
     let id = answer.body.and_then(|id| id.parse::<Uuid>().ok()).ok_or(StoreError::Unreadable("a stored answer"))?;
     let row: Option<Stored> = tx
         .optional(
-            sql("SELECT id, workspace_id, name, scopes, trust, created_at, last_used_at FROM api_keys WHERE workspace_id = $1 AND id = $2")
+            sql("SELECT id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at FROM api_keys WHERE workspace_id = $1 AND id = $2")
                 .bind(workspace)
                 .bind(id),
         )
@@ -138,7 +168,7 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, workspace_id, name, scopes, trust, created_at, last_used_at
+                sql("SELECT id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at
                      FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL")
                 .bind(secret_hash),
             )
@@ -147,26 +177,30 @@ impl Store {
     }
 
     /// Adds a key. With an idempotency key, the id of the key that the same request made before is found again.
-    pub async fn create_api_key(&self, new: NewApiKey, idempotency: Option<Idempotency>) -> Result<Made, StoreError> {
+    pub async fn create_api_key(&self, new: NewApiKey, cause: Arc<Cause>, idempotency: Option<Idempotency>) -> Result<Made, StoreError> {
         let now = self.now();
         let id = new_id(now);
         self.write(move |tx| {
-            let (new, idempotency) = (new.clone(), idempotency.clone());
+            let (new, cause, idempotency) = (new.clone(), Arc::clone(&cause), idempotency.clone());
             Box::pin(async move {
                 if let Some(made) = made_before(tx, new.workspace_id, idempotency.as_ref(), now).await? {
                     return Ok(made);
                 }
                 tx.run(
-                    sql("INSERT INTO api_keys (id, workspace_id, name, scopes, trust, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                    sql("INSERT INTO api_keys (id, workspace_id, name, scopes, trust, rate_limit, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
                         .bind(id)
                         .bind(new.workspace_id)
                         .bind(new.name.clone())
                         .bind(joined(&new.scopes))
                         .bind(new.trust.as_str())
+                        .bind(new.rate_limit)
                         .bind(new.secret_hash)
                         .bind(now),
                 )
                 .await?;
+                let told = json!({"scopes": new.scopes, "trust": new.trust.as_str(), "rate_limit": new.rate_limit});
+                let act = Act::of("api_key.created", "api_key", id).with(told);
+                audit::note(tx, new.workspace_id, vec![(&cause, act)]).await?;
                 remember(tx, new.workspace_id, idempotency, id, now).await?;
                 Ok(Made::Now(ApiKey {
                     id,
@@ -174,6 +208,7 @@ impl Store {
                     name: new.name,
                     scopes: joined(&new.scopes).split(' ').map(str::to_owned).collect(),
                     trust: new.trust,
+                    rate_limit: new.rate_limit,
                     created_at: now,
                     last_used_at: None,
                 }))
@@ -188,7 +223,7 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, workspace_id, name, scopes, trust, created_at, last_used_at
+                        sql("SELECT id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at
                              FROM api_keys
                              WHERE workspace_id = $1 AND revoked_at IS NULL AND id > $2
                              ORDER BY id LIMIT $3")
@@ -207,7 +242,7 @@ impl Store {
         let row: Option<Stored> = self
             .pools
             .one(
-                sql("SELECT id, workspace_id, name, scopes, trust, created_at, last_used_at
+                sql("SELECT id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at
                      FROM api_keys WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL")
                 .bind(workspace)
                 .bind(id),
@@ -217,22 +252,35 @@ impl Store {
     }
 
     /// Changes a living key; `None` when there is none.
-    pub async fn patch_api_key(&self, workspace: WorkspaceId, id: Uuid, patch: ApiKeyPatch) -> Result<Option<ApiKey>, StoreError> {
+    pub async fn patch_api_key(
+        &self,
+        workspace: WorkspaceId,
+        id: Uuid,
+        patch: ApiKeyPatch,
+        cause: Arc<Cause>,
+    ) -> Result<Option<ApiKey>, StoreError> {
         self.write(move |tx| {
-            let patch = patch.clone();
+            let (patch, cause) = (patch.clone(), Arc::clone(&cause));
             Box::pin(async move {
+                let act = Act::of("api_key.changed", "api_key", id).with(patch.told());
                 let row: Option<Stored> = tx
                     .optional(
                         sql("UPDATE api_keys
-                             SET name = coalesce($3, name), scopes = coalesce($4, scopes)
+                             SET name = coalesce($3, name), scopes = coalesce($4, scopes),
+                                 rate_limit = CASE WHEN $5 THEN $6 ELSE rate_limit END
                              WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
-                             RETURNING id, workspace_id, name, scopes, trust, created_at, last_used_at")
+                             RETURNING id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at")
                         .bind(workspace)
                         .bind(id)
                         .bind(patch.name)
-                        .bind(patch.scopes.map(|s| joined(&s))),
+                        .bind(patch.scopes.map(|s| joined(&s)))
+                        .bind(patch.rate_limit.is_some())
+                        .bind(patch.rate_limit.flatten()),
                     )
                     .await?;
+                if row.is_some() {
+                    audit::note(tx, workspace, vec![(&cause, act)]).await?;
+                }
                 Ok(row.map(Into::into))
             })
         })
@@ -245,11 +293,12 @@ impl Store {
         workspace: WorkspaceId,
         id: Uuid,
         secret_hash: String,
+        cause: Arc<Cause>,
         idempotency: Option<Idempotency>,
     ) -> Result<Option<Made>, StoreError> {
         let now = self.now();
         self.write(move |tx| {
-            let (secret_hash, idempotency) = (secret_hash.clone(), idempotency.clone());
+            let (secret_hash, cause, idempotency) = (secret_hash.clone(), Arc::clone(&cause), idempotency.clone());
             Box::pin(async move {
                 if let Some(made) = made_before(tx, workspace, idempotency.as_ref(), now).await? {
                     return Ok(Some(made));
@@ -257,13 +306,14 @@ impl Store {
                 let row: Option<Stored> = tx
                     .optional(
                         sql("UPDATE api_keys SET secret_hash = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
-                             RETURNING id, workspace_id, name, scopes, trust, created_at, last_used_at")
+                             RETURNING id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at")
                         .bind(workspace)
                         .bind(id)
                         .bind(secret_hash),
                     )
                     .await?;
                 let Some(row) = row else { return Ok(None) };
+                audit::note(tx, workspace, vec![(&cause, Act::of("api_key.rotated", "api_key", id))]).await?;
                 remember(tx, workspace, idempotency, id, now).await?;
                 Ok(Some(Made::Now(row.into())))
             })
@@ -271,18 +321,21 @@ impl Store {
         .await
     }
 
-    pub async fn revoke_api_key(&self, workspace: WorkspaceId, id: Uuid) -> Result<bool, StoreError> {
-        let now = self.now();
+    pub async fn revoke_api_key(&self, workspace: WorkspaceId, id: Uuid, cause: Arc<Cause>) -> Result<bool, StoreError> {
         self.write(move |tx| {
+            let cause = Arc::clone(&cause);
             Box::pin(async move {
                 let done = tx
                     .run(
                         sql("UPDATE api_keys SET revoked_at = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL")
                             .bind(workspace)
                             .bind(id)
-                            .bind(now),
+                            .bind(cause.at),
                     )
                     .await?;
+                if done > 0 {
+                    audit::note(tx, workspace, vec![(&cause, Act::of("api_key.revoked", "api_key", id))]).await?;
+                }
                 Ok(done > 0)
             })
         })
@@ -295,7 +348,12 @@ impl Store {
             let used = used.clone();
             Box::pin(async move {
                 for (id, at) in used {
-                    tx.run(sql("UPDATE api_keys SET last_used_at = $2 WHERE id = $1").bind(id).bind(at)).await?;
+                    tx.run(
+                        sql("UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)")
+                            .bind(id)
+                            .bind(at),
+                    )
+                    .await?;
                 }
                 Ok(())
             })

@@ -13,7 +13,15 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, SuppressionKey, dialect::Engine, door::Door, duplicates::LookOut, jobs::Hub, read_model::Keeper};
+use crate::{
+    StoreError, SuppressionKey,
+    dialect::Engine,
+    door::Door,
+    duplicates::LookOut,
+    jobs::Hub,
+    meters::{Counted, Meters},
+    read_model::Keeper,
+};
 
 /// Where time comes from; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -80,8 +88,8 @@ impl Tx {
 
 #[derive(Clone)]
 pub(crate) enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
-    Postgres { writers: PgPool, pool: PgPool },
+    Sqlite { writer: SqlitePool, readers: SqlitePool, meters: Meters },
+    Postgres { writers: PgPool, pool: PgPool, meters: Meters },
 }
 
 impl Pools {
@@ -92,8 +100,20 @@ impl Pools {
         }
     }
 
+    pub(crate) fn meters(&self) -> &Meters {
+        match self {
+            Self::Sqlite { meters, .. } | Self::Postgres { meters, .. } => meters,
+        }
+    }
+
+    /// Counts who waits for a connection, until it is there.
+    pub(crate) fn waiting(&self) -> Counted {
+        Counted::by(&self.meters().waiting)
+    }
+
     /// Opens a transaction that may write. Only inside a spawned task.
     pub(crate) async fn begin_write(&self) -> Result<Tx, StoreError> {
+        let _waiting = self.waiting();
         Ok(match self {
             // A plain BEGIN that reads and then writes fails at once when another process wrote in between.
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -103,6 +123,7 @@ impl Pools {
 
     /// Opens a snapshot: everything read in it was true at one instant. Only inside a spawned task.
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
+        let _waiting = self.waiting();
         Ok(match self {
             Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
             Self::Postgres { pool, .. } => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
@@ -251,13 +272,13 @@ impl Store {
         self.jobs.close().await;
         self.door.close().await;
         match &self.pools {
-            Pools::Sqlite { writer, readers } => {
+            Pools::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 // Leaves one file behind instead of three.
                 let _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
                 writer.close().await;
             }
-            Pools::Postgres { writers, pool } => {
+            Pools::Postgres { writers, pool, .. } => {
                 writers.close().await;
                 pool.close().await;
             }
@@ -311,7 +332,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .test_before_acquire(false)
         .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-4096"))
         .await?;
-    Ok(Pools::Sqlite { writer, readers })
+    Ok(Pools::Sqlite { writer, readers, meters: Meters::new() })
 }
 
 /// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.
@@ -346,7 +367,7 @@ async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
     let writers = pool(options.connections.div_ceil(3).max(4)).connect_with(writing).await?;
     check_postgres(&writers).await?;
     let pool = pool(options.connections).connect_with(base).await?;
-    Ok(Pools::Postgres { writers, pool })
+    Ok(Pools::Postgres { writers, pool, meters: Meters::new() })
 }
 
 /// Refuses a server whose settings would let an acknowledged write be lost.

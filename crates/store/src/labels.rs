@@ -6,8 +6,11 @@
 //! label stands under its new name at once. When the job ends otherwise (cancelled, failed), the label is an ordinary one
 //! again.
 
+use std::sync::Arc;
+
 use people_domain::{
     Timestamp,
+    directory::Cause,
     id::{ProfileId, RecordId, WorkspaceId},
     label::Going,
 };
@@ -17,7 +20,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Idempotency, Store, StoreError, StoredAnswer, Tx, door,
+    Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door,
     jobs::{self, Job, Lease, NewJob, Progress},
     living,
     properties::{hold_workspace, raise_version},
@@ -50,6 +53,14 @@ pub struct LabelChange {
     pub name: Option<String>,
     pub color: Option<Option<String>>,
     pub description: Option<Option<String>>,
+}
+
+impl LabelChange {
+    /// What is given a value.
+    fn fields(&self) -> Vec<&'static str> {
+        let given = [("name", self.name.is_some()), ("color", self.color.is_some()), ("description", self.description.is_some())];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
 }
 
 /// When a label came to be.
@@ -237,11 +248,12 @@ impl Store {
         &self,
         workspace: WorkspaceId,
         label: Label,
+        cause: Arc<Cause>,
         answer: Option<(Idempotency, StoredAnswer)>,
     ) -> Result<Result<LabelMade, LabelRefusal>, StoreError> {
         let now = self.now();
         self.write(move |tx| {
-            let (label, answer) = (label.clone(), answer.clone());
+            let (label, cause, answer) = (label.clone(), Arc::clone(&cause), answer.clone());
             Box::pin(async move {
                 hold_workspace(tx, workspace).await?;
                 if let Some((idempotency, _)) = &answer
@@ -253,6 +265,7 @@ impl Store {
                     return Ok(Err(LabelRefusal::Exists));
                 }
                 insert(tx, workspace, &label).await?;
+                audit::note(tx, workspace, vec![(&cause, Act::of("label.created", "label", &label.name))]).await?;
                 if let Some((idempotency, answer)) = answer {
                     door::keep(tx, workspace, idempotency, answer, now).await?;
                 }
@@ -279,6 +292,9 @@ impl Store {
                 let (name, change, job) = (name.clone(), change.clone(), job.clone());
                 Box::pin(async move {
                     let workspace = job.workspace;
+                    let told = json!({"fields": change.fields(), "name": change.name});
+                    let act = Act::of("label.changed", "label", &name).with(told);
+                    let cause = Arc::clone(&job.cause);
                     hold_workspace(tx, workspace).await?;
                     let Some(old) = load(tx, workspace, &name).await? else { return Ok(Err(LabelRefusal::NotFound)) };
                     let new = Label {
@@ -299,6 +315,7 @@ impl Store {
                                 .bind(new.description.as_deref()),
                         )
                         .await?;
+                        audit::note(tx, workspace, vec![(&cause, act)]).await?;
                         return Ok(Ok(LabelDone::Now(Some(new))));
                     }
                     if let Err(refusal) = free(tx, workspace, &name).await? {
@@ -308,6 +325,7 @@ impl Store {
                         return Ok(Err(LabelRefusal::Exists));
                     }
                     insert(tx, workspace, &new).await?;
+                    audit::note(tx, workspace, vec![(&cause, act)]).await?;
                     let carriers = carriers(tx, workspace, &name).await?;
                     if carriers == 0 {
                         delete(tx, workspace, &name).await?;
@@ -336,6 +354,8 @@ impl Store {
                     if let Err(refusal) = free(tx, workspace, &name).await? {
                         return Ok(Err(refusal));
                     }
+                    let act = Act::of("label.removed", "label", &name);
+                    audit::note(tx, workspace, vec![(&job.cause, act)]).await?;
                     let carriers = carriers(tx, workspace, &name).await?;
                     if carriers == 0 {
                         delete(tx, workspace, &name).await?;

@@ -8,6 +8,7 @@
 //! refers to a profile, and its rows in `door/save.rs` if they follow from a profile's state.
 
 mod api_keys;
+mod audit;
 mod consents;
 mod dialect;
 mod door;
@@ -25,6 +26,7 @@ mod labels;
 mod living;
 mod maintenance;
 mod merges;
+mod meters;
 mod profiles;
 mod properties;
 mod read_model;
@@ -40,6 +42,7 @@ mod timeline;
 mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
+pub use audit::{Act, AuditQuestion, Audited, CLI};
 pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use dossier::{Dossier, Piece};
@@ -52,6 +55,7 @@ pub use history::Entry;
 pub use labels::{Carried, GoingLabel, LABEL_REMOVAL, LABEL_RENAME, Label, LabelChange, LabelDone, LabelMade, LabelRefusal};
 pub use living::{Breed, Defined as Definition, DefinitionRefusal, Redefined, RenderDefinition, Settle, Wording};
 pub use merges::{Merged, Moves, Sides, TakenBack};
+pub use meters::{PoolSize, Standings};
 pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use scrub::{ScrubError, Scrubbed};

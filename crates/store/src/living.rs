@@ -25,7 +25,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Idempotency, Job as DoorJob, Store, StoreError, StoredAnswer, Tx, door,
+    Act, Idempotency, Job as DoorJob, Store, StoreError, StoredAnswer, Tx, audit, door,
     filter_sql::Composer,
     find::Question,
     ids::new_id,
@@ -68,6 +68,20 @@ pub struct Defined {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub computed_at: Option<Timestamp>,
+}
+
+impl Defined {
+    /// What a change gave another value.
+    fn differs(&self, old: &Self) -> Vec<&'static str> {
+        let changed = [
+            ("name", self.name != old.name),
+            ("description", self.description != old.description),
+            ("filter", self.filter != old.filter),
+            ("on_exit", self.removes != old.removes),
+            ("enabled", self.enabled != old.enabled),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+    }
 }
 
 /// What a definition is, or becomes.
@@ -154,6 +168,11 @@ impl Breed {
                  FROM label_rules WHERE workspace_id = $1 ORDER BY id"
             }
         }
+    }
+
+    /// An act on one of this sort.
+    fn act(self, what: &str, id: Uuid) -> Act {
+        Act::of(format!("{}.{what}", self.job()), self.job(), id)
     }
 
     /// The name of its job.
@@ -433,6 +452,7 @@ impl Store {
                     }
                     row.job = Some(enqueue(tx, workspace, sort, &row, false, &cause).await?);
                     insert(tx, workspace, sort, &row).await?;
+                    audit::note(tx, workspace, vec![(&cause, sort.act("created", row.id))]).await?;
                     raise(tx, workspace).await?;
                     if let Some((idempotency, render)) = answer {
                         door::keep(tx, workspace, idempotency, render(&row), cause.at).await?;
@@ -485,6 +505,8 @@ impl Store {
                         raise(tx, workspace).await?;
                     }
                     update(tx, workspace, sort, &row).await?;
+                    let told = json!({"fields": row.differs(&old)});
+                    audit::note(tx, workspace, vec![(&cause, sort.act("changed", row.id).with(told))]).await?;
                     Ok(Ok(row))
                 })
             })
@@ -520,6 +542,7 @@ impl Store {
                     let job = enqueue(tx, workspace, sort, &row, false, &cause).await?;
                     row.job = Some(job);
                     update(tx, workspace, sort, &row).await?;
+                    audit::note(tx, workspace, vec![(&cause, sort.act("removed", id))]).await?;
                     raise(tx, workspace).await?;
                     Ok(Ok(RecordId(job)))
                 })

@@ -75,7 +75,7 @@ impl Store {
 
     /// Moves SQLite's log into the database beside the writers; only a very long log makes them wait.
     async fn checkpoint(&self) -> Result<(), StoreError> {
-        let Pools::Sqlite { writer, readers } = &self.pools else { return Ok(()) };
+        let Pools::Sqlite { writer, readers, .. } = &self.pools else { return Ok(()) };
         // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
         let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
         if log - moved > FORCED || (log > FORCED && moved == log) {

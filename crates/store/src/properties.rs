@@ -1,16 +1,17 @@
 //! Property definitions, and the refresh of search text when one becomes searchable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use people_domain::{
-    Timestamp,
+    directory::Cause,
     id::WorkspaceId,
     property::{Definition, Definitions, MAX_DEFINITIONS, Match, PropertyType},
 };
+use serde_json::json;
 use sqlx::FromRow;
 
 use crate::{
-    Idempotency, Store, StoreError, StoredAnswer, Tx, door,
+    Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door,
     rows::{Kind, Rows},
     statement::sql,
     time::At,
@@ -58,6 +59,21 @@ pub struct PropertyChange {
     pub searchable: Option<bool>,
     pub pii: Option<bool>,
     pub matching: Option<Match>,
+}
+
+impl PropertyChange {
+    /// What is given a value.
+    fn fields(&self) -> Vec<&'static str> {
+        let given = [
+            ("label", self.label.is_some()),
+            ("description", self.description.is_some()),
+            ("options", self.options.is_some()),
+            ("searchable", self.searchable.is_some()),
+            ("pii", self.pii.is_some()),
+            ("match", self.matching.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
 }
 
 /// When a definition came to be.
@@ -152,11 +168,12 @@ impl Store {
         &self,
         workspace: WorkspaceId,
         definition: Definition,
+        cause: Arc<Cause>,
         answer: Option<(Idempotency, StoredAnswer)>,
     ) -> Result<Result<Defined, PropertyRefusal>, StoreError> {
         let now = self.now();
         self.write(move |tx| {
-            let (definition, answer) = (definition.clone(), answer.clone());
+            let (definition, cause, answer) = (definition.clone(), Arc::clone(&cause), answer.clone());
             Box::pin(async move {
                 hold_workspace(tx, workspace).await?;
                 if let Some((idempotency, _)) = &answer
@@ -172,6 +189,8 @@ impl Store {
                     return Ok(Err(PropertyRefusal::TooMany));
                 }
                 insert(tx, workspace, std::slice::from_ref(&definition)).await?;
+                let act = Act::of("property.created", "property", &definition.key).with(json!({"type": definition.kind.as_str()}));
+                audit::note(tx, workspace, vec![(&cause, act)]).await?;
                 if let Some((idempotency, answer)) = answer {
                     door::keep(tx, workspace, idempotency, answer, now).await?;
                 }
@@ -186,12 +205,14 @@ impl Store {
         workspace: WorkspaceId,
         key: String,
         change: PropertyChange,
-        now: Timestamp,
+        cause: Arc<Cause>,
     ) -> Result<Result<Definition, PropertyRefusal>, StoreError> {
         let changed = self
             .write(move |tx| {
-                let (key, change) = (key.clone(), change.clone());
+                let (key, change, cause) = (key.clone(), change.clone(), Arc::clone(&cause));
                 Box::pin(async move {
+                    let now = cause.at;
+                    let act = Act::of("property.changed", "property", &key).with(json!({"fields": change.fields()}));
                     hold_workspace(tx, workspace).await?;
                     let Some(old) = load(tx, workspace).await?.remove(&key) else {
                         return Ok((Err(PropertyRefusal::NotFound), false));
@@ -211,6 +232,7 @@ impl Store {
                     )
                     .await?;
                     insert(tx, workspace, std::slice::from_ref(&new)).await?;
+                    audit::note(tx, workspace, vec![(&cause, act)]).await?;
                     let refresh = new.searchable != old.searchable;
                     if refresh {
                         tx.run(
@@ -230,9 +252,14 @@ impl Store {
     }
 
     /// Removes a definition that no profile holds a value of.
-    pub async fn remove_property(&self, workspace: WorkspaceId, key: String) -> Result<Result<(), PropertyRefusal>, StoreError> {
+    pub async fn remove_property(
+        &self,
+        workspace: WorkspaceId,
+        key: String,
+        cause: Arc<Cause>,
+    ) -> Result<Result<(), PropertyRefusal>, StoreError> {
         self.write(move |tx| {
-            let key = key.clone();
+            let (key, cause) = (key.clone(), Arc::clone(&cause));
             Box::pin(async move {
                 hold_workspace(tx, workspace).await?;
                 let used: Option<(i64,)> = tx
@@ -253,6 +280,7 @@ impl Store {
                 }
                 tx.run(sql("DELETE FROM search_refreshes WHERE workspace_id = $1 AND key = $2").bind(workspace).bind(key.as_str())).await?;
                 raise_version(tx, workspace).await?;
+                audit::note(tx, workspace, vec![(&cause, Act::of("property.removed", "property", &key))]).await?;
                 Ok(Ok(()))
             })
         })

@@ -94,8 +94,8 @@ pub const REDACTIONS: &[&str] = &[
 ];
 
 /// Tables that keep a profile's id after it is gone, and nothing else of the person: receipts, the
-/// change feed, and whom a merged id led to.
-pub const KEPT: &[&str] = &["erasures", "changes", "profile_redirects"];
+/// change feed, whom a merged id led to, and to whom a person's data was handed out.
+pub const KEPT: &[&str] = &["erasures", "changes", "profile_redirects", "audit_log"];
 
 /// What a merge does with a table's rows. The people merged are given as `{rows}` of `from_id` and `to_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,6 +385,7 @@ pub const EXPORTS: &[(&str, Export)] = &[
     ),
     ("changes", Export::Elsewhere("numbers and names of fields for whoever keeps a copy; `history` says the same and more")),
     ("erasures", Export::Elsewhere("nobody who is there has one")),
+    ("audit_log", Export::Elsewhere("that the person was exported, by whom and when; `history` says the same")),
 ];
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ const DISTRIBUTED: &[&str] = &[
     "job_errors",
     "job_inputs",
     "rejected_messages",
+    "audit_log",
 ];
 
 impl Store {

@@ -210,18 +210,36 @@ impl crate::engine::Pools {
     /// One row by one statement, outside a transaction: the fastest read there is.
     pub(crate) async fn one<T: Row>(&self, sql: Sql) -> Result<Option<T>, StoreError> {
         let (text, args) = sql.render(self.engine());
+        let waiting = self.waiting();
         Ok(match self {
-            Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(readers).await?,
-            Self::Postgres { pool, .. } => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(pool).await?,
+            Self::Sqlite { readers, .. } => {
+                let mut connection = readers.acquire().await?;
+                drop(waiting);
+                sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut *connection).await?
+            }
+            Self::Postgres { pool, .. } => {
+                let mut connection = pool.acquire().await?;
+                drop(waiting);
+                sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(&mut *connection).await?
+            }
         })
     }
 
     /// Every row of one statement, outside a transaction.
     pub(crate) async fn all<T: Row>(&self, sql: Sql) -> Result<Vec<T>, StoreError> {
         let (text, args) = sql.render(self.engine());
+        let waiting = self.waiting();
         Ok(match self {
-            Self::Sqlite { readers, .. } => sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(readers).await?,
-            Self::Postgres { pool, .. } => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(pool).await?,
+            Self::Sqlite { readers, .. } => {
+                let mut connection = readers.acquire().await?;
+                drop(waiting);
+                sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut *connection).await?
+            }
+            Self::Postgres { pool, .. } => {
+                let mut connection = pool.acquire().await?;
+                drop(waiting);
+                sqlx::query_as_with(text, postgres_args(args)?).fetch_all(&mut *connection).await?
+            }
         })
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use people_domain::{
     Timestamp,
-    directory::Listing,
+    directory::{Cause, Listing},
     id::{RecordId, WorkspaceId},
     identity::IdentityKey,
 };
@@ -23,7 +23,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, Tx,
+    Act, Store, StoreError, Tx, audit,
     ids::new_id,
     rows::{Kind, Rows},
     statement::sql,
@@ -395,10 +395,14 @@ impl Store {
     }
 
     /// Takes an entry off the list; `false` when there is none.
-    pub async fn lift_suppression(&self, workspace: WorkspaceId, id: RecordId) -> Result<bool, StoreError> {
+    pub async fn lift_suppression(&self, workspace: WorkspaceId, id: RecordId, cause: Arc<Cause>) -> Result<bool, StoreError> {
         self.write(move |tx| {
+            let cause = Arc::clone(&cause);
             Box::pin(async move {
                 let gone = tx.run(sql("DELETE FROM suppressions WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
+                if gone > 0 {
+                    audit::note(tx, workspace, vec![(&cause, Act::of("suppression.lifted", "suppression", id))]).await?;
+                }
                 Ok(gone > 0)
             })
         })

@@ -1,10 +1,13 @@
 //! Workspaces and their settings.
 
-use people_domain::{Timestamp, id::WorkspaceId, workspace::Workspace};
+use std::sync::Arc;
+
+use people_domain::{Timestamp, directory::Cause, id::WorkspaceId, workspace::Workspace};
+use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, Tx, ids::new_id, statement::sql, suppressions::Seal, time::At};
+use crate::{Act, Store, StoreError, Tx, audit, ids::new_id, statement::sql, suppressions::Seal, time::At};
 
 /// A workspace with what only the API shows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,21 @@ pub struct WorkspacePatch {
     pub session_gap_seconds: Option<i64>,
     pub time_zone: Option<String>,
     pub duplicate_threshold: Option<i64>,
+}
+
+impl WorkspacePatch {
+    /// Settings that are given a value.
+    fn fields(&self) -> Vec<&'static str> {
+        let given = [
+            ("name", self.name.is_some()),
+            ("default_country", self.default_country.is_some()),
+            ("strict_attributes", self.strict_attributes.is_some()),
+            ("session_gap_seconds", self.session_gap_seconds.is_some()),
+            ("time_zone", self.time_zone.is_some()),
+            ("duplicate_threshold", self.duplicate_threshold.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
 }
 
 /// The settings a batch is decided under. Holds off whoever would change the definitions meanwhile.
@@ -143,10 +161,16 @@ impl Store {
         .await
     }
 
-    pub async fn patch_workspace(&self, id: WorkspaceId, patch: WorkspacePatch) -> Result<Option<WorkspaceRow>, StoreError> {
+    pub async fn patch_workspace(
+        &self,
+        id: WorkspaceId,
+        patch: WorkspacePatch,
+        cause: Arc<Cause>,
+    ) -> Result<Option<WorkspaceRow>, StoreError> {
         self.write(move |tx| {
-            let patch = patch.clone();
+            let (patch, cause) = (patch.clone(), Arc::clone(&cause));
             Box::pin(async move {
+                let act = Act::of("workspace.changed", "workspace", id).with(json!({"fields": patch.fields()}));
                 let Some(old) = load(tx, id).await? else { return Ok(None) };
                 let w = old.workspace;
                 tx.run(
@@ -163,6 +187,7 @@ impl Store {
                     .bind(patch.duplicate_threshold.unwrap_or(w.duplicate_threshold)),
                 )
                 .await?;
+                audit::note(tx, id, vec![(&cause, act)]).await?;
                 load(tx, id).await
             })
         })

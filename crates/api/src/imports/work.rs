@@ -262,7 +262,7 @@ async fn define(store: &Store, turn: &Turn, types: &BTreeMap<String, PropertyTyp
             updated_at: turn.job.created_at,
         };
         // Somebody else was first, or there are too many: the rows will tell.
-        let _ = store.define_property(turn.lease.workspace, definition, None).await?;
+        let _ = store.define_property(turn.lease.workspace, definition, turn.cause(store.now(), "import"), None).await?;
     }
     Ok(())
 }

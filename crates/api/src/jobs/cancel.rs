@@ -26,6 +26,7 @@ use crate::{
 )]
 #[post("/v1/jobs/{id:[0-9a-fA-F-]+}/cancel")]
 pub async fn cancel_job(app: Data<App>, caller: Caller<Bulk>, path: Path<String>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
-    let job = app.store.cancel_job(caller.workspace(), RecordId(id(&path)?)).await?.ok_or_else(Problem::not_found)?;
+    let cause = caller.cause(app.store.now());
+    let job = app.store.cancel_job(caller.workspace(), RecordId(id(&path)?), cause).await?.ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(JobView::from(&job)))
 }

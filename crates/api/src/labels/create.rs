@@ -63,7 +63,8 @@ pub async fn create_label(
     let view = LabelView { member_count: Some(0), ..label.clone().into() };
     let body = serde_json::to_string(&view).unwrap_or_default();
     let answer = StoredAnswer { status: 201, headers: vec![("Location".to_owned(), location.clone())], body: Some(body.clone()) };
-    match app.store.make_label(caller.workspace(), label, idempotency.map(|key| (key, answer))).await?.map_err(refused)? {
+    let cause = caller.cause(label.created_at);
+    match app.store.make_label(caller.workspace(), label, cause, idempotency.map(|key| (key, answer))).await?.map_err(refused)? {
         LabelMade::Now => Ok(HttpResponse::Created().insert_header(("Location", location)).content_type("application/json").body(body)),
         LabelMade::Before(stored) => Ok(again(stored)),
     }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     list::{Ask, sort},
+    noted::Noted,
     search::{filter_of, words},
 };
 use crate::{
@@ -39,6 +40,15 @@ enum Form {
     Csv,
 }
 
+impl Form {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+}
+
 /// People read at a time: enough to be fast, little enough to stay small.
 const CHUNK: i64 = 2_000;
 
@@ -57,7 +67,8 @@ fn form(request: &HttpRequest) -> ApiResult<Form> {
 /// Export people
 ///
 /// Everyone a search would list, streamed: NDJSON with a whole profile on each line, or CSV with a column for each
-/// property. Memory does not grow with the size. In CSV, a cell that a spreadsheet would take for a formula is preceded
+/// property. Memory does not grow with the size. That it was asked for, and how many
+/// people it held, is written to the audit log. In CSV, a cell that a spreadsheet would take for a formula is preceded
 /// by `'`, and the items of a list are separated by `;`; `POST /v1/imports` takes both back. People who change while the export runs may appear as they were or as they are.
 #[utoipa::path(
     tag = "profiles",
@@ -91,27 +102,28 @@ pub async fn export_profiles(
         fingerprint: String::new(),
     }
     .ready()?;
+    let keys: Vec<String> = app.store.properties(caller.workspace()).await?.into_keys().collect();
+    // An export nobody knows of does not happen.
+    let noted = Noted::begin(&app.store, caller.workspace(), caller.cause(app.store.now()), form.as_str()).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(("Cache-Control", "no-store"));
     Ok(match form {
-        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app.store.clone(), asked.question)),
-        Form::Csv => {
-            let keys: Vec<String> = app.store.properties(caller.workspace()).await?.into_keys().collect();
-            response
-                .content_type("text/csv; charset=utf-8")
-                .insert_header(("Content-Disposition", "attachment; filename=\"people.csv\""))
-                .streaming(csv_rows(app.store.clone(), asked.question, keys))
-        }
+        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app.store.clone(), asked.question, noted)),
+        Form::Csv => response
+            .content_type("text/csv; charset=utf-8")
+            .insert_header(("Content-Disposition", "attachment; filename=\"people.csv\""))
+            .streaming(csv_rows(app.store.clone(), asked.question, keys, noted)),
     })
 }
 
 type Bytes = actix_web::web::Bytes;
 type Chunk = Result<Bytes, Problem>;
 
-fn ndjson(store: Store, question: Question) -> impl Stream<Item = Chunk> {
+fn ndjson(store: Store, question: Question, mut noted: Noted) -> impl Stream<Item = Chunk> {
     async_stream::try_stream! {
         let mut walk = store.walk(question);
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            noted.sent(documents.len());
             let mut out = String::with_capacity(documents.iter().map(|d| d.document.len() + 1).sum());
             for document in documents {
                 out.push_str(&document.document);
@@ -119,16 +131,18 @@ fn ndjson(store: Store, question: Question) -> impl Stream<Item = Chunk> {
             }
             yield out.into();
         }
+        noted.end().await?;
     }
 }
 
-fn csv_rows(store: Store, question: Question, keys: Vec<String>) -> impl Stream<Item = Chunk> {
+fn csv_rows(store: Store, question: Question, keys: Vec<String>, mut noted: Noted) -> impl Stream<Item = Chunk> {
     async_stream::try_stream! {
         let mut walk = store.walk(question);
         let mut header: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
         header.extend(keys.iter().map(|key| format!("attributes.{key}")));
         yield line(vec![header])?;
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            noted.sent(documents.len());
             let keys = keys.clone();
             // Nobody is left out in silence: a document that cannot be read ends the stream.
             let rows = documents
@@ -138,6 +152,7 @@ fn csv_rows(store: Store, question: Question, keys: Vec<String>) -> impl Stream<
                 .map_err(|_| Problem::new(Kind::Internal, "A profile could not be read."))?;
             yield line(rows)?;
         }
+        noted.end().await?;
     }
 }
 

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod list;
 pub mod lookup;
 pub mod merges;
+pub mod noted;
 pub mod patch;
 pub mod read;
 pub mod search;

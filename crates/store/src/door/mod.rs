@@ -21,7 +21,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use people_domain::{
@@ -42,7 +42,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, Tx,
+    Act, Store, StoreError, Tx, audit,
     dialect::Engine,
     duplicates::Named,
     engine::{Pools, pause},
@@ -50,6 +50,7 @@ use crate::{
     ids::SystemIds,
     jobs, labels,
     merges::{self, Merged},
+    meters::{Counted, Meters},
     profiles, properties,
     read_model::Keeper,
     rejected,
@@ -129,12 +130,15 @@ pub enum Reply {
 struct Waiting {
     job: Job,
     reply: oneshot::Sender<Result<Reply, StoreError>>,
+    /// In the depth of the queue, until a worker takes it.
+    _counted: Counted,
 }
 
 #[derive(Clone)]
 pub(crate) struct Door {
     queue: mpsc::Sender<Waiting>,
     closing: watch::Sender<bool>,
+    meters: Meters,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -183,13 +187,14 @@ impl Door {
                 tokio::spawn(worker.run())
             })
             .collect();
-        Self { queue, closing, workers: Arc::new(Mutex::new(workers)) }
+        Self { queue, closing, meters: pools.meters().clone(), workers: Arc::new(Mutex::new(workers)) }
     }
 
     async fn send(&self, job: Job) -> Result<Reply, StoreError> {
         let (reply, answer) = oneshot::channel();
         // A full queue pushes back: the caller is told to come again rather than kept waiting without end.
-        self.queue.send_timeout(Waiting { job, reply }, Duration::from_secs(5)).await.map_err(|_| StoreError::Unavailable)?;
+        let waiting = Waiting { job, reply, _counted: Counted::by(&self.meters.queue) };
+        self.queue.send_timeout(waiting, Duration::from_secs(5)).await.map_err(|_| StoreError::Unavailable)?;
         answer.await.map_err(|_| StoreError::Unavailable)?
     }
 
@@ -307,7 +312,12 @@ impl Worker {
 
     async fn answer(&mut self, group: Vec<Waiting>) {
         let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
-        match self.carry_out(&jobs).await {
+        let begun = Instant::now();
+        let done = self.carry_out(&jobs).await;
+        let commands = u32::try_from(jobs.iter().map(|job| job.commands.len()).sum::<usize>()).unwrap_or(u32::MAX);
+        self.pools.meters().group_size.observe(commands.into());
+        self.pools.meters().group_seconds.observe(begun.elapsed().as_secs_f64());
+        match done {
             Ok(answers) => {
                 for (reply, answer) in replies.into_iter().zip(answers) {
                     // A caller who has gone away does not want the answer; the effect stays.
@@ -394,6 +404,11 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
             let parted = happened.reverted.iter().flat_map(|r| [r.survivor.id, r.secondary.id]);
             lived.due.extend(parted.map(|id| (id, Some(now), false)));
         }
+        let acts = groups.iter().zip(open.iter().map(|i| &jobs[*i])).flat_map(|(group, job)| {
+            let done = job.commands.iter().zip(&group.outcomes).filter_map(|(command, outcome)| Act::done(command, outcome.as_ref().ok()?));
+            done.map(|act| (&*job.cause, act))
+        });
+        audit::note(tx, workspace_id, acts.collect()).await?;
         // What is answered is what is true once the answer is there.
         groups.iter_mut().flat_map(|group| &mut group.outcomes).flatten().for_each(|outcome| outcome.refresh(&lived));
         rejected::write(tx, workspace_id, directory.rejections()).await?;

@@ -18,7 +18,7 @@ use people_domain::{
     directory::Cause,
     id::{ProfileId, RecordId, WorkspaceId},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use tokio::{
     sync::{Mutex, Notify, watch},
@@ -27,7 +27,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Group, Idempotency, Store, StoreError, StoredAnswer, Tx, door, ids, labels,
+    Act, Group, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door, ids, labels,
     rows::{Kind, Rows},
     statement::{Sql, sql},
     time::At,
@@ -400,7 +400,7 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
 
 /// Ends a job that has not ended, inside a transaction that does something else too. A step that is under way when this is
 /// committed is refused. After the commit, [`Hub::tell`].
-pub(crate) async fn cancel(tx: &mut Tx, workspace: WorkspaceId, id: RecordId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn cancel(tx: &mut Tx, workspace: WorkspaceId, id: RecordId, now: Timestamp) -> Result<bool, StoreError> {
     let cancelled = tx
         .run(
             sql("UPDATE jobs
@@ -412,7 +412,10 @@ pub(crate) async fn cancel(tx: &mut Tx, workspace: WorkspaceId, id: RecordId, no
             .bind(now),
         )
         .await?;
-    if cancelled == 1 { close(tx, workspace, id).await } else { Ok(()) }
+    if cancelled == 1 {
+        close(tx, workspace, id).await?;
+    }
+    Ok(cancelled == 1)
 }
 
 /// What goes with a job that ended, however it did.
@@ -458,6 +461,9 @@ impl Store {
                         });
                     }
                     let job = enqueue(tx, &new).await?;
+                    let told = json!({"count": new.total, "details": new.details});
+                    let act = Act::of(format!("{}.started", new.kind), "job", new.id).with(told);
+                    audit::note(tx, new.workspace, vec![(&new.cause, act)]).await?;
                     if let Some(key) = idempotency {
                         door::keep(tx, new.workspace, key, render(&job), new.cause.at).await?;
                     }
@@ -544,12 +550,14 @@ impl Store {
 
     /// Ends a job that has not ended. At once: a step that is under way when this is committed is refused. `None`: there is
     /// no such job; a job that had ended stays as it is.
-    pub async fn cancel_job(&self, workspace: WorkspaceId, id: RecordId) -> Result<Option<Job>, StoreError> {
-        let now = self.now();
+    pub async fn cancel_job(&self, workspace: WorkspaceId, id: RecordId, cause: Arc<Cause>) -> Result<Option<Job>, StoreError> {
         let job = self
             .write(move |tx| {
+                let cause = Arc::clone(&cause);
                 Box::pin(async move {
-                    cancel(tx, workspace, id, now).await?;
+                    if cancel(tx, workspace, id, cause.at).await? {
+                        audit::note(tx, workspace, vec![(&cause, Act::of("job.cancelled", "job", id))]).await?;
+                    }
                     let row: Option<Stored> = tx.optional(selected("WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
                     row.map(Job::try_from).transpose()
                 })

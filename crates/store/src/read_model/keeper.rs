@@ -288,6 +288,12 @@ impl Keeper {
         Ok(true)
     }
 
+    /// How many models there are, and the bytes they take.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let all = lock(&self.inner.kept);
+        (all.len(), all.values().map(|kept| kept.bytes()).sum())
+    }
+
     /// Gives up the models asked longest ago until the others fit.
     fn make_room(&self, newest: WorkspaceId) {
         let mut all = lock(&self.inner.kept);

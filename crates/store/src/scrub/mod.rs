@@ -115,7 +115,7 @@ impl Store {
                       )"))
             .await?;
         match &self.pools {
-            Pools::Sqlite { writer, readers } => sqlite::scrub(writer, readers).await?,
+            Pools::Sqlite { writer, readers, .. } => sqlite::scrub(writer, readers).await?,
             Pools::Postgres { pool, .. } => postgres::scrub(pool, log).await?,
         }
         let receipts = pending.len();

@@ -1,0 +1,135 @@
+//! What the store counts of itself, for `/metrics`: numbers and the names of kinds, nothing of anybody.
+
+use std::fmt;
+
+use prometheus_client::{
+    metrics::{
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use sqlx::FromRow;
+
+use crate::{Store, StoreError, engine::Pools, statement::sql};
+
+/// Counted as it happens. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    /// Who asked for a connection and has none yet.
+    pub(crate) waiting: Gauge,
+    /// Jobs that wait for the door.
+    pub(crate) queue: Gauge,
+    /// Commands of a group.
+    pub(crate) group_size: Histogram,
+    pub(crate) group_seconds: Histogram,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: Gauge::default(),
+            queue: Gauge::default(),
+            group_size: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            group_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+        }
+    }
+}
+
+/// Counts somebody for as long as it lives, also when they give up.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn by(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A pool of connections, as it is now.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSize {
+    /// `writers` or `readers`.
+    pub name: &'static str,
+    pub open: u32,
+    pub idle: usize,
+    pub most: u32,
+}
+
+/// What stands in the database, over all workspaces.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    /// Jobs of the last thirty days: kind, status, how many.
+    pub jobs: Vec<(String, String, i64)>,
+    /// Segments: status, how many.
+    pub segments: Vec<(String, i64)>,
+}
+
+#[derive(FromRow)]
+struct Jobs {
+    kind: String,
+    status: String,
+    n: i64,
+}
+
+#[derive(FromRow)]
+struct Segments {
+    status: String,
+    n: i64,
+}
+
+impl Store {
+    /// Puts the store's own counters into a registry.
+    pub fn register_meters(&self, registry: &mut Registry) {
+        let meters = self.pools.meters().clone();
+        registry.register("people_database_waiting", "Who asked for a database connection and has none yet", meters.waiting);
+        registry.register("people_writer_queue_depth", "Requests that wait for the writer", meters.queue);
+        registry.register("people_writer_group_commands", "Commands that shared a commit", meters.group_size);
+        registry.register(
+            "people_writer_group_seconds",
+            "Time from the beginning of a group to its commit, retries included",
+            meters.group_seconds,
+        );
+    }
+
+    pub fn pool_sizes(&self) -> [PoolSize; 2] {
+        match &self.pools {
+            Pools::Sqlite { writer, readers, .. } => [
+                PoolSize { name: "writers", open: writer.size(), idle: writer.num_idle(), most: writer.options().get_max_connections() },
+                PoolSize { name: "readers", open: readers.size(), idle: readers.num_idle(), most: readers.options().get_max_connections() },
+            ],
+            Pools::Postgres { writers, pool, .. } => [
+                PoolSize { name: "writers", open: writers.size(), idle: writers.num_idle(), most: writers.options().get_max_connections() },
+                PoolSize { name: "readers", open: pool.size(), idle: pool.num_idle(), most: pool.options().get_max_connections() },
+            ],
+        }
+    }
+
+    /// Workspaces whose people are in memory, and the bytes they take.
+    pub fn read_model_size(&self) -> (usize, usize) {
+        self.keeper.size()
+    }
+
+    /// Counts jobs and segments across workspaces: to be asked every few seconds at most.
+    pub async fn standings(&self) -> Result<Standings, StoreError> {
+        let jobs: Vec<Jobs> = self.pools.all(sql("SELECT kind, status, count(*){as_bigint} AS n FROM jobs GROUP BY kind, status")).await?;
+        let segments: Vec<Segments> = self.pools.all(sql("SELECT status, count(*){as_bigint} AS n FROM segments GROUP BY status")).await?;
+        Ok(Standings {
+            jobs: jobs.into_iter().map(|row| (row.kind, row.status, row.n)).collect(),
+            segments: segments.into_iter().map(|row| (row.status, row.n)).collect(),
+        })
+    }
+}
