@@ -5,11 +5,13 @@
 
 mod api_keys;
 mod audit_log;
+mod backup;
 mod bulk;
 mod cast;
 mod cdnow;
 mod citus;
 mod cli;
+mod connections;
 mod document;
 mod duplicates;
 mod erasures;
@@ -23,6 +25,8 @@ mod isolation;
 mod jobs;
 mod kill;
 mod labels;
+mod leaving;
+mod limits;
 mod living;
 mod merges;
 mod metrics;

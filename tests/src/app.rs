@@ -69,6 +69,19 @@ impl App {
         }
     }
 
+    /// The default workspace of a server that a story started itself, by the key given at its start.
+    pub fn at(database: &Database, url: &str) -> Self {
+        Self {
+            engine: database.engine,
+            url: url.trim_end_matches('/').to_owned(),
+            workspace: "default".to_owned(),
+            workspace_id: String::new(),
+            key: crate::BOOTSTRAP_KEY.to_owned(),
+            database_url: database.url.clone(),
+            http: client(),
+        }
+    }
+
     /// Another tenant on the same server.
     pub fn neighbour(&self) -> Self {
         Self::with(self.engine, &self.url, &self.database_url)

@@ -1,4 +1,4 @@
-//! The command line: `people serve | migrate | scrub | openapi | workspaces create | keys create | import | export`.
+//! The command line: `people serve | migrate | scrub | backup | openapi | workspaces create | keys create | import | export`.
 
 use clap::{Parser, Subcommand};
 use people_domain::refusal::Issues;
@@ -34,6 +34,13 @@ enum Command {
         /// Leave PostgreSQL's write-ahead log to be cleared by other means
         #[arg(long)]
         leave_log: bool,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Copy a live SQLite database into a new file, whole and checked, while the server runs
+    Backup {
+        /// The file to write; it must not be there yet
+        to: std::path::PathBuf,
         #[command(flatten)]
         database: DatabaseArgs,
     },
@@ -99,6 +106,7 @@ macro_rules! told_by_its_message {
 told_by_its_message!(
     people_store::StoreError,
     people_store::ScrubError,
+    people_store::BackupError,
     app::StartError,
     std::io::Error,
     getrandom::Error,
@@ -133,6 +141,12 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             store.close().await;
             let receipts = done?.receipts;
             say(&json!({"receipts_stamped": receipts}).to_string());
+            Ok(())
+        }
+        Command::Backup { to, database } => {
+            let database = database.checked().map_err(mistakes)?;
+            let bytes = people_store::backup(&database.url, &to).await?;
+            say(&json!({"file": to, "bytes": bytes}).to_string());
             Ok(())
         }
         Command::Openapi => {

@@ -94,6 +94,9 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
             );
         }
     };
+    if !lane.is_some_and(Lane::holds) || !matches!(response.response().body().size(), BodySize::Stream) {
+        kept.place = None;
+    }
     span.record("status", response.status().as_u16());
     tracing::info!(parent: &span, ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "answered");
     if let Some(app) = &app {
@@ -120,9 +123,6 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, authorization, content-type, content-encoding"));
             headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
         }
-    }
-    if !lane.is_some_and(Lane::holds) || !matches!(response.response().body().size(), BodySize::Stream) {
-        kept.place = None;
     }
     Ok(response.map_body(|_, body| Handed::new(body, kept).boxed()))
 }

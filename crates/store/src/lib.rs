@@ -9,6 +9,7 @@
 
 mod api_keys;
 mod audit;
+mod backup;
 mod consents;
 mod dialect;
 mod door;
@@ -43,6 +44,7 @@ mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
 pub use audit::{Act, AuditQuestion, Audited, CLI};
+pub use backup::{BackupError, backup};
 pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use dossier::{Dossier, Piece};
