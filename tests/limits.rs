@@ -92,11 +92,11 @@ async fn under_way(app: &App, lane: &str, many: usize) {
 }
 
 /// A request whose body does not come: it is under way for as long as the server has patience.
-async fn half_sent(app: &App) -> TcpStream {
+async fn half_sent(app: &App, path: &str) -> TcpStream {
     let address = app.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.expect("the server accepts");
     let head = format!(
-        "POST /v1/profiles HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
         app.key
     );
     stream.write_all(head.as_bytes()).await.expect("it is sent");
@@ -107,7 +107,7 @@ async fn a_full_lane_sheds_and_the_others_go_on(engine: Engine) {
     let server = Server::on(Database::create(engine).await, &[("PEOPLE_MAX_REQUESTS", "2")]);
     let app = App::default_of(&server);
     let person = app.person(ada()).await;
-    let held = [half_sent(&app).await, half_sent(&app).await];
+    let held = [half_sent(&app, "/v1/profiles").await, half_sent(&app, "/v1/profiles").await];
     under_way(&app, "requests", 2).await;
     let begun = Instant::now();
     let answer = app.get(&format!("/v1/profiles/{}", id(&person))).await;
@@ -128,10 +128,10 @@ async fn a_full_lane_sheds_and_the_others_go_on(engine: Engine) {
     // Without a key nobody holds a place, however slowly they send.
     let nobody = app.with_key("ppl_none");
     let begun = Instant::now();
-    let _turned_away = [half_sent(&nobody).await, half_sent(&nobody).await];
+    let _turned_away = [half_sent(&nobody, "/v1/profiles/upsert").await, half_sent(&nobody, "/v1/profiles/upsert").await];
     eventually("they are turned away", async || {
         let text = app.get("/metrics").no_key().await.text();
-        text.contains("route=\"/v1/profiles\",status=\"4xx\"} 2").then_some(())
+        text.contains("route=\"/v1/profiles/upsert\",status=\"4xx\"} 2").then_some(())
     })
     .await;
     assert!(begun.elapsed() < Duration::from_secs(8), "they held their places until their bodies were given up");
