@@ -28,6 +28,7 @@ mod labels;
 mod leaving;
 mod limits;
 mod living;
+mod logs;
 mod merges;
 mod metrics;
 mod profiles;

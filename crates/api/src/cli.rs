@@ -12,7 +12,7 @@ use crate::{
     auth::{self, SCOPES},
     client::{self, ExportArgs, ImportArgs},
     config::{DatabaseArgs, ServeArgs},
-    leaving, openapi, telemetry,
+    connections, leaving, openapi, telemetry,
 };
 
 /// The directory of every customer, as a headless API.
@@ -225,6 +225,7 @@ async fn create_key(store: &Store, workspace: &str, scopes: &str, name: String, 
 async fn serve(args: &ServeArgs) -> Result<(), CliError> {
     let settings = args.checked().map_err(mistakes)?;
     telemetry::start(&settings.log, settings.log_json);
+    connections::raise_limit();
     let running = app::start(&settings).await?;
     let address = running.address;
     say(&format!("People is listening on http://{address}"));

@@ -154,6 +154,17 @@ impl Connections {
     }
 }
 
+/// Allows this process as many open files as the system lets it: a connection takes two of them.
+pub fn raise_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // What the system does not grant is done without.
+        let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
 #[cfg(unix)]
 fn second_handle(stream: &actix_web::rt::net::TcpStream) -> Option<TcpStream> {
     use std::os::fd::AsFd as _;

@@ -27,7 +27,7 @@ use crate::{
     app::App,
     connections::{Connection, Handed, Kept},
     lanes::Lane,
-    metrics::Rejection,
+    metrics::{self, Rejection},
     problem::{Kind, Problem},
     rates::Taken,
 };
@@ -54,16 +54,16 @@ fn request_id(request: &ServiceRequest) -> String {
 pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
+    let (method, route) = (request.method().clone(), request.match_pattern());
     let span = tracing::info_span!(
         "request",
-        method = %request.method(),
-        route = request.match_pattern().as_deref().unwrap_or("unmatched"),
+        method = metrics::known(request.method()),
+        route = route.as_deref().unwrap_or("unmatched"),
         request_id = %id,
         status = tracing::field::Empty,
     );
     let instance = request.path().to_owned();
     let begun = Instant::now();
-    let (method, route) = (request.method().clone(), request.match_pattern());
     let app = request.app_data::<Data<App>>().cloned();
     let mut kept = Kept { request: request.conn_data::<Arc<Connection>>().map(Connection::request), place: None };
     let lane = Lane::of(&method, &instance);

@@ -250,8 +250,8 @@ fn gauged(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Anybody can make up a method; only those that HTTP knows become a label.
-fn known(method: &Method) -> &'static str {
+/// Anybody can make up a method; only those that HTTP knows become a label, or stand in the log.
+pub fn known(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

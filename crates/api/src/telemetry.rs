@@ -1,4 +1,5 @@
-//! Logs: one line a request, with its id, route and status; never a body, a query string, a key or a name.
+//! Logs: one line a request, with its id, route, status and time; never a body, a path, a query string, a header, a key or
+//! a name.
 
 use std::io::IsTerminal as _;
 
@@ -15,4 +16,9 @@ pub fn start(filter: &str, json: bool) {
     };
     // Already started: by a test in the same process.
     drop(started);
+    // What a panic says may quote whatever was at hand; where it happened does not.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
+    }));
 }
