@@ -5,14 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use people_tests::{App, Database, Engine, Server, block_on};
+use people_tests::{App, Database, Engine, Server, block_on, eventually};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::cast::{ada, id};
+use crate::cast::{ada, id, list};
 
 /// Longest a client may do nothing, with a little for the watchdog and a busy machine.
 const IN_TIME: Duration = Duration::from_secs(14);
@@ -155,5 +155,22 @@ fn who_does_not_come_on_is_sent_away_and_who_is_served_is_not() {
         };
         let ((), (), (), took) = tokio::join!(slow_ones, behaved, stream, long_answer);
         assert!(took > Duration::from_secs(11), "the long answer took {took:?} only, which shows nothing");
+        // Who goes away in the middle of an export had been given some of it, and that is noted.
+        let mut gone = connect(&app).await;
+        let head = format!(
+            "POST /v1/profiles/export HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+            app.key
+        );
+        gone.write_all(head.as_bytes()).await.expect("it is sent");
+        gone.read_exact(&mut [0; 1_000]).await.expect("it begins");
+        drop(gone);
+        let noted = eventually("the end of the export is noted", async || {
+            let log = app.get("/v1/audit-log?action=profiles.export_ended").await.ok();
+            list(&log, "data").iter().find(|entry| entry["details"]["complete"] == false).cloned()
+        })
+        .await;
+        assert!(noted["details"]["count"].as_u64().is_some_and(|people| people <= 401), "{noted}");
+        let log = app.get("/v1/audit-log?action=profiles.exported").await.ok();
+        assert!(list(&log, "data").iter().any(|entry| entry["target"] == noted["target"]), "{noted} {log}");
     });
 }

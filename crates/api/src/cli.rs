@@ -26,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the API; creates and migrates the database, and on the first start a workspace and a key
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Bring the database to this program's schema, and on Citus distribute it
     Migrate(DatabaseArgs),
     /// Take the bytes of the erased out of the database's files; on PostgreSQL each table is locked while it is rewritten

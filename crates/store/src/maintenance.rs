@@ -79,7 +79,12 @@ impl Store {
         // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
         let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
         if log - moved > FORCED || (log > FORCED && moved == log) {
-            let _: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(RESTART)").fetch_one(writer).await?;
+            let mut writer = writer.acquire().await?;
+            // A long reader, such as a backup, is not waited for: writers stand behind this.
+            sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *writer).await?;
+            let restarted = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)").fetch_one(&mut *writer).await;
+            sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *writer).await?;
+            restarted?;
         }
         Ok(())
     }
