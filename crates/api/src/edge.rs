@@ -116,7 +116,10 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
     if any_page {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after, x-ratelimit-reset"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("x-request-id, retry-after, ratelimit, ratelimit-policy, x-ratelimit-reset"),
+        );
         if preflight {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
             // Authorization is not covered by the star (Fetch standard, CORS-preflight).

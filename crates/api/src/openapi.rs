@@ -178,17 +178,24 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
         if failed && response.content.is_empty() {
             response.content.insert("application/problem+json".to_owned(), RefOr::T(problem_content()));
         }
-        response.headers.insert(
-            "X-Request-Id".to_owned(),
-            RefOr::T(
-                HeaderBuilder::new()
-                    .schema(Some(Schema::Object(ObjectBuilder::new().schema_type(Type::String).build())))
-                    .description(Some("The request's id: yours when you sent one, else a new one."))
-                    .build(),
-            ),
-        );
+        let told: &[(&str, Type, &str)] = match status.as_str() {
+            "429" => &[RETRY_AFTER, RATE_LIMIT, RATE_LIMIT_POLICY],
+            "503" => &[RETRY_AFTER],
+            _ => &[],
+        };
+        for (name, kind, description) in [&REQUEST_ID].into_iter().chain(told) {
+            let schema = Schema::Object(ObjectBuilder::new().schema_type(kind.clone()).build());
+            let header = HeaderBuilder::new().schema(Some(schema)).description(Some(*description)).build();
+            response.headers.insert((*name).to_owned(), RefOr::T(header));
+        }
     }
 }
+
+const REQUEST_ID: (&str, Type, &str) = ("X-Request-Id", Type::String, "The request's id: yours when you sent one, else a new one.");
+const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "Seconds after which to send the request again.");
+const RATE_LIMIT: (&str, Type, &str) = ("RateLimit", Type::String, "What is left of the key's requests, such as `\"key\";r=0;t=2`.");
+const RATE_LIMIT_POLICY: (&str, Type, &str) =
+    ("RateLimit-Policy", Type::String, "Requests in a window of seconds, such as `\"key\";q=10000;w=2`.");
 
 fn problem_content() -> Content {
     Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))))
