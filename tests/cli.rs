@@ -1,4 +1,4 @@
-//! The command line: `people serve | migrate | scrub | openapi | workspaces create | keys create | import | export`, and its
+//! The command line: `people serve | migrate | scrub | backup | openapi | workspaces create | keys create | import | export`, and its
 //! configuration.
 
 use std::net::TcpStream;
@@ -125,10 +125,24 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
             ("PEOPLE_BOOTSTRAP_KEY", "short"),
             ("PEOPLE_SCRUB_AFTER", "soon"),
             ("PEOPLE_SUPPRESSION_KEY", "salt"),
+            ("PEOPLE_RATE_LIMIT", "many"),
+            ("PEOPLE_MAX_EXPORTS", "0"),
+            ("PEOPLE_DRAIN", "61"),
+            ("PEOPLE_METRICS_TOKEN", "short"),
         ],
     );
     assert!(answer.code.is_some_and(|code| code != 0), "{answer:?}");
-    for variable in ["DATABASE_URL", "PEOPLE_LISTEN", "PEOPLE_BOOTSTRAP_KEY", "PEOPLE_SCRUB_AFTER", "PEOPLE_SUPPRESSION_KEY"] {
+    for variable in [
+        "DATABASE_URL",
+        "PEOPLE_LISTEN",
+        "PEOPLE_BOOTSTRAP_KEY",
+        "PEOPLE_SCRUB_AFTER",
+        "PEOPLE_SUPPRESSION_KEY",
+        "PEOPLE_RATE_LIMIT",
+        "PEOPLE_MAX_EXPORTS",
+        "PEOPLE_DRAIN",
+        "PEOPLE_METRICS_TOKEN",
+    ] {
         assert!(answer.stderr.contains(variable), "{variable} is not named: {answer:?}");
     }
     assert!(!answer.stderr.contains("panicked"), "{answer:?}");
@@ -145,7 +159,18 @@ fn a_database_that_does_not_answer_is_said_without_its_password() {
 #[test]
 fn the_program_explains_itself() {
     let help = cli(&["--help"], &[]).done().stdout;
-    for word in ["serve", "migrate", "scrub", "PEOPLE_SCRUB_AFTER", "openapi", "workspaces", "keys", "DATABASE_URL"] {
+    for word in [
+        "serve",
+        "migrate",
+        "scrub",
+        "backup",
+        "PEOPLE_MAX_REQUESTS",
+        "PEOPLE_SCRUB_AFTER",
+        "openapi",
+        "workspaces",
+        "keys",
+        "DATABASE_URL",
+    ] {
         assert!(help.contains(word) || cli(&["serve", "--help"], &[]).done().stdout.contains(word), "{word} is not explained:\n{help}");
     }
     assert!(cli(&["--version"], &[]).done().stdout.starts_with("people "));

@@ -12,6 +12,9 @@ use people_store::Store;
 
 use crate::connections::{Connections, Stage};
 
+/// Longest time a step of a job may take beyond the drain.
+const STEP: Duration = Duration::from_secs(10);
+
 pub struct Leaving {
     pub handle: ServerHandle,
     pub store: Store,
@@ -43,11 +46,12 @@ impl Leaving {
         tracing::info!("told to go: no more requests are asked for");
         let leave = async {
             // Jobs go on elsewhere meanwhile; who follows them is told to ask again.
-            let jobs = self.store.stop_jobs();
-            if told == Told::Terminate {
-                tokio::join!(jobs, tokio::time::sleep(self.drain));
-            } else {
-                jobs.await;
+            let drain = if told == Told::Terminate { self.drain } else { Duration::ZERO };
+            // A step that does not end is not waited for: its lease runs out.
+            let jobs = tokio::time::timeout(drain + STEP, self.store.stop_jobs());
+            let (stopped, ()) = tokio::join!(jobs, tokio::time::sleep(drain));
+            if stopped.is_err() {
+                tracing::warn!("a job is left to whoever takes it over");
             }
             self.connections.enter(Stage::Closed);
             tracing::info!("no more connections are accepted");

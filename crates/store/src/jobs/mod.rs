@@ -18,7 +18,7 @@ use people_domain::{
     directory::Cause,
     id::{ProfileId, RecordId, WorkspaceId},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::FromRow;
 use tokio::{
     sync::{Mutex, Notify, watch},
@@ -428,6 +428,19 @@ async fn forget_inputs(tx: &mut Tx, workspace: WorkspaceId, job: RecordId) -> Re
     tx.run(sql("DELETE FROM job_inputs WHERE workspace_id = $1 AND job_id = $2").bind(workspace).bind(job)).await.map(|_| ())
 }
 
+/// What the audit log tells of a job: how many, and the choices that are one of a few words. A column of a file may be named
+/// like a person where the file has no header.
+fn told(new: &NewJob) -> Value {
+    let mut told = serde_json::Map::new();
+    told.insert("count".to_owned(), new.total.into());
+    for choice in ["action", "mode", "format", "dry_run"] {
+        if let Some(chosen) = new.details.get(choice).filter(|chosen| chosen.is_string() || chosen.is_boolean()) {
+            told.insert(choice.to_owned(), chosen.clone());
+        }
+    }
+    told.into()
+}
+
 fn selected(text: &str) -> Sql {
     Sql::composed(format!("SELECT {COLUMNS} FROM jobs {text}"), Vec::new())
 }
@@ -461,8 +474,7 @@ impl Store {
                         });
                     }
                     let job = enqueue(tx, &new).await?;
-                    let told = json!({"count": new.total, "details": new.details});
-                    let act = Act::of(format!("{}.started", new.kind), "job", new.id).with(told);
+                    let act = Act::of(format!("{}.started", new.kind), "job", new.id).with(told(&new));
                     audit::note(tx, new.workspace, vec![(&new.cause, act)]).await?;
                     if let Some(key) = idempotency {
                         door::keep(tx, new.workspace, key, render(&job), new.cause.at).await?;
