@@ -456,7 +456,8 @@ async fn a_scan_finds_who_was_there_before_and_after_a_definition_changed(app: &
     assert_eq!(pairs(app).await, [Value::Null; 0]);
     // People who were written by a version that knew nothing of duplicates.
     let adas = ids(&[&app.person(ada_of_sales()).await, &app.person(ada_of_support()).await]);
-    assert_eq!(pairs(app).await.len(), 1, "the look-out has passed");
+    // Whoever asks lets the look-out come up to date, so it does not write these people's keys again after they are gone.
+    assert!(pairs(app).await.iter().any(|pair| two(pair) == adas));
     let workspace =
         if app.engine.is_postgres() { format!("'{}'", app.workspace_id) } else { format!("x'{}'", app.workspace_id.replace('-', "")) };
     for table in ["duplicate_keys", "duplicate_suggestions"] {

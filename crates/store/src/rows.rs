@@ -91,15 +91,38 @@ impl Rows {
     pub(crate) fn render_list(self, engine: Engine, first: usize) -> (String, Vec<Arg>) {
         match engine {
             Engine::Sqlite => {
-                let name = self.columns.first().map_or("", |(name, _)| *name);
+                let name = self.name();
                 let (source, args) = self.for_sqlite(first);
                 (format!("IN (SELECT {name} FROM {source})"), args)
             }
+            Engine::Postgres => self.any_of(first),
+        }
+    }
+
+    /// The same for a column of an index that is not the table's own: what stands before the table, what follows the
+    /// column, and the values. SQLite prefers to read a whole workspace to looking a list up in such an index, and is told
+    /// the order by a join; nothing may be twice in the list.
+    pub(crate) fn render_walk(self, engine: Engine, first: usize) -> (String, String, Vec<Arg>) {
+        match engine {
+            Engine::Sqlite => {
+                let name = self.name();
+                let (source, args) = self.for_sqlite(first);
+                (format!("{source} AS walked CROSS JOIN"), format!("= walked.{name}"), args)
+            }
             Engine::Postgres => {
-                let (_, args) = self.for_postgres(first);
-                (format!("= ANY(${first})"), args)
+                let (any, args) = self.any_of(first);
+                (String::new(), any, args)
             }
         }
+    }
+
+    fn name(&self) -> &'static str {
+        self.columns.first().map_or("", |(name, _)| *name)
+    }
+
+    fn any_of(self, first: usize) -> (String, Vec<Arg>) {
+        let (_, args) = self.for_postgres(first);
+        (format!("= ANY(${first})"), args)
     }
 
     fn for_sqlite(self, first: usize) -> (String, Vec<Arg>) {

@@ -68,7 +68,8 @@ into_arg! {
 }
 
 /// A statement: text, values, and at most one source of rows spelled `{rows}` in the text; or, where the rows are one
-/// list of values that a column is looked up by, `column {among}`.
+/// list of values that a column is looked up by, `column {among}`, with `FROM {walk} table` before it where the column
+/// leads a second index.
 #[derive(Clone, Debug)]
 pub(crate) struct Sql {
     text: Cow<'static, str>,
@@ -102,14 +103,18 @@ impl Sql {
         let mut args = self.args;
         let mut text = self.text;
         if let Some(rows) = self.rows {
-            let (token, source, columns) = if text.contains("{among}") {
-                let (source, list) = rows.render_list(engine, args.len() + 1);
-                ("{among}", source, list)
+            let first = args.len() + 1;
+            let (spelled, columns) = if text.contains("{walk}") {
+                let (before, among, list) = rows.render_walk(engine, first);
+                (text.replace("{walk}", &before).replace("{among}", &among), list)
+            } else if text.contains("{among}") {
+                let (among, list) = rows.render_list(engine, first);
+                (text.replace("{among}", &among), list)
             } else {
-                let (source, columns) = rows.render(engine, args.len() + 1);
-                ("{rows}", source, columns)
+                let (source, columns) = rows.render(engine, first);
+                (text.replace("{rows}", &source), columns)
             };
-            text = Cow::Owned(text.replace(token, &source));
+            text = Cow::Owned(spelled);
             args.extend(columns);
         }
         if text.contains('{') {

@@ -52,7 +52,8 @@ pub(super) async fn known(
     for (source, rows) in by_source {
         let more: Vec<Arrived> = tx
             .all(
-                sql("SELECT e.source, e.message_id, e.id, e.profile_id, e.refused{as_text} AS refused FROM events AS e
+                sql("SELECT e.source, e.message_id, e.id, e.profile_id, e.refused{as_text} AS refused
+                     FROM {walk} events AS e
                      WHERE e.workspace_id = $1 AND e.source = $2 AND e.message_id IS NOT NULL AND e.message_id {among}")
                 .bind(workspace)
                 .bind(source)
@@ -337,7 +338,8 @@ pub(super) async fn near(
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
-                     FROM sessions AS s WHERE s.workspace_id = $1 AND s.sender_id IS NOT NULL AND s.sender_id {among}")
+                     FROM {walk} sessions AS s
+                     WHERE s.workspace_id = $1 AND s.sender_id IS NOT NULL AND s.sender_id {among}")
                 .bind(workspace)
                 .rows(rows),
             )

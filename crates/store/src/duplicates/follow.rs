@@ -49,10 +49,13 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 /// What a change tells of that no portrait shows.
 const IRRELEVANT: [&str; 7] = ["labels", "segments", "channels", "last_channel", "last_seen_at", "consents", "primary"];
 
+/// How frequent what people have is, at which version of the workspace's census.
+type Censuses = HashMap<WorkspaceId, (i64, Arc<Frequencies>)>;
+
 /// What the look-out need not read again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LookOut {
-    censuses: Arc<Mutex<HashMap<WorkspaceId, (i64, Arc<Frequencies>)>>>,
+    censuses: Arc<Mutex<Censuses>>,
 }
 
 impl LookOut {
