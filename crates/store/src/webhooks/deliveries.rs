@@ -1,14 +1,16 @@
 //! What became of deliveries: a row for each event and endpoint, with its attempts. No row holds what was sent or what
 //! was answered.
 
-use people_domain::{Timestamp, clock::Span, id::WorkspaceId};
+use std::{fmt, sync::Arc};
+
+use people_domain::{Refusal, Timestamp, clock::Span, id::WorkspaceId};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::queue::{self, Due};
 use crate::{
-    Store, StoreError, Tx,
+    Idempotency, Store, StoreError, StoredAnswer, Tx, door,
     rows::{Kind, Rows},
     statement::sql,
     time::At,
@@ -194,6 +196,16 @@ pub(super) async fn pass_over(tx: &mut Tx, workspace: WorkspaceId, webhook: Uuid
     .map(|_| ())
 }
 
+/// The key of a request that sends something by hand, and how its answer is kept.
+#[derive(Clone)]
+pub struct KeepAnswer(pub Idempotency, pub Arc<dyn Fn(&Delivery) -> StoredAnswer + Send + Sync>);
+
+impl fmt::Debug for KeepAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeepAnswer")
+    }
+}
+
 /// A delivery to be sent again by hand.
 #[derive(Clone, Debug)]
 pub enum Repeat {
@@ -268,12 +280,13 @@ impl Store {
         &self,
         workspace: WorkspaceId,
         webhook: Uuid,
-        delivery: Delivery,
-        attempt: Attempt,
+        (delivery, attempt): (Delivery, Attempt),
+        keep: Option<KeepAnswer>,
     ) -> Result<Option<Delivery>, StoreError> {
         self.pools.meters().delivered(attempt.error.is_none());
+        let now = self.now();
         self.write(move |tx| {
-            let (delivery, attempt) = (delivery.clone(), attempt.clone());
+            let (delivery, attempt, keep) = (delivery.clone(), attempt.clone(), keep.clone());
             Box::pin(async move {
                 let there: Option<(Uuid,)> = tx
                     .optional(sql("SELECT id FROM webhooks WHERE workspace_id = $1 AND id = $2 {for_update}").bind(workspace).bind(webhook))
@@ -284,20 +297,29 @@ impl Store {
                 let row: Option<Stored> = tx.optional(sql(select!("AND id = $3")).bind(workspace).bind(webhook).bind(delivery.id)).await?;
                 // It may have moved while the request was under way.
                 let mut delivery = row.map(Delivery::try_from).transpose()?.unwrap_or(delivery);
-                if delivery.status != DeliveryStatus::Pending {
-                    match (&attempt.error, delivery.seq) {
-                        (None, _) => delivery.status = DeliveryStatus::Delivered,
-                        (Some(_), None) => delivery.status = DeliveryStatus::Failed,
-                        // What was delivered once stays so.
-                        (Some(_), Some(_)) => {}
-                    }
+                match (&attempt.error, delivery.seq) {
+                    // The endpoint's own worker says when a pending one is over.
+                    (_, Some(_)) if delivery.status == DeliveryStatus::Pending => {}
+                    (None, _) => delivery.status = DeliveryStatus::Delivered,
+                    (Some(_), None) => delivery.status = DeliveryStatus::Failed,
+                    // What was delivered once stays so.
+                    (Some(_), Some(_)) => {}
                 }
                 delivery.tried(attempt);
                 save(tx, workspace, webhook, std::slice::from_ref(&delivery)).await?;
+                if let Some(KeepAnswer(key, render)) = keep {
+                    door::keep(tx, workspace, key, render(&delivery), now).await?;
+                }
                 Ok(Some(delivery))
             })
         })
         .await
+    }
+
+    /// The answer that was kept under an idempotency key. E within: the key was used for another request.
+    pub async fn kept_answer(&self, workspace: WorkspaceId, key: Idempotency) -> Result<Option<Result<StoredAnswer, Refusal>>, StoreError> {
+        let now = self.now();
+        self.read(move |tx| Box::pin(async move { door::replayed(tx, workspace, &key, now).await })).await
     }
 
     /// One sweep over deliveries that are older than they may be.

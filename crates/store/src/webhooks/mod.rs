@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-pub use deliveries::{Attempt, Delivery, DeliveryStatus, Repeat};
+pub use deliveries::{Attempt, Delivery, DeliveryStatus, KeepAnswer, Repeat};
 pub use queue::{Change, Due, Endpoint, Outcome, Outcomes, WebhookLease};
 pub use seal::{SecretKey, WebhookSecret};
 
