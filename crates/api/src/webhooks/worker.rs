@@ -77,7 +77,8 @@ impl Worker {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+                // Never in step with other processes.
+                () = tokio::time::sleep(POLL.mul_f64(0.5 + random())) => {}
                 _ = self.closing.wait_for(|closing| *closing) => {}
             }
             while serving.try_join_next().is_some() {}
@@ -187,11 +188,15 @@ impl Worker {
             return Outcome::Failed { failures, since, next: None, disabled: Some(Disabled::Gone) };
         }
         let failing = Duration::from_micros(u64::try_from(now.micros() - since.micros()).unwrap_or(0));
-        let jitter = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-        let pause = self.patience.pause(u32::try_from(failures).unwrap_or(u32::MAX), failing, sent.retry_after, jitter);
+        let pause = self.patience.pause(u32::try_from(failures).unwrap_or(u32::MAX), failing, sent.retry_after, random());
         let next = pause.map(|pause| now.plus(Span::from_micros(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))));
         Outcome::Failed { failures, since, next, disabled: next.is_none().then_some(Disabled::Failing) }
     }
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0
 }
 
 /// An attempt that never left.

@@ -319,7 +319,12 @@ impl Store {
     /// The answer that was kept under an idempotency key. E within: the key was used for another request.
     pub async fn kept_answer(&self, workspace: WorkspaceId, key: Idempotency) -> Result<Option<Result<StoredAnswer, Refusal>>, StoreError> {
         let now = self.now();
-        self.read(move |tx| Box::pin(async move { door::replayed(tx, workspace, &key, now).await })).await
+        // Whether it is past its day is decided by removing it.
+        self.write(move |tx| {
+            let key = key.clone();
+            Box::pin(async move { door::replayed(tx, workspace, &key, now).await })
+        })
+        .await
     }
 
     /// One sweep over deliveries that are older than they may be.
