@@ -41,6 +41,7 @@ engine_stories![
     a_server_that_is_told_to_go_gives_its_endpoints_back,
     secrets_need_the_installations_key,
     an_erased_person_is_in_no_delivery,
+    deliveries_are_forgotten_after_a_week,
 ];
 
 /// A lease of a second, so that nobody waits half a minute for one who is dead.
@@ -188,6 +189,9 @@ async fn an_endpoint_is_told_of_what_it_asked_for(app: &App) {
     let mut merge = json!({"primary_id": one["id"], "secondary_id": two["id"]});
     merge["preview_token"] = app.post("/v1/merges/preview").json(merge.clone()).await.ok()["preview_token"].clone();
     app.post("/v1/merges").json(merge).await.created();
+    let merged = eventually("the merge came", async || some.received().first().map(Received::json)).await;
+    let told = &merged["data"]["merge"];
+    assert_eq!((&told["primary_id"], &told["secondary_id"], &told["id"]), (&one["id"], &two["id"], &merged["data"]["record_id"]));
     app.delete(&path(&one, "")).await.ok();
     let kinds = async |receiver: &Receiver, last: &str| {
         eventually("the last change came", async || {
@@ -866,4 +870,41 @@ async fn an_erased_person_is_in_no_delivery(engine: Engine) {
     let after = &receiver.received()[before..];
     assert!(after.len() == 2 && after.iter().all(|request| !request.body.contains(&mark)), "{after:?}");
     assert!(!server.log().contains(&mark) && !server.log().contains("whsec_"), "{}", server.log());
+}
+
+async fn deliveries_are_forgotten_after_a_week(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let receiver = Receiver::new();
+    let hook = hook(&app, &receiver, json!({})).await;
+    app.people(&[nobody("a"), nobody("b"), nobody("c")]).await;
+    caught_up(&app, &hook).await;
+    let [third, second, first] = <[Value; 3]>::try_from(deliveries(&app, &hook).await).expect("three deliveries");
+    let database = server.kill();
+    // The first becomes eight days old (its id says when), the second six; the third stays.
+    let aged = |delivery: &Value, days: i64| {
+        let created = people_domain::Timestamp::parse(delivery["created_at"].as_str().unwrap_or_default()).expect("a time");
+        let old = created.minus(people_domain::clock::Span::from_seconds(days * 24 * 3_600));
+        uuid::Builder::from_unix_timestamp_millis(old.unix_millis(), &[7; 10]).into_uuid().to_string()
+    };
+    let literal = |id: &str| if engine.is_postgres() { format!("'{id}'") } else { format!("x'{}'", id.replace('-', "")) };
+    for (delivery, days) in [(&first, 8), (&second, 6)] {
+        let (old, new) = (literal(id(delivery)), literal(&aged(delivery, days)));
+        database.rows(&format!("UPDATE webhook_deliveries SET id = {new} WHERE id = {old}")).await;
+    }
+    let server = Server::on(database, &[]);
+    let app = App::default_of(&server);
+    let left = async |count: usize| {
+        eventually("what is old is forgotten", async || Some(deliveries(&app, &hook).await).filter(|left| left.len() == count)).await
+    };
+    let kept = left(2).await;
+    assert_eq!((&kept[0]["id"], &kept[1]["sequence"]), (&third["id"], &second["sequence"]));
+    // So are those that lie far behind in the feed.
+    let database = server.kill();
+    database.rows("UPDATE webhooks SET seq = seq + 99999").await;
+    let server = Server::on(database, &[]);
+    let app = App::default_of(&server);
+    let kept =
+        eventually("those far behind are forgotten", async || Some(deliveries(&app, &hook).await).filter(|left| left.len() == 1)).await;
+    assert_eq!(kept[0]["id"], third["id"]);
 }

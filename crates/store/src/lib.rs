@@ -65,7 +65,7 @@ pub use scrub::{ScrubError, Scrubbed};
 pub use suppressions::{Suppression, SuppressionKey};
 pub use timeline::{Happened, Moment, Span};
 pub use webhooks::{
-    Attempt, Change, Delivery, DeliveryStatus, Due, Endpoint, KeepAnswer, MAX_WEBHOOKS, NewWebhook, Outcome, Outcomes, Repeat, SecretKey,
-    Webhook, WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,
+    Attempt, Change, Delivery, DeliveryStatus, Due, Endpoint, KeepAnswer, MAX_WEBHOOKS, MergeOf, NewWebhook, Outcome, Outcomes, Repeat,
+    SecretKey, Webhook, WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,
 };
 pub use workspaces::{WorkspacePatch, WorkspaceRow};

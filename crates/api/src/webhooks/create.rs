@@ -39,8 +39,9 @@ impl Shape for CreateWebhook {}
 ///
 /// Every change that is committed from now on is sent to it as a POST, signed as Standard Webhooks
 /// (`webhook-id`, `webhook-timestamp`, `webhook-signature`), in order and at least once: `webhook-id` tells a repetition.
-/// The body is `{type, timestamp, data}`; `data` holds `sequence`, `profile_id`, `version`, `fields`, `record_id`, and
-/// `profile` where the payload is `full` (`null` once the person is gone).
+/// The body is `{type, timestamp, data}`; `data` holds `sequence`, `profile_id`, `version`, `fields`, `record_id`, of a
+/// merge also `merge` (`id`, `primary_id`, `secondary_id`), and where the payload is `full` `profile` (`null` once the
+/// person is gone).
 ///
 /// An answer of 2xx within 15 seconds is success. Anything else, redirects included, is tried again for three days, ever
 /// more rarely, and the events behind it wait; then the endpoint is disabled, and goes on where it stood once it is

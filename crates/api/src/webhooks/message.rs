@@ -78,8 +78,18 @@ struct Data<'a> {
     fields: &'a [String],
     /// The entry of the history, the merge or the receipt it belongs to.
     record_id: Uuid,
+    /// Where that is what happened: who was merged into whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merge: Option<Option<Merge>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Option<&'a RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Merge {
+    id: Uuid,
+    primary_id: Uuid,
+    secondary_id: Uuid,
 }
 
 /// The body of a change.
@@ -95,6 +105,9 @@ pub fn body(due: &Due, payload: Payload) -> String {
             version: change.version,
             fields: &change.fields,
             record_id: change.record_id,
+            merge: change.is_merge().then(|| {
+                due.merge.as_ref().map(|merge| Merge { id: merge.id, primary_id: merge.primary_id, secondary_id: merge.secondary_id })
+            }),
             profile: (payload == Payload::Full).then_some(profile),
         },
     };

@@ -187,7 +187,7 @@ pub(super) async fn save(tx: &mut Tx, workspace: WorkspaceId, webhook: Uuid, del
 pub(super) async fn pass_over(tx: &mut Tx, workspace: WorkspaceId, webhook: Uuid, seq: i64) -> Result<(), StoreError> {
     tx.run(
         sql("UPDATE webhook_deliveries SET status = 'skipped', next_attempt_at = NULL
-             WHERE workspace_id = $1 AND webhook_id = $2 AND status = 'pending' AND seq <= $3")
+             WHERE workspace_id = $1 AND webhook_id = $2 AND status <> 'delivered' AND status = 'pending' AND seq <= $3")
         .bind(workspace)
         .bind(webhook)
         .bind(seq),

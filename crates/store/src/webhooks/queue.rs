@@ -4,7 +4,7 @@
 //! notes how it went in the transaction that moves the cursor: of what was committed nothing is lost, and what was sent
 //! but not noted is sent again. `attempt` is the fencing token, as with jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
@@ -21,7 +21,7 @@ use super::{
     deliveries::{self, Delivery},
     seal::{self, WebhookSecret},
 };
-use crate::{Act, Store, StoreError, Tx, audit, ids::new_id, profiles, statement::sql, time::At};
+use crate::{Act, Store, StoreError, Tx, audit, ids::new_id, profiles, rows::ids, statement::sql, time::At};
 
 /// The right to send to an endpoint, until somebody with a higher attempt has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,16 @@ pub struct Due {
     pub change: Change,
     /// The person as they are now; `None` when they are gone, or the payload is thin.
     pub document: Option<String>,
+    /// Who was merged into whom, where that is what happened; `None` also when it went with somebody who was erased.
+    pub merge: Option<MergeOf>,
+}
+
+/// Of the record of a merge, its id and both people's.
+#[derive(Clone, Debug, FromRow)]
+pub struct MergeOf {
+    pub id: Uuid,
+    pub primary_id: Uuid,
+    pub secondary_id: Uuid,
 }
 
 /// A row of the feed.
@@ -50,6 +60,13 @@ pub struct Change {
     pub fields: Vec<String>,
     pub at: Timestamp,
     pub record_id: Uuid,
+}
+
+impl Change {
+    /// Whether its record is a merge.
+    pub fn is_merge(&self) -> bool {
+        matches!(self.kind.as_str(), "profile.merged" | "profile.merged_into")
+    }
 }
 
 /// An endpoint as its worker needs it, and what comes next.
@@ -147,8 +164,32 @@ pub(super) async fn one(tx: &mut Tx, workspace: WorkspaceId, seq: i64) -> Result
         )
         .await?;
     let Some(change) = row.map(Change::from) else { return Ok(None) };
-    let document = profiles::documents(tx, workspace, [change.profile_id]).await?.into_iter().next();
-    Ok(Some(Due { change, document: document.map(|document| document.document) }))
+    Ok(whole(tx, workspace, Payload::Full, vec![change]).await?.pop())
+}
+
+/// Changes with what is told beside them, in two statements at most.
+async fn whole(tx: &mut Tx, workspace: WorkspaceId, payload: Payload, changes: Vec<Change>) -> Result<Vec<Due>, StoreError> {
+    let distinct = |ids: &mut dyn Iterator<Item = Uuid>| ids.collect::<BTreeSet<Uuid>>();
+    let people = match payload {
+        Payload::Full => distinct(&mut changes.iter().map(|change| change.profile_id)),
+        Payload::Thin => BTreeSet::new(),
+    };
+    let found = if people.is_empty() { Vec::new() } else { profiles::documents(tx, workspace, people).await? };
+    let documents: HashMap<Uuid, String> = found.into_iter().map(|row| (row.profile_id, row.document)).collect();
+    let records = distinct(&mut changes.iter().filter(|change| change.is_merge()).map(|change| change.record_id));
+    let found: Vec<MergeOf> = if records.is_empty() {
+        Vec::new()
+    } else {
+        let select = sql("SELECT id, primary_id, secondary_id FROM merges WHERE workspace_id = $1 AND id {among}");
+        tx.all(select.bind(workspace).rows(ids(records))).await?
+    };
+    let merges: HashMap<Uuid, MergeOf> = found.into_iter().map(|row| (row.id, row)).collect();
+    let due = |change: Change| Due {
+        document: documents.get(&change.profile_id).cloned(),
+        merge: merges.get(&change.record_id).filter(|_| change.is_merge()).cloned(),
+        change,
+    };
+    Ok(changes.into_iter().map(due).collect())
 }
 
 impl Store {
@@ -254,6 +295,8 @@ impl Store {
                     .await?;
                 let Some(row) = row else { return Ok(None) };
                 let payload = Payload::parse(&row.payload).ok_or(StoreError::Unreadable("a webhook"))?;
+                // Whole profiles take memory.
+                let limit = if payload == Payload::Full { limit.div_euclid(4).max(1) } else { limit };
                 let former = row.former_secret.filter(|_| row.former_secret_until.is_some_and(|until| until.0 > now));
                 let secrets: Result<Vec<WebhookSecret>, StoreError> =
                     [Some(row.secret), former].into_iter().flatten().map(|sealed| seal::open(&key, workspace, webhook, &sealed)).collect();
@@ -271,15 +314,7 @@ impl Store {
                 let seen = changes.last().map_or(row.seq, |last| last.seq);
                 let events = Events::split(&row.events);
                 let matching: Vec<Change> = changes.into_iter().filter(|row| events.contains(&row.kind)).map(Into::into).collect();
-                let documents: HashMap<Uuid, String> = if payload == Payload::Full {
-                    let mut people: Vec<Uuid> = matching.iter().map(|change| change.profile_id).collect();
-                    people.sort_unstable();
-                    people.dedup();
-                    let found = if people.is_empty() { Vec::new() } else { profiles::documents(tx, workspace, people).await? };
-                    found.into_iter().map(|row| (row.profile_id, row.document)).collect()
-                } else {
-                    HashMap::new()
-                };
+                let due = whole(tx, workspace, payload, matching).await?;
                 Ok(Some(Endpoint {
                     url: row.url,
                     payload,
@@ -287,7 +322,7 @@ impl Store {
                     failures: row.failures,
                     failing_since: row.failing_since.map(|at| at.0),
                     open,
-                    due: matching.into_iter().map(|change| Due { document: documents.get(&change.profile_id).cloned(), change }).collect(),
+                    due,
                     seen,
                     is_last,
                 }))
