@@ -57,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, env = "PEOPLE_JOBS", default_value = "2")]
     pub jobs: String,
 
-    /// Seconds after which a job whose process died is taken over (1–300)
+    /// Seconds after which a job, or a webhook, whose process died is taken over (1–300)
     #[arg(long, env = "PEOPLE_JOB_LEASE", default_value = "30")]
     pub job_lease: String,
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::queue::{self, Due};
 use crate::{
     Idempotency, Store, StoreError, StoredAnswer, Tx, door,
-    rows::{Kind, Rows},
+    rows::{Kind, Rows, ids},
     statement::sql,
     time::At,
 };
@@ -186,8 +186,9 @@ pub(super) async fn save(tx: &mut Tx, workspace: WorkspaceId, webhook: Uuid, del
 /// What the endpoint went past without delivering it.
 pub(super) async fn pass_over(tx: &mut Tx, workspace: WorkspaceId, webhook: Uuid, seq: i64) -> Result<(), StoreError> {
     tx.run(
+        // `+`: found among the few that are open, not among all that came before.
         sql("UPDATE webhook_deliveries SET status = 'skipped', next_attempt_at = NULL
-             WHERE workspace_id = $1 AND webhook_id = $2 AND status <> 'delivered' AND status = 'pending' AND seq <= $3")
+             WHERE workspace_id = $1 AND webhook_id = $2 AND status <> 'delivered' AND status = 'pending' AND +seq <= $3")
         .bind(workspace)
         .bind(webhook)
         .bind(seq),
@@ -343,31 +344,29 @@ impl Store {
             let gone = self
                 .write(move |tx| {
                     Box::pin(async move {
-                        let by_age = tx
-                            .run(
-                                sql("DELETE FROM webhook_deliveries WHERE workspace_id = $1 AND webhook_id = $2 AND id IN (
-                                         SELECT id FROM webhook_deliveries
-                                         WHERE workspace_id = $1 AND webhook_id = $2 AND id < $3 ORDER BY id LIMIT $4
-                                     )")
-                                .bind(workspace)
-                                .bind(webhook)
-                                .bind(before)
-                                .bind(CHUNK),
-                            )
-                            .await?;
-                        let by_number = tx
-                            .run(
-                                sql("DELETE FROM webhook_deliveries WHERE workspace_id = $1 AND webhook_id = $2 AND id IN (
-                                         SELECT id FROM webhook_deliveries
-                                         WHERE workspace_id = $1 AND webhook_id = $2 AND seq <= $3 ORDER BY seq LIMIT $4
-                                     )")
-                                .bind(workspace)
-                                .bind(webhook)
-                                .bind(seq)
-                                .bind(CHUNK),
-                            )
-                            .await?;
-                        Ok(by_age.max(by_number))
+                        let by_age = sql("SELECT id FROM webhook_deliveries
+                                          WHERE workspace_id = $1 AND webhook_id = $2 AND id < $3 ORDER BY id LIMIT $4")
+                        .bind(workspace)
+                        .bind(webhook)
+                        .bind(before)
+                        .bind(CHUNK);
+                        let by_number = sql("SELECT id FROM webhook_deliveries
+                                             WHERE workspace_id = $1 AND webhook_id = $2 AND seq <= $3 ORDER BY seq LIMIT $4")
+                        .bind(workspace)
+                        .bind(webhook)
+                        .bind(seq)
+                        .bind(CHUNK);
+                        let mut most = 0;
+                        for old in [by_age, by_number] {
+                            let old: Vec<(Uuid,)> = tx.all(old).await?;
+                            if old.is_empty() {
+                                continue;
+                            }
+                            let rows = ids(old.into_iter().map(|(id,)| id));
+                            let gone = sql("DELETE FROM webhook_deliveries WHERE workspace_id = $1 AND webhook_id = $2 AND id {among}");
+                            most = most.max(tx.run(gone.bind(workspace).bind(webhook).rows(rows)).await?);
+                        }
+                        Ok(most)
                     })
                 })
                 .await?;
