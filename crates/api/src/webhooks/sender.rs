@@ -234,15 +234,17 @@ fn class(error: &ClientError) -> &'static str {
                 Nowhere::NotPublic => "address_not_public",
             };
         }
-        if let Some(io) = found.downcast_ref::<io::Error>() {
-            match io.kind() {
-                io::ErrorKind::TimedOut => return "timeout",
-                // What TLS is not content with.
-                io::ErrorKind::InvalidData if error.is_connect() => return "tls",
-                _ => {}
-            }
-        }
-        cause = found.source();
+        cause = match found.downcast_ref::<io::Error>() {
+            Some(io) if io.kind() == io::ErrorKind::TimedOut => return "timeout",
+            // What TLS is not content with.
+            Some(io) if io.kind() == io::ErrorKind::InvalidData && error.is_connect() => return "tls",
+            // Its `source` would pass over the error that it wraps.
+            Some(io) => match io.get_ref() {
+                Some(wrapped) => Some(wrapped),
+                None => io.source(),
+            },
+            None => found.source(),
+        };
     }
     if error.is_connect() { "connect" } else { "broken" }
 }
@@ -335,9 +337,11 @@ mod tests {
         let Ok(listener) = tokio::net::TcpListener::bind("127.0.0.1:0").await else { panic!("a port") };
         let Ok(port) = listener.local_addr().map(|address| address.port()) else { panic!("a port") };
         tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt as _;
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
             while let Ok((mut socket, _)) = listener.accept().await {
-                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+                let _ = socket.read(&mut [0; 1_024]).await;
+                let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                let _ = socket.read(&mut [0; 1_024]).await;
             }
         });
         let sender = Sender::new(Reach::Anywhere, Duration::from_secs(5));
