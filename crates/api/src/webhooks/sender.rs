@@ -19,7 +19,7 @@ use std::{
 use actix_web::http::header::HttpDate;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, header::HeaderMap};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
 use hyper_util::{
     client::legacy::{
         Client, Error as ClientError,
@@ -148,11 +148,15 @@ impl Sender {
     }
 
     pub fn with(lookup: Arc<dyn Lookup>, reach: Reach, timeout: Duration) -> Self {
+        Self::trusting(HttpsConnectorBuilder::new().with_webpki_roots(), lookup, reach, timeout)
+    }
+
+    fn trusting(tls: HttpsConnectorBuilder<WantsSchemes>, lookup: Arc<dyn Lookup>, reach: Reach, timeout: Duration) -> Self {
         let mut connector = HttpConnector::new_with_resolver(Guarded::new(lookup, reach));
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
-        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(connector);
+        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -347,5 +351,56 @@ mod tests {
         let sender = Sender::new(Reach::Anywhere, Duration::from_secs(5));
         let sent = sender.send(&format!("https://127.0.0.1:{port}/"), &message(), Timestamp::MIN).await;
         assert_eq!((sent.attempt.status_code, sent.attempt.error.as_deref()), (None, Some("tls")));
+    }
+
+    /// A server with a certificate of this authority for this name; it counts the requests that it understood.
+    async fn secure(issuer: &rcgen::Issuer<'_, rcgen::KeyPair>, name: &str) -> (u16, Arc<AtomicUsize>) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name").signed_by(&key, issuer).expect("signed");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.into()], key.into());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls.expect("a certificate")));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&requests);
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+                let mut buffer = [0; 4_096];
+                while let Ok(1..) = socket.read(&mut buffer).await {
+                    counting.fetch_add(1, Ordering::SeqCst);
+                    let _ = socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                    let _ = socket.flush().await;
+                }
+            }
+        });
+        (port, requests)
+    }
+
+    #[tokio::test]
+    async fn a_server_proves_that_it_has_the_name() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&key).expect("signed");
+        let issuer = rcgen::Issuer::new(authority, key);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(root.der().clone()).expect("a root");
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let lookup = || Flipping::of(vec![vec![LOOPBACK]]);
+        let trusting = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+        let sender = Sender::trusting(trusting, lookup(), Reach::Anywhere, Duration::from_secs(5));
+        let (port, requests) = secure(&issuer, "hooks.example.com").await;
+        let taken = sender.send(&format!("https://hooks.example.com:{port}/"), &message(), Timestamp::MIN).await;
+        assert_eq!((taken.attempt.status_code, taken.attempt.error), (Some(204), None));
+        // Another name, or an authority that nobody trusts.
+        let misnamed = sender.send(&format!("https://other.example.com:{port}/"), &message(), Timestamp::MIN).await;
+        assert_eq!(misnamed.attempt.error.as_deref(), Some("tls"));
+        let usual = Sender::with(lookup(), Reach::Anywhere, Duration::from_secs(5));
+        let untrusted = usual.send(&format!("https://hooks.example.com:{port}/"), &message(), Timestamp::MIN).await;
+        assert_eq!(untrusted.attempt.error.as_deref(), Some("tls"));
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "what was sent was read by somebody else");
     }
 }
