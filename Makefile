@@ -22,8 +22,9 @@ test: ## everything that must hold, on both engines
 	$(CARGO) build -p people-api
 	tests/with-postgres $(CARGO) test --workspace
 
-sdk-test: ## the public tracking SDKs, from their registries, against a running server (python3, node)
+sdk-test: ## the public tracking SDKs and webhook library, from their registries, against a running server (python3, node)
 	$(CARGO) build -p people-api
+	tests/sdk/webhooks
 	tests/sdk/run
 
 lint: check-domain ## formatting, clippy, documentation, purity of the domain

@@ -129,6 +129,11 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
             ("PEOPLE_MAX_EXPORTS", "0"),
             ("PEOPLE_DRAIN", "61"),
             ("PEOPLE_METRICS_TOKEN", "short"),
+            ("PEOPLE_SECRET_KEY", "short"),
+            ("PEOPLE_WEBHOOKS", "257"),
+            ("PEOPLE_WEBHOOK_TIMEOUT", "0"),
+            ("PEOPLE_WEBHOOK_GIVE_UP_AFTER", "never"),
+            ("PEOPLE_WEBHOOKS_ALLOW_PRIVATE", "maybe"),
         ],
     );
     assert!(answer.code.is_some_and(|code| code != 0), "{answer:?}");
@@ -142,6 +147,11 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
         "PEOPLE_MAX_EXPORTS",
         "PEOPLE_DRAIN",
         "PEOPLE_METRICS_TOKEN",
+        "PEOPLE_SECRET_KEY",
+        "PEOPLE_WEBHOOKS",
+        "PEOPLE_WEBHOOK_TIMEOUT",
+        "PEOPLE_WEBHOOK_GIVE_UP_AFTER",
+        "PEOPLE_WEBHOOKS_ALLOW_PRIVATE",
     ] {
         assert!(answer.stderr.contains(variable), "{variable} is not named: {answer:?}");
     }

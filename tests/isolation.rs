@@ -101,6 +101,8 @@ struct Ids {
     rule: String,
     duplicate: String,
     merge: String,
+    webhook: String,
+    delivery: String,
 }
 
 impl Ids {
@@ -134,6 +136,8 @@ impl Ids {
         let mut pair = json!({"primary_id": profile["id"], "secondary_id": other["id"]});
         pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
         let merge = app.post("/v1/merges").json(pair).await.created();
+        let webhook = app.post("/v1/webhooks").json(json!({"url": "http://127.0.0.1:9/", "enabled": false})).await.created();
+        let delivery = app.post(&format!("/v1/webhooks/{}/test", id(&webhook))).await.ok();
         Self {
             segment: id(&segment).to_owned(),
             rule: id(&rule).to_owned(),
@@ -142,6 +146,8 @@ impl Ids {
             event: id(&event).to_owned(),
             session: event["session_id"].as_str().expect("the event has a session").to_owned(),
             merge: id(&merge).to_owned(),
+            webhook: id(&webhook).to_owned(),
+            delivery: id(&delivery).to_owned(),
             profile: id(&profile).to_owned(),
             identity: ("external_id".to_owned(), "crm-17".to_owned()),
             property: property.to_owned(),
@@ -167,6 +173,8 @@ impl Ids {
             rule: nothing(),
             duplicate: nothing(),
             merge: nothing(),
+            webhook: nothing(),
+            delivery: nothing(),
         }
     }
 
@@ -197,6 +205,8 @@ impl Ids {
                 ("label-rules", "id") => &self.rule,
                 ("duplicates", "id") => &self.duplicate,
                 ("merges", "id") => &self.merge,
+                ("webhooks", "id") => &self.webhook,
+                ("deliveries", "delivery_id") => &self.delivery,
                 _ => panic!("{path}: no id is known for {{{name}}} of {collection}; teach `Ids` about it"),
             });
         }

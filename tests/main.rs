@@ -40,4 +40,5 @@ mod rejected_events;
 mod scrub;
 mod suppressions;
 mod tracking;
+mod webhooks;
 mod workspace;

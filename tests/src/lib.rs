@@ -10,12 +10,14 @@ mod app;
 mod engine;
 mod json;
 mod raw;
+mod receiver;
 mod server;
 
 pub use app::{Answer, App, Call, percent};
 pub use engine::{Database, Engine};
 pub use json::{redact, same};
 pub use raw::{RawAnswer, raw_request};
+pub use receiver::{Received, Receiver, Reply};
 pub use server::{BOOTSTRAP_KEY, Cli, Server, cli, people, project};
 
 /// Makes a test of each story on each engine.

@@ -16,6 +16,9 @@ use crate::{Database, Engine};
 /// The first full-scope key of workspace `default`, known beforehand.
 pub const BOOTSTRAP_KEY: &str = "ppl_bootstrap_key_of_the_test_suite_0123456789abcdef";
 
+/// What servers of the suite keep secrets under.
+pub const SECRET_KEY: &str = "secret_key_of_the_test_suite_0123456789abcdef";
+
 /// The program under test: `PEOPLE_BIN`, or `people` beside the test executable.
 pub fn people() -> PathBuf {
     if let Some(path) = std::env::var_os("PEOPLE_BIN") {
@@ -121,6 +124,9 @@ impl Server {
             .env("PEOPLE_LISTEN", "127.0.0.1:0")
             .env("PEOPLE_BOOTSTRAP_KEY", BOOTSTRAP_KEY)
             .env("PEOPLE_LOG", "warn")
+            .env("PEOPLE_SECRET_KEY", SECRET_KEY)
+            // Receivers of webhooks live in the test.
+            .env("PEOPLE_WEBHOOKS_ALLOW_PRIVATE", "true")
             .env("REMOVE_AFTERWARDS", if remove_afterwards { database.directory.as_os_str() } else { "".as_ref() })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,8 +3,8 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{App as ActixApp, HttpServer, dev::Server, middleware::from_fn, web};
-use people_domain::directory::Cause;
-use people_store::{CLI, NewApiKey, Options, Store, StoreError, SuppressionKey, Trust};
+use people_domain::{directory::Cause, webhook::address::Reach};
+use people_store::{CLI, NewApiKey, Options, SecretKey, Store, StoreError, SuppressionKey, Trust};
 use secrecy::{ExposeSecret, SecretString};
 use utoipa_actix_web::AppExt as _;
 
@@ -18,6 +18,7 @@ use crate::{
     openapi,
     rates::Rates,
     routes,
+    webhooks::{self, Sender},
 };
 
 /// What every handler can reach.
@@ -31,6 +32,9 @@ pub struct App {
     pub connections: Connections,
     /// What `/metrics` is read with, when not everybody may.
     pub metrics_token: Option<SecretString>,
+    /// Sends to webhooks.
+    pub sender: Sender,
+    pub webhook_reach: Reach,
 }
 
 /// A server that listens, and where.
@@ -65,22 +69,27 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 
 /// Opens and migrates the database, sees to the first key, and listens.
 pub async fn start(settings: &Settings) -> Result<Running, StartError> {
+    let secret_key = settings.webhooks.secret_key.clone().or_else(|| webhooks::settings::key_beside(&settings.database.url));
     let store = open(Options {
         connections: settings.database.connections,
         read_model_bytes: settings.read_model_bytes,
         lease_seconds: settings.job_lease_seconds,
         scrub_after: settings.scrub_after,
         suppression_key: SuppressionKey::new(settings.suppression_key.as_ref().map(ExposeSecret::expose_secret)),
+        secret_key: SecretKey::new(secret_key.as_ref().map(ExposeSecret::expose_secret)),
         ..Options::new(settings.database.url.clone())
     })
     .await?;
     store.migrate().await?;
     store.settle_suppression_key().await?;
+    store.settle_secret_key().await?;
     let first_key = first_key(&store, settings.bootstrap_key.as_ref()).await?;
     let listener = TcpListener::bind(settings.listen).map_err(|e| StartError::Listen(settings.listen, e))?;
     let address = listener.local_addr().map_err(|e| StartError::Listen(settings.listen, e))?;
     tokio::spawn(store.clone().maintain());
     store.start_jobs(jobs::kinds(), settings.jobs).await;
+    let sender = Sender::new(settings.webhooks.reach, settings.webhooks.timeout);
+    webhooks::worker::start(&store, sender.clone(), &settings.webhooks).await;
     // The tables of telephone numbers take a moment to read: now, not in somebody's first request.
     tokio::task::spawn_blocking(|| people_domain::identity::phone_search_digits("+442079460000"));
     let doorkeeper = Arc::new(Doorkeeper::default());
@@ -94,6 +103,8 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
         metrics: Metrics::new(&store),
         connections: connections.clone(),
         metrics_token: settings.limits.metrics_token.clone(),
+        sender: sender.clone(),
+        webhook_reach: settings.webhooks.reach,
     });
     let watched = app.clone();
     tokio::spawn(connections.clone().watch(move || watched.metrics.rejected(Rejection::Slow)));

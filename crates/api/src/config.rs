@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::limits::{LimitArgs, Limits};
+use crate::{
+    limits::{LimitArgs, Limits},
+    webhooks::settings::{WebhookArgs, WebhookSettings},
+};
 
 /// Where the data is. Shared by every command.
 #[derive(Args, Clone, Debug)]
@@ -54,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, env = "PEOPLE_JOBS", default_value = "2")]
     pub jobs: String,
 
-    /// Seconds after which a job whose process died is taken over (1–300)
+    /// Seconds after which a job, or a webhook, whose process died is taken over (1–300)
     #[arg(long, env = "PEOPLE_JOB_LEASE", default_value = "30")]
     pub job_lease: String,
 
@@ -69,6 +72,9 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
 }
 
 /// Settings that passed every check.
@@ -87,6 +93,7 @@ pub struct Settings {
     pub scrub_after: Duration,
     pub suppression_key: Option<SecretString>,
     pub limits: Limits,
+    pub webhooks: WebhookSettings,
 }
 
 #[derive(Clone)]
@@ -176,6 +183,7 @@ impl ServeArgs {
             mistakes.push("PEOPLE_SCRUB_AFTER: expected a number of seconds from 0 to 3600".to_owned());
         }
         let limits = self.limits.check(&mut mistakes);
+        let webhooks = self.webhooks.check(&mut mistakes);
         match (listen, workers) {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
@@ -189,6 +197,7 @@ impl ServeArgs {
                 scrub_after: Duration::from_secs(scrub_after.unwrap_or(0)),
                 suppression_key: self.suppression_key.clone().map(SecretString::from),
                 limits,
+                webhooks,
                 workers: if workers == 0 { std::thread::available_parallelism().map_or(2, usize::from) } else { workers },
             }),
             _ => Err(mistakes),

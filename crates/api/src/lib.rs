@@ -46,5 +46,6 @@ pub mod sessions;
 pub mod suppressions;
 pub mod telemetry;
 pub mod tracking;
+pub mod webhooks;
 pub mod workspace;
 pub mod writes;

@@ -99,6 +99,8 @@ pub struct Metrics {
     pools: Family<OfPool, Gauge>,
     jobs: Family<OfKind, Gauge>,
     segments: Family<InStatus, Gauge>,
+    webhooks: Family<InStatus, Gauge>,
+    webhook_pending: Family<InStatus, Gauge>,
     database_up: Gauge,
     models: Gauge,
     model_bytes: Gauge,
@@ -155,6 +157,14 @@ impl Metrics {
         registry.register("people_jobs", "Jobs of the last thirty days in the database, the same on every instance", jobs.clone());
         let segments = Family::<InStatus, Gauge>::default();
         registry.register("people_segments", "Segments in the database, the same on every instance", segments.clone());
+        let webhooks = Family::<InStatus, Gauge>::default();
+        registry.register("people_webhooks", "Webhook endpoints in the database, the same on every instance", webhooks.clone());
+        let webhook_pending = Family::<InStatus, Gauge>::default();
+        registry.register(
+            "people_webhook_pending_changes",
+            "Changes that webhook endpoints have not come to, summed up, the same on every instance",
+            webhook_pending.clone(),
+        );
         let models = Gauge::default();
         registry.register("people_read_models", "Workspaces answered from memory", models.clone());
         let model_bytes = Gauge::default();
@@ -179,6 +189,8 @@ impl Metrics {
             pools,
             jobs,
             segments,
+            webhooks,
+            webhook_pending,
             database_up,
             models,
             model_bytes,
@@ -234,12 +246,18 @@ impl Metrics {
         self.database_up.set(standings.is_ok().into());
         self.jobs.clear();
         self.segments.clear();
+        self.webhooks.clear();
+        self.webhook_pending.clear();
         if let Ok(standings) = &standings {
             for (kind, status, n) in &standings.jobs {
                 self.jobs.get_or_create(&OfKind { kind: kind.clone(), status: status.clone() }).set(*n);
             }
             for (status, n) in &standings.segments {
                 self.segments.get_or_create(&InStatus { status: status.clone() }).set(*n);
+            }
+            for (status, n, pending) in &standings.webhooks {
+                self.webhooks.get_or_create(&InStatus { status: status.clone() }).set(*n);
+                self.webhook_pending.get_or_create(&InStatus { status: status.clone() }).set(*pending);
             }
         }
         *counted = Some((Instant::now(), standings.is_ok()));

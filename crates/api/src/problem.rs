@@ -63,6 +63,8 @@ kinds! {
     PreviewStale "preview_stale" 409 "One of the profiles has changed since the preview",
     MergeReverted "merge_reverted" 409 "The merge was reverted already",
     MergedFurther "merged_further" 409 "The survivor was merged in their turn",
+    WebhooksNotConfigured "webhooks_not_configured" 409 "This server has no key for webhooks",
+    DeliveryNotRepeatable "delivery_not_repeatable" 409 "The delivery cannot be sent again",
     MergeNotRevertible "merge_not_revertible" 409 "The merge cannot be reverted as things are",
     ConcurrentUpdate "concurrent_update" 409 "Too many changes at once",
     ProfileErased "profile_erased" 410 "The profile was erased",

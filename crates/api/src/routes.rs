@@ -4,7 +4,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     api_keys, audit_log, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles, properties,
-    rejected_events, segments, sessions, suppressions, tracking, workspace,
+    rejected_events, segments, sessions, suppressions, tracking, webhooks, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -99,6 +99,16 @@ pub fn all(config: &mut ServiceConfig) {
         .service(properties::read_property)
         .service(properties::patch_property)
         .service(properties::delete_property)
+        // Webhooks
+        .service(webhooks::list::list_webhooks)
+        .service(webhooks::create::create_webhook)
+        .service(webhooks::rotate_secret::rotate_webhook_secret)
+        .service(webhooks::test::test_webhook)
+        .service(webhooks::redeliver::redeliver)
+        .service(webhooks::deliveries::list_deliveries)
+        .service(webhooks::read::read_webhook)
+        .service(webhooks::patch::patch_webhook)
+        .service(webhooks::delete::delete_webhook)
         // Administration
         .service(workspace::read_workspace)
         .service(workspace::patch_workspace)

@@ -159,6 +159,10 @@ impl Span {
         Self(seconds.saturating_mul(1_000_000))
     }
 
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
     pub fn micros(self) -> i64 {
         self.0
     }

@@ -29,6 +29,7 @@ pub mod resolve;
 pub mod search;
 pub mod session;
 pub mod text;
+pub mod webhook;
 pub mod workspace;
 
 pub use clock::Timestamp;

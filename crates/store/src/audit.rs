@@ -147,7 +147,7 @@ pub(crate) async fn note(tx: &mut Tx, workspace: WorkspaceId, acts: Vec<(&Cause,
 }
 
 /// Ids of this time and later are not less than this one.
-fn first_id(at: Timestamp) -> Uuid {
+pub(crate) fn first_id(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.micros().max(0) / 1_000).unwrap_or(0);
     let mut bytes = [0_u8; 16];
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);

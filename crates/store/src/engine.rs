@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use crate::{
-    StoreError, SuppressionKey,
+    SecretKey, StoreError, SuppressionKey,
     dialect::Engine,
     door::Door,
     duplicates::LookOut,
@@ -148,6 +148,7 @@ pub struct Options {
     /// How long the bytes of an erased person may stay in SQLite's files.
     pub scrub_after: Duration,
     pub suppression_key: SuppressionKey,
+    pub secret_key: SecretKey,
 }
 
 impl Options {
@@ -161,6 +162,7 @@ impl Options {
             lease_seconds: 30,
             scrub_after: Duration::from_secs(30),
             suppression_key: SuppressionKey::new(None),
+            secret_key: SecretKey::new(None),
         }
     }
 }
@@ -177,6 +179,7 @@ pub struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) scrub_after: Duration,
     pub(crate) suppression_key: SuppressionKey,
+    pub(crate) secret_key: SecretKey,
 }
 
 impl fmt::Debug for Store {
@@ -206,8 +209,19 @@ impl Store {
         };
         let keeper = Keeper::new(options.read_model_bytes);
         let door = Door::open(pools.clone(), keeper.clone(), options.suppression_key.clone());
-        let Options { clock, lease_seconds, scrub_after, suppression_key, .. } = options;
-        Ok(Self { pools, door, keeper, look_out: LookOut::default(), jobs: Hub::new(), lease_seconds, clock, scrub_after, suppression_key })
+        let Options { clock, lease_seconds, scrub_after, suppression_key, secret_key, .. } = options;
+        Ok(Self {
+            pools,
+            door,
+            keeper,
+            look_out: LookOut::default(),
+            jobs: Hub::new(),
+            lease_seconds,
+            clock,
+            scrub_after,
+            suppression_key,
+            secret_key,
+        })
     }
 
     pub fn now(&self) -> Timestamp {

@@ -40,6 +40,7 @@ mod statement;
 mod suppressions;
 mod time;
 mod timeline;
+mod webhooks;
 mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
@@ -63,4 +64,8 @@ pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use scrub::{ScrubError, Scrubbed};
 pub use suppressions::{Suppression, SuppressionKey};
 pub use timeline::{Happened, Moment, Span};
+pub use webhooks::{
+    Attempt, Change, Delivery, DeliveryStatus, Due, Endpoint, KeepAnswer, MAX_WEBHOOKS, MergeOf, NewWebhook, Outcome, Outcomes, Repeat,
+    SecretKey, Webhook, WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,
+};
 pub use workspaces::{WorkspacePatch, WorkspaceRow};

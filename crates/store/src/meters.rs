@@ -3,7 +3,10 @@
 use std::fmt;
 
 use prometheus_client::{
+    encoding::EncodeLabelSet,
     metrics::{
+        counter::Counter,
+        family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
@@ -23,6 +26,13 @@ pub(crate) struct Meters {
     /// Commands of a group.
     pub(crate) group_size: Histogram,
     pub(crate) group_seconds: Histogram,
+    /// Requests to webhooks.
+    deliveries: Family<HowItWent, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct HowItWent {
+    outcome: &'static str,
 }
 
 impl fmt::Debug for Meters {
@@ -32,8 +42,19 @@ impl fmt::Debug for Meters {
 }
 
 impl Meters {
+    /// A request to a webhook was taken, or was not.
+    pub(crate) fn delivered(&self, taken: bool) {
+        self.deliveries.get_or_create(&HowItWent { outcome: if taken { "delivered" } else { "failed" } }).inc();
+    }
+
     pub(crate) fn new() -> Self {
+        let deliveries = Family::<HowItWent, Counter>::default();
+        for outcome in ["delivered", "failed"] {
+            // There from the start, at 0.
+            drop(deliveries.get_or_create(&HowItWent { outcome }));
+        }
         Self {
+            deliveries,
             waiting: Gauge::default(),
             queue: Gauge::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
@@ -76,6 +97,8 @@ pub struct Standings {
     pub jobs: Vec<(String, String, i64)>,
     /// Segments: status, how many.
     pub segments: Vec<(String, i64)>,
+    /// Endpoints: `enabled` or why not, how many, and changes they have not come to.
+    pub webhooks: Vec<(String, i64, i64)>,
 }
 
 #[derive(FromRow)]
@@ -91,6 +114,13 @@ struct Segments {
     n: i64,
 }
 
+#[derive(FromRow)]
+struct Webhooks {
+    status: String,
+    n: i64,
+    pending: i64,
+}
+
 impl Store {
     /// Puts the store's own counters into a registry.
     pub fn register_meters(&self, registry: &mut Registry) {
@@ -103,6 +133,7 @@ impl Store {
             "Time from the beginning of a group to its commit, retries included",
             meters.group_seconds,
         );
+        registry.register("people_webhook_deliveries", "Requests sent to webhooks, pings and repetitions included", meters.deliveries);
     }
 
     pub fn pool_sizes(&self) -> [PoolSize; 2] {
@@ -127,7 +158,15 @@ impl Store {
     pub async fn standings(&self) -> Result<Standings, StoreError> {
         let jobs: Vec<Jobs> = self.pools.all(sql("SELECT kind, status, count(*){as_bigint} AS n FROM jobs GROUP BY kind, status")).await?;
         let segments: Vec<Segments> = self.pools.all(sql("SELECT status, count(*){as_bigint} AS n FROM segments GROUP BY status")).await?;
+        let webhooks: Vec<Webhooks> = self
+            .pools
+            .all(sql("SELECT coalesce(w.disabled_reason, 'enabled') AS status, count(*){as_bigint} AS n,
+                             CAST(sum(coalesce(h.seq, w.seq) - w.seq) AS BIGINT) AS pending
+                      FROM webhooks AS w LEFT JOIN change_heads AS h ON h.workspace_id = w.workspace_id
+                      GROUP BY coalesce(w.disabled_reason, 'enabled')"))
+            .await?;
         Ok(Standings {
+            webhooks: webhooks.into_iter().map(|row| (row.status, row.n, row.pending)).collect(),
             jobs: jobs.into_iter().map(|row| (row.kind, row.status, row.n)).collect(),
             segments: segments.into_iter().map(|row| (row.status, row.n)).collect(),
         })

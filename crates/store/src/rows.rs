@@ -42,6 +42,7 @@ macro_rules! into_cell {
 into_cell! {
     bool => |v| Self::Bool(v),
     i64 => |v| Self::Int(Some(v)),
+    Option<i64> => |v| Self::Int(v),
     &str => |v| Self::Text(Some(v.to_owned())),
     String => |v| Self::Text(Some(v)),
     Option<String> => |v| Self::Text(v),

@@ -46,6 +46,8 @@ const DISTRIBUTED: &[&str] = &[
     "job_inputs",
     "rejected_messages",
     "audit_log",
+    "webhooks",
+    "webhook_deliveries",
 ];
 
 impl Store {

@@ -645,6 +645,11 @@ impl Store {
         self.jobs.close().await;
     }
 
+    /// Adds a task that ends by itself once [`Store::jobs_stopping`] turns true: who stops the jobs waits for it too.
+    pub async fn keep_until_stopped(&self, task: JoinHandle<()>) {
+        self.jobs.workers.lock().await.push(task);
+    }
+
     /// Turns true when this process is about to go.
     pub fn jobs_stopping(&self) -> watch::Receiver<bool> {
         self.jobs.closing.subscribe()

@@ -323,10 +323,16 @@ struct Old {
     at: At,
 }
 
-/// Forgets what is older than it may be: ended jobs, inputs whose job never came, stored answers, rejected messages.
+/// Forgets what is older than it may be: ended jobs, inputs whose job never came, stored answers, rejected messages, deliveries of webhooks.
 async fn sweep(store: Store, mut closing: watch::Receiver<bool>) {
     loop {
-        for swept in [store.forget_old_jobs().await, store.forget_old_answers().await, store.forget_old_rejections().await] {
+        let swept = [
+            store.forget_old_jobs().await,
+            store.forget_old_answers().await,
+            store.forget_old_rejections().await,
+            store.forget_old_deliveries().await,
+        ];
+        for swept in swept {
             if let Err(error) = swept {
                 tracing::debug!(%error, "what is old could not be forgotten yet");
             }

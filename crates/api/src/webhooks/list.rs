@@ -1,0 +1,51 @@
+//! `GET /v1/webhooks`
+
+use actix_web::{HttpResponse, get, web::Data};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::WebhookView;
+use crate::{
+    app::App,
+    auth::{Caller, Config},
+    cursor,
+    extract::Query,
+    problem::ApiResult,
+    profiles::list::limit,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WebhooksParams {
+    /// Rows of a page, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookList {
+    pub data: Vec<WebhookView>,
+    pub next_cursor: Option<String>,
+}
+
+/// List webhooks
+#[utoipa::path(
+    tag = "webhooks",
+    description = "The webhooks of the workspace, oldest first, without their secrets. There are at most 50.",
+    params(WebhooksParams),
+    responses((status = 200, description = "A page of webhooks", body = WebhookList)),
+    security(("api_key" = ["config"]))
+)]
+#[get("/v1/webhooks")]
+pub async fn list_webhooks(app: Data<App>, caller: Caller<Config>, Query(params): Query<WebhooksParams>) -> ApiResult<HttpResponse> {
+    let workspace = caller.workspace();
+    let limit = limit(params.limit)?;
+    let after = params.cursor.as_deref().map(|cursor| cursor::read(workspace, "webhooks", cursor)).transpose()?;
+    let mut rows = app.store.webhooks(workspace, after, limit + 1).await?;
+    let next_cursor = cursor::cut(workspace, "webhooks", &mut rows, limit, |last| last.id);
+    let data = rows.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(WebhookList { data, next_cursor }))
+}
