@@ -200,6 +200,8 @@ fn the_routes_of_the_contract_are_there() {
         "GET /v1/jobs/{id}/errors",
         "POST /v1/jobs/{id}/cancel",
         "GET /v1/jobs/{id}/stream",
+        "GET /v1/changes",
+        "GET /v1/changes/stream",
         "GET /v1/duplicates",
         "GET /v1/profiles/{id}/duplicates",
         "POST /v1/duplicates/scan",

@@ -290,7 +290,12 @@ async fn a_scope_is_enough_for_its_routes(app: &App) {
     for operation in operations(app).await {
         // Ids of nobody, so that nothing is changed or deleted along the way.
         let scopes: Vec<&str> = operation.scopes.iter().map(String::as_str).collect();
-        let answer = operation.send(&app.with_scopes(&scopes).await, &Ids::nobodys().fill(&operation.path)).await;
+        let mut path = Ids::nobodys().fill(&operation.path);
+        if path == "/v1/changes/stream" {
+            // Has no end, unless it has no beginning.
+            path.push_str("?cursor=none");
+        }
+        let answer = operation.send(&app.with_scopes(&scopes).await, &path).await;
         assert!(
             answer.status != 401 && answer.status != 403 && answer.status < 500,
             "{} with exactly {scopes:?}\n{answer}",

@@ -9,6 +9,7 @@ mod backup;
 mod bulk;
 mod cast;
 mod cdnow;
+mod changes;
 mod citus;
 mod cli;
 mod connections;

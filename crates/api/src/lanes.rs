@@ -47,6 +47,8 @@ impl Lane {
             "profiles/export" => Self::Exports,
             _ if reads && rest.starts_with("profiles/") && rest.ends_with("/export") => Self::Exports,
             _ if reads && rest.starts_with("segments/") && rest.ends_with("/profiles") => Self::Searches,
+            // It may wait for a change.
+            "changes" if reads => Self::Streams,
             _ if reads && rest.ends_with("/stream") => Self::Streams,
             _ => Self::Requests,
         })
@@ -108,6 +110,7 @@ mod tests {
         assert_eq!(of(Method::POST, "/v1/profiles/export"), Some(Lane::Exports));
         assert_eq!(of(Method::GET, &format!("/v1/segments/{id}/profiles")), Some(Lane::Searches));
         assert_eq!(of(Method::GET, &format!("/v1/jobs/{id}/stream")), Some(Lane::Streams));
+        assert_eq!(of(Method::GET, "/v1/changes"), Some(Lane::Streams));
         assert_eq!(of(Method::POST, "/v1/events"), Some(Lane::Requests));
         assert_eq!(of(Method::GET, "/metrics"), None);
         assert_eq!(of(Method::GET, "/readyz"), None);

@@ -13,6 +13,7 @@ pub mod audit_log;
 pub mod auth;
 pub mod bulk;
 pub mod cells;
+pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod config;

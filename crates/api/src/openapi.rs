@@ -58,6 +58,7 @@ use crate::{
         (name = "duplicates", description = "Pairs of people who may be one, and what speaks for it."),
         (name = "erasures", description = "Receipts of what was erased, and whom not to take in again."),
         (name = "properties", description = "Definitions of custom attributes."),
+        (name = "changes", description = "Every change of the workspace in the order it was made, for those who keep a copy."),
         (name = "webhooks", description = "Endpoints that are told of every change: signed, in order, at least once."),
         (name = "workspace", description = "Settings of the workspace."),
         (name = "api-keys", description = "Keys, their scopes and rotation."),

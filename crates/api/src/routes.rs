@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    api_keys, audit_log, bulk, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles, properties,
-    rejected_events, segments, sessions, suppressions, tracking, webhooks, workspace,
+    api_keys, audit_log, bulk, changes, duplicates, erasures, events, imports, jobs, label_rules, labels, merges, operations, profiles,
+    properties, rejected_events, segments, sessions, suppressions, tracking, webhooks, workspace,
 };
 
 /// Fixed paths come before `{id}`, since the first match wins.
@@ -99,6 +99,9 @@ pub fn all(config: &mut ServiceConfig) {
         .service(properties::read_property)
         .service(properties::patch_property)
         .service(properties::delete_property)
+        // Change feed
+        .service(changes::list::list_changes)
+        .service(changes::stream::stream_changes)
         // Webhooks
         .service(webhooks::list::list_webhooks)
         .service(webhooks::create::create_webhook)

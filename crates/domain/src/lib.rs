@@ -8,6 +8,7 @@
 //! [`directory`] call it.
 
 pub mod activity;
+pub mod change;
 pub mod clock;
 pub mod consent;
 pub mod country;

@@ -3,11 +3,7 @@
 pub mod address;
 pub mod retry;
 
-use crate::Issue;
-
-/// Everything a change can be; `test` pings are no changes and are always taken.
-pub const TYPES: &[&str] =
-    &["profile.created", "profile.updated", "profile.erased", "profile.merged", "profile.merged_into", "profile.merge_reverted"];
+use crate::{Issue, change::TYPES};
 
 /// Type of the ping that `POST /v1/webhooks/{id}/test` sends.
 pub const TEST: &str = "webhook.test";
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn a_pattern_matches_its_family_and_nothing_else() {
         let merges = events(&["profile.merged", "profile.erased"]).unwrap_or(Events::all());
-        assert!(merges.contains("profile.merged") && !merges.contains("profile.merged_into") && !merges.contains("profile.created"));
+        assert!(merges.contains("profile.merged") && !merges.contains("profile.merge_reverted") && !merges.contains("profile.created"));
         let family = events(&["profile.*", "profile.*"]).unwrap_or(Events::split(""));
         assert_eq!(family.patterns(), ["profile.*"]);
         assert!(family.contains("profile.updated") && !family.contains("profiles.updated") && !family.contains("profile"));

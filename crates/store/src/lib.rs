@@ -10,6 +10,7 @@
 mod api_keys;
 mod audit;
 mod backup;
+mod changes;
 mod consents;
 mod dialect;
 mod door;
@@ -46,6 +47,7 @@ mod workspaces;
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
 pub use audit::{Act, AuditQuestion, Audited, CLI};
 pub use backup::{BackupError, backup};
+pub use changes::{Change, Due, FeedPage, MergeOf};
 pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
 pub use dossier::{Dossier, Piece};
@@ -65,7 +67,7 @@ pub use scrub::{ScrubError, Scrubbed};
 pub use suppressions::{Suppression, SuppressionKey};
 pub use timeline::{Happened, Moment, Span};
 pub use webhooks::{
-    Attempt, Change, Delivery, DeliveryStatus, Due, Endpoint, KeepAnswer, MAX_WEBHOOKS, MergeOf, NewWebhook, Outcome, Outcomes, Repeat,
-    SecretKey, Webhook, WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,
+    Attempt, Delivery, DeliveryStatus, Endpoint, KeepAnswer, MAX_WEBHOOKS, NewWebhook, Outcome, Outcomes, Repeat, SecretKey, Webhook,
+    WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,
 };
 pub use workspaces::{WorkspacePatch, WorkspaceRow};

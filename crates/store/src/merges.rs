@@ -134,6 +134,21 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Opt
     .await
 }
 
+/// Several merges, as they are told.
+pub(crate) async fn among(tx: &mut Tx, workspace: WorkspaceId, merges: impl IntoIterator<Item = Uuid>) -> Result<Vec<Merged>, StoreError> {
+    let rows: Vec<Stored> = tx
+        .all(
+            sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
+                        secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
+                        reverted_at, reverted_by, conflicts{as_text} AS conflicts
+                 FROM merges WHERE workspace_id = $1 AND id {among}")
+            .bind(workspace)
+            .rows(crate::rows::ids(merges)),
+        )
+        .await?;
+    rows.into_iter().map(Stored::read).collect()
+}
+
 /// One merge, as it can be taken back.
 pub(crate) async fn record(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Record>, StoreError> {
     stored(tx, workspace, id).await?.map(|row| row.record()).transpose()

@@ -8,9 +8,11 @@ use people_domain::{
 };
 use people_store::{Due, WebhookSecret};
 use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use sha2::Sha256;
 use uuid::Uuid;
+
+use crate::changes::ChangeView;
 
 /// A message that is ready to be sent, as often as it takes.
 #[derive(Clone)]
@@ -66,51 +68,12 @@ pub fn id_of(webhook: Uuid, seq: i64) -> String {
 struct Event<'a> {
     r#type: &'a str,
     timestamp: Timestamp,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    /// The number of the change: rises along the feed.
-    sequence: i64,
-    profile_id: Uuid,
-    version: i64,
-    fields: &'a [String],
-    /// The entry of the history, the merge or the receipt it belongs to.
-    record_id: Uuid,
-    /// Where that is what happened: who was merged into whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    merge: Option<Option<Merge>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<Option<&'a RawValue>>,
-}
-
-#[derive(Serialize)]
-struct Merge {
-    id: Uuid,
-    primary_id: Uuid,
-    secondary_id: Uuid,
+    data: ChangeView<'a>,
 }
 
 /// The body of a change.
 pub fn body(due: &Due, payload: Payload) -> String {
-    let change = &due.change;
-    let profile: Option<&RawValue> = due.document.as_deref().and_then(|document| serde_json::from_str(document).ok());
-    let event = Event {
-        r#type: &change.kind,
-        timestamp: change.at,
-        data: Data {
-            sequence: change.seq,
-            profile_id: change.profile_id,
-            version: change.version,
-            fields: &change.fields,
-            record_id: change.record_id,
-            merge: change.is_merge().then(|| {
-                due.merge.as_ref().map(|merge| Merge { id: merge.id, primary_id: merge.primary_id, secondary_id: merge.secondary_id })
-            }),
-            profile: (payload == Payload::Full).then_some(profile),
-        },
-    };
+    let event = Event { r#type: &due.change.kind, timestamp: due.change.at, data: ChangeView::of(due, payload == Payload::Full) };
     serde_json::to_string(&event).unwrap_or_default()
 }
 

@@ -50,6 +50,8 @@ struct Inner {
     /// Workspaces written to since the last round.
     written: Mutex<BTreeSet<WorkspaceId>>,
     wake: Notify,
+    /// Any workspace was written to.
+    moved: watch::Sender<()>,
 }
 
 impl fmt::Debug for Keeper {
@@ -115,16 +117,28 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 impl Keeper {
     pub(crate) fn new(budget: usize) -> Self {
         Self {
-            inner: Arc::new(Inner { budget, kept: Mutex::new(HashMap::new()), written: Mutex::new(BTreeSet::new()), wake: Notify::new() }),
+            inner: Arc::new(Inner {
+                budget,
+                kept: Mutex::new(HashMap::new()),
+                written: Mutex::new(BTreeSet::new()),
+                wake: Notify::new(),
+                moved: watch::channel(()).0,
+            }),
         }
     }
 
     /// Tells that a workspace was written to, so that its model follows before anybody asks.
     pub(crate) fn written(&self, workspace: WorkspaceId) {
+        self.inner.moved.send_replace(());
         if self.inner.budget > 0 && lock(&self.inner.kept).contains_key(&workspace) {
             lock(&self.inner.written).insert(workspace);
             self.inner.wake.notify_one();
         }
+    }
+
+    /// Turns whenever [`Self::written`] is told.
+    pub(crate) fn moved(&self) -> watch::Receiver<()> {
+        self.inner.moved.subscribe()
     }
 
     /// The workspace's model, in step with everything committed before this call; `None` while SQL has to answer.

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::queue::{self, Due};
 use crate::{
-    Idempotency, Store, StoreError, StoredAnswer, Tx, door,
+    Idempotency, Store, StoreError, StoredAnswer, Tx,
+    changes::{self, Due},
+    door,
     rows::{Kind, Rows, ids},
     statement::sql,
     time::At,
@@ -268,7 +269,7 @@ impl Store {
                     .await?;
                     return Ok(Some(Repeat::Next(Box::new(delivery))));
                 }
-                let due = queue::one(tx, workspace, seq).await?;
+                let due = changes::one(tx, workspace, seq).await?;
                 Ok(Some(due.map_or(Repeat::Never, |due| Repeat::Now(Box::new((delivery, due))))))
             })
         })

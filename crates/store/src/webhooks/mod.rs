@@ -19,7 +19,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 pub use deliveries::{Attempt, Delivery, DeliveryStatus, KeepAnswer, Repeat};
-pub use queue::{Change, Due, Endpoint, MergeOf, Outcome, Outcomes, WebhookLease};
+pub use queue::{Endpoint, Outcome, Outcomes, WebhookLease};
 pub use seal::{SecretKey, WebhookSecret};
 
 use crate::{Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door, ids::new_id, statement::sql, time::At};

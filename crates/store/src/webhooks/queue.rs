@@ -4,10 +4,9 @@
 //! notes how it went in the transaction that moves the cursor: of what was committed nothing is lost, and what was sent
 //! but not noted is sent again. `attempt` is the fencing token, as with jobs.
 
-use std::collections::{BTreeSet, HashMap};
-
 use people_domain::{
     Timestamp,
+    change::is_told,
     clock::Span,
     directory::Cause,
     id::WorkspaceId,
@@ -21,7 +20,13 @@ use super::{
     deliveries::{self, Delivery},
     seal::{self, WebhookSecret},
 };
-use crate::{Act, Store, StoreError, Tx, audit, ids::new_id, profiles, rows::ids, statement::sql, time::At};
+use crate::{
+    Act, Store, StoreError, Tx, audit,
+    changes::{self, Change, Due},
+    ids::new_id,
+    statement::sql,
+    time::At,
+};
 
 /// The right to send to an endpoint, until somebody with a higher attempt has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,43 +35,6 @@ pub struct WebhookLease {
     pub webhook: Uuid,
     attempt: i64,
     seconds: i64,
-}
-
-/// A change that is due, and whom it is about where the endpoint is told so.
-#[derive(Clone, Debug)]
-pub struct Due {
-    pub change: Change,
-    /// The person as they are now; `None` when they are gone, or the payload is thin.
-    pub document: Option<String>,
-    /// Who was merged into whom, where that is what happened; `None` also when it went with somebody who was erased.
-    pub merge: Option<MergeOf>,
-}
-
-/// Of the record of a merge, its id and both people's.
-#[derive(Clone, Debug, FromRow)]
-pub struct MergeOf {
-    pub id: Uuid,
-    pub primary_id: Uuid,
-    pub secondary_id: Uuid,
-}
-
-/// A row of the feed.
-#[derive(Clone, Debug)]
-pub struct Change {
-    pub seq: i64,
-    pub profile_id: Uuid,
-    pub kind: String,
-    pub version: i64,
-    pub fields: Vec<String>,
-    pub at: Timestamp,
-    pub record_id: Uuid,
-}
-
-impl Change {
-    /// Whether its record is a merge.
-    pub fn is_merge(&self) -> bool {
-        matches!(self.kind.as_str(), "profile.merged" | "profile.merged_into")
-    }
 }
 
 /// An endpoint as its worker needs it, and what comes next.
@@ -126,70 +94,6 @@ struct StoredEndpoint {
     seq: i64,
     failures: i64,
     failing_since: Option<At>,
-}
-
-#[derive(FromRow)]
-struct StoredChange {
-    seq: i64,
-    profile_id: Uuid,
-    kind: String,
-    version: i64,
-    fields: String,
-    at: At,
-    record_id: Uuid,
-}
-
-impl From<StoredChange> for Change {
-    fn from(row: StoredChange) -> Self {
-        Self {
-            seq: row.seq,
-            profile_id: row.profile_id,
-            kind: row.kind,
-            version: row.version,
-            fields: serde_json::from_str(&row.fields).unwrap_or_default(),
-            at: row.at.0,
-            record_id: row.record_id,
-        }
-    }
-}
-
-/// One change of the feed with its person, for a delivery that is sent again.
-pub(super) async fn one(tx: &mut Tx, workspace: WorkspaceId, seq: i64) -> Result<Option<Due>, StoreError> {
-    let row: Option<StoredChange> = tx
-        .optional(
-            sql("SELECT seq, profile_id, kind, version, fields{as_text} AS fields, at, record_id FROM changes
-                 WHERE workspace_id = $1 AND seq = $2")
-            .bind(workspace)
-            .bind(seq),
-        )
-        .await?;
-    let Some(change) = row.map(Change::from) else { return Ok(None) };
-    Ok(whole(tx, workspace, Payload::Full, vec![change]).await?.pop())
-}
-
-/// Changes with what is told beside them, in two statements at most.
-async fn whole(tx: &mut Tx, workspace: WorkspaceId, payload: Payload, changes: Vec<Change>) -> Result<Vec<Due>, StoreError> {
-    let distinct = |ids: &mut dyn Iterator<Item = Uuid>| ids.collect::<BTreeSet<Uuid>>();
-    let people = match payload {
-        Payload::Full => distinct(&mut changes.iter().map(|change| change.profile_id)),
-        Payload::Thin => BTreeSet::new(),
-    };
-    let found = if people.is_empty() { Vec::new() } else { profiles::documents(tx, workspace, people).await? };
-    let documents: HashMap<Uuid, String> = found.into_iter().map(|row| (row.profile_id, row.document)).collect();
-    let records = distinct(&mut changes.iter().filter(|change| change.is_merge()).map(|change| change.record_id));
-    let found: Vec<MergeOf> = if records.is_empty() {
-        Vec::new()
-    } else {
-        let select = sql("SELECT id, primary_id, secondary_id FROM merges WHERE workspace_id = $1 AND id {among}");
-        tx.all(select.bind(workspace).rows(ids(records))).await?
-    };
-    let merges: HashMap<Uuid, MergeOf> = found.into_iter().map(|row| (row.id, row)).collect();
-    let due = |change: Change| Due {
-        document: documents.get(&change.profile_id).cloned(),
-        merge: merges.get(&change.record_id).filter(|_| change.is_merge()).cloned(),
-        change,
-    };
-    Ok(changes.into_iter().map(due).collect())
 }
 
 impl Store {
@@ -301,20 +205,12 @@ impl Store {
                 let secrets: Result<Vec<WebhookSecret>, StoreError> =
                     [Some(row.secret), former].into_iter().flatten().map(|sealed| seal::open(&key, workspace, webhook, &sealed)).collect();
                 let open = deliveries::open(tx, workspace, webhook, row.seq).await?;
-                let changes: Vec<StoredChange> = tx
-                    .all(
-                        sql("SELECT seq, profile_id, kind, version, fields{as_text} AS fields, at, record_id FROM changes
-                             WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
-                        .bind(workspace)
-                        .bind(row.seq)
-                        .bind(limit),
-                    )
-                    .await?;
+                let changes = changes::after(tx, workspace, row.seq, limit).await?;
                 let is_last = i64::try_from(changes.len()).unwrap_or(0) < limit;
                 let seen = changes.last().map_or(row.seq, |last| last.seq);
                 let events = Events::split(&row.events);
-                let matching: Vec<Change> = changes.into_iter().filter(|row| events.contains(&row.kind)).map(Into::into).collect();
-                let due = whole(tx, workspace, payload, matching).await?;
+                let matching: Vec<Change> = changes.into_iter().filter(|row| is_told(&row.kind) && events.contains(&row.kind)).collect();
+                let due = changes::whole(tx, workspace, payload == Payload::Full, matching).await?;
                 Ok(Some(Endpoint {
                     url: row.url,
                     payload,

@@ -1,0 +1,166 @@
+//! The change feed: every change of a workspace in the order of commits. It is written by the door, last of all in each
+//! transaction; here it is read, by people who keep a copy and by webhooks.
+//!
+//! Numbers are given under the lock of the feed's head, which is held until the commit: whoever reads on after a number
+//! never passes over one that is committed later.
+
+use std::collections::{BTreeSet, HashMap};
+
+use people_domain::{
+    Timestamp,
+    change::{MERGED, is_told},
+    id::WorkspaceId,
+    merge::plan::FieldOutcome,
+};
+use sqlx::FromRow;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, Tx, merges, profiles, statement::sql, time::At};
+
+/// A row of the feed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub seq: i64,
+    pub profile_id: Uuid,
+    pub kind: String,
+    pub version: i64,
+    pub fields: Vec<String>,
+    pub at: Timestamp,
+    pub actor: String,
+    pub request_id: String,
+    pub record_id: Uuid,
+}
+
+impl Change {
+    /// Whether its record is a merge.
+    pub fn is_merge(&self) -> bool {
+        self.kind == MERGED
+    }
+}
+
+/// A change, and whom it is about where the reader is told so.
+#[derive(Clone, Debug)]
+pub struct Due {
+    pub change: Change,
+    /// The person as they are now; `None` when they are gone, or were not asked for.
+    pub document: Option<String>,
+    /// Who was merged into whom, where that is what happened; `None` also when it went with somebody who was erased.
+    pub merge: Option<MergeOf>,
+}
+
+/// Of the record of a merge: its id, both people's, and what became of each field.
+#[derive(Clone, Debug)]
+pub struct MergeOf {
+    pub id: Uuid,
+    pub primary_id: Uuid,
+    pub secondary_id: Uuid,
+    pub fields: Vec<FieldOutcome>,
+}
+
+/// Part of the feed.
+#[derive(Clone, Debug)]
+pub struct FeedPage {
+    pub changes: Vec<Due>,
+    /// Number of the last change looked at: where to read on.
+    pub seen: i64,
+    pub has_more: bool,
+}
+
+#[derive(FromRow)]
+struct Stored {
+    seq: i64,
+    profile_id: Uuid,
+    kind: String,
+    version: i64,
+    fields: String,
+    at: At,
+    actor: String,
+    request_id: String,
+    record_id: Uuid,
+}
+
+impl From<Stored> for Change {
+    fn from(row: Stored) -> Self {
+        Self {
+            seq: row.seq,
+            profile_id: row.profile_id,
+            kind: row.kind,
+            version: row.version,
+            fields: serde_json::from_str(&row.fields).unwrap_or_default(),
+            at: row.at.0,
+            actor: row.actor,
+            request_id: row.request_id,
+            record_id: row.record_id,
+        }
+    }
+}
+
+/// The next rows after a number, in order: a walk of the primary key.
+pub(crate) async fn after(tx: &mut Tx, workspace: WorkspaceId, seq: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+    let rows: Vec<Stored> = tx
+        .all(
+            sql("SELECT seq, profile_id, kind, version, fields{as_text} AS fields, at, actor, request_id, record_id FROM changes
+                 WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
+            .bind(workspace)
+            .bind(seq)
+            .bind(limit),
+        )
+        .await?;
+    Ok(rows.into_iter().map(Change::from).collect())
+}
+
+/// One change with its person, for a delivery that is sent again.
+pub(crate) async fn one(tx: &mut Tx, workspace: WorkspaceId, seq: i64) -> Result<Option<Due>, StoreError> {
+    let found = after(tx, workspace, seq - 1, 1).await?;
+    let found: Vec<Change> = found.into_iter().filter(|change| change.seq == seq).collect();
+    Ok(whole(tx, workspace, true, found).await?.pop())
+}
+
+/// Changes with what is told beside them, in two statements at most.
+pub(crate) async fn whole(tx: &mut Tx, workspace: WorkspaceId, with_people: bool, changes: Vec<Change>) -> Result<Vec<Due>, StoreError> {
+    let people: BTreeSet<Uuid> = changes.iter().filter(|_| with_people).map(|change| change.profile_id).collect();
+    let found = if people.is_empty() { Vec::new() } else { profiles::documents(tx, workspace, people).await? };
+    let documents: HashMap<Uuid, String> = found.into_iter().map(|row| (row.profile_id, row.document)).collect();
+    let records: BTreeSet<Uuid> = changes.iter().filter(|change| change.is_merge()).map(|change| change.record_id).collect();
+    let found = if records.is_empty() { Vec::new() } else { merges::among(tx, workspace, records).await? };
+    let merges: HashMap<Uuid, MergeOf> = found
+        .into_iter()
+        .map(|row| (row.id.0, MergeOf { id: row.id.0, primary_id: row.primary_id.0, secondary_id: row.secondary_id.0, fields: row.fields }))
+        .collect();
+    let due = |change: Change| Due {
+        document: documents.get(&change.profile_id).cloned(),
+        merge: merges.get(&change.record_id).filter(|_| change.is_merge()).cloned(),
+        change,
+    };
+    Ok(changes.into_iter().map(due).collect())
+}
+
+impl Store {
+    /// The next changes after a number, `limit` at most.
+    pub async fn changes(&self, workspace: WorkspaceId, seq: i64, limit: i64, with_people: bool) -> Result<FeedPage, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                let mut rows = after(tx, workspace, seq, limit + 1).await?;
+                let limit = usize::try_from(limit).unwrap_or(1);
+                let has_more = rows.len() > limit;
+                rows.truncate(limit);
+                let seen = rows.last().map_or(seq, |last| last.seq);
+                rows.retain(|row| is_told(&row.kind));
+                Ok(FeedPage { changes: whole(tx, workspace, with_people, rows).await?, seen, has_more })
+            })
+        })
+        .await
+    }
+
+    /// Number of the newest change.
+    pub async fn last_change(&self, workspace: WorkspaceId) -> Result<i64, StoreError> {
+        let head: Option<(i64,)> = self.pools.one(sql("SELECT seq FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
+        head.map(|(seq,)| seq).ok_or(StoreError::Unreadable("the head of a change feed"))
+    }
+
+    /// Turns when something may have been written by this process. What others write is seen by looking.
+    pub fn feed_moved(&self) -> watch::Receiver<()> {
+        self.keeper.moved()
+    }
+}

@@ -1,0 +1,363 @@
+//! `/v1/changes`: a reader of the feed sees every change once, in the order of commits, whoever writes meanwhile; and who
+//! follows it has the directory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, future::join_all};
+use people_tests::{App, Engine, Server, engine_stories, redact, same, stories};
+use serde_json::{Value, json};
+
+use crate::{
+    bulk::{confirmed, finished},
+    cast::{ada, id, list, nobody, path},
+};
+
+stories![
+    a_change_is_told_and_says_nothing_of_anybody,
+    a_reader_goes_on_where_it_stood,
+    what_is_no_place_in_the_feed_is_refused,
+    a_waiting_reader_is_woken,
+    a_merge_is_one_change,
+    a_follower_is_told_as_it_goes_and_comes_back_where_it_was,
+    every_reader_sees_every_change_once_and_in_the_same_order,
+    a_replica_made_from_the_feed_alone_equals_the_directory,
+];
+engine_stories![a_server_that_is_told_to_go_keeps_no_reader_waiting, a_reader_hears_of_what_another_server_writes];
+
+async fn feed(app: &App, query: &str) -> Value {
+    app.get(&format!("/v1/changes?{query}")).await.ok()
+}
+
+fn next(page: &Value) -> &str {
+    page["next_cursor"].as_str().expect("a page tells where to read on")
+}
+
+async fn latest(app: &App) -> String {
+    next(&feed(app, "cursor=latest").await).to_owned()
+}
+
+/// Everything after a cursor, page by page.
+async fn rest(app: &App, mut cursor: String, query: &str) -> Vec<Value> {
+    let mut out = Vec::new();
+    loop {
+        let page = feed(app, &format!("cursor={cursor}{query}")).await;
+        out.extend_from_slice(list(&page, "data"));
+        next(&page).clone_into(&mut cursor);
+        if page["has_more"] == false {
+            return out;
+        }
+    }
+}
+
+fn sequence(change: &Value) -> i64 {
+    change["data"]["sequence"].as_i64().unwrap_or_else(|| panic!("no number in {change}"))
+}
+
+fn kinds(changes: &[Value]) -> Vec<&str> {
+    changes.iter().filter_map(|change| change["type"].as_str()).collect()
+}
+
+async fn a_change_is_told_and_says_nothing_of_anybody(app: &App) {
+    let start = latest(app).await;
+    let ada = app.person(ada()).await;
+    app.patch(&path(&ada, "")).json(json!({"company": "Babbage & Co", "city": "Turin"})).await.ok();
+    app.delete(&path(&ada, "")).await.ok();
+    let page = feed(app, &format!("cursor={start}")).await;
+    for told in ["Ada", "ada@", "Lovelace", "Babbage", "Turin", "London", "crm-17"] {
+        assert!(!page.to_string().contains(told), "{told} is told: {page}");
+    }
+    let changes = list(&page, "data");
+    assert_eq!(kinds(changes), ["profile.created", "profile.updated", "profile.erased"]);
+    assert!(changes.iter().all(|change| change["data"]["profile_id"] == ada["id"]), "{page}");
+    same(
+        &redact(&json!({"type": changes[1]["type"], "timestamp": changes[1]["timestamp"], "data": changes[1]["data"]})),
+        &json!({"type": "profile.updated", "timestamp": "<time>", "data": {
+            "sequence": sequence(&changes[1]), "profile_id": "<id>", "version": 2, "fields": ["city", "company"], "record_id": "<id>"
+        }}),
+    );
+    assert!(changes.iter().all(|change| change["actor"].is_string() && change["request_id"].is_string() && change["cursor"].is_string()));
+    // With the person where that is asked for: as they are now, which is nobody.
+    let whole = feed(app, &format!("cursor={start}&include=profile")).await;
+    assert!(list(&whole, "data").iter().all(|change| change["data"].get("profile") == Some(&Value::Null)), "{whole}");
+    let grace = app.person(nobody("grace")).await;
+    let whole = rest(app, next(&whole).to_owned(), "&include=profile").await;
+    same(&whole[0]["data"]["profile"], &app.read(id(&grace)).await);
+}
+
+async fn a_reader_goes_on_where_it_stood(app: &App) {
+    let start = latest(app).await;
+    assert_eq!(feed(app, &format!("cursor={start}")).await, json!({"data": [], "next_cursor": start, "has_more": false}));
+    app.people(&(0..25).map(|n| nobody(&format!("p{n}"))).collect::<Vec<Value>>()).await;
+    let all = rest(app, start.clone(), "").await;
+    assert_eq!(all.len(), 25);
+    assert!(all.windows(2).all(|pair| sequence(&pair[0]) < sequence(&pair[1])), "{all:?}");
+    assert_eq!(rest(app, start.clone(), "&limit=7").await, all);
+    // From the change itself, too.
+    let tenth = all[9]["cursor"].as_str().expect("a change has a cursor");
+    assert_eq!(rest(app, tenth.to_owned(), "").await, all[10..]);
+    let from_the_first = feed(app, "limit=1000").await;
+    assert_eq!(list(&from_the_first, "data"), all);
+    assert_eq!(list(&app.neighbour().get("/v1/changes").await.ok(), "data").len(), 0);
+}
+
+async fn what_is_no_place_in_the_feed_is_refused(app: &App) {
+    app.get("/v1/changes?cursor=none").await.refused(400, "invalid_cursor");
+    app.get("/v1/changes/stream?cursor=none").await.refused(400, "invalid_cursor");
+    app.get("/v1/changes/stream").header("Last-Event-ID", "none").await.refused(400, "invalid_cursor");
+    let theirs = latest(&app.neighbour()).await;
+    app.get(&format!("/v1/changes?cursor={theirs}")).await.refused(400, "invalid_cursor");
+    for query in ["limit=0", "limit=1001", "wait=61", "wait=-1", "include=identities", "types=profile.created", "cursor="] {
+        app.get(&format!("/v1/changes?{query}")).await.refused(400, "invalid_query");
+    }
+}
+
+async fn a_waiting_reader_is_woken(app: &App) {
+    let start = latest(app).await;
+    let begun = Instant::now();
+    let nothing = feed(app, &format!("cursor={start}&wait=1")).await;
+    assert!(list(&nothing, "data").is_empty() && begun.elapsed() >= Duration::from_secs(1), "{nothing}");
+    let waiting = format!("cursor={start}&wait=60");
+    let (page, _) = tokio::join!(feed(app, &waiting), app.person(nobody("a")));
+    assert_eq!(kinds(list(&page, "data")), ["profile.created"]);
+    assert!(begun.elapsed() < Duration::from_secs(50), "woken after {:?}", begun.elapsed());
+    // There is something already.
+    assert_eq!(feed(app, &waiting).await, page);
+}
+
+async fn a_merge_is_one_change(app: &App) {
+    let first = app.person(ada()).await;
+    let second = app.person(json!({"external_id": "other", "company": "Navy", "country": "GB"})).await;
+    let start = latest(app).await;
+    let mut pair = json!({"primary_id": first["id"], "secondary_id": second["id"]});
+    pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
+    let merge = app.post("/v1/merges").json(pair).await.created();
+    let told = rest(app, start, "").await;
+    assert_eq!(kinds(&told), ["profile.merged"]);
+    let data = &told[0]["data"];
+    assert_eq!((&data["profile_id"], &data["record_id"]), (&first["id"], &merge["id"]));
+    let of = &data["merge"];
+    assert_eq!((&of["id"], &of["primary_id"], &of["secondary_id"]), (&merge["id"], &first["id"], &second["id"]));
+    // What became of each field, and nothing of what is in it.
+    let bare = |field: &Value| json!({"field": field["field"], "kept": field["kept"], "conflict": field["conflict"]});
+    assert_eq!(list(of, "fields"), list(&merge, "fields").iter().map(bare).collect::<Vec<Value>>());
+    assert!(list(of, "fields").contains(&json!({"field": "company", "kept": "primary", "conflict": true})), "{of}");
+    assert!(!told[0].to_string().contains("Navy"), "{}", told[0]);
+    let start = latest(app).await;
+    app.post(&format!("/v1/merges/{}/revert", id(&merge))).await.ok();
+    let told = rest(app, start, "").await;
+    let of: BTreeSet<&str> = told.iter().filter_map(|change| change["data"]["profile_id"].as_str()).collect();
+    assert_eq!(kinds(&told), ["profile.merge_reverted"; 2]);
+    assert_eq!(of, BTreeSet::from([id(&first), id(&second)]));
+}
+
+/// The events of a stream, as (id, type, data); comments left out.
+async fn followed(app: &App, query: &str, last: Option<&str>, count: usize) -> Vec<(String, String, Value)> {
+    let mut request =
+        reqwest::Client::new().get(format!("{}/v1/changes/stream{query}", app.url)).header("authorization", format!("Bearer {}", app.key));
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let answer = request.send().await.expect("the stream opens");
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"text/event-stream".parse().expect("a value")));
+    let (mut text, mut stream) = (String::new(), answer.bytes_stream());
+    loop {
+        let blocks: Vec<&str> =
+            text.rsplit_once("\n\n").map_or("", |(whole, _)| whole).split("\n\n").filter(|block| block.starts_with("id: ")).collect();
+        if blocks.len() >= count {
+            let event = |block: &&str| {
+                let mut lines = block.lines();
+                let mut line = |name: &str| {
+                    let line = lines.next().and_then(|line| line.strip_prefix(name));
+                    line.unwrap_or_else(|| panic!("no {name:?} in {block}")).to_owned()
+                };
+                (line("id: "), line("event: "), serde_json::from_str(&line("data: ")).expect("the data of an event is JSON"))
+            };
+            return blocks.iter().map(event).collect();
+        }
+        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("something comes within a minute");
+        text.push_str(std::str::from_utf8(&chunk.expect("the stream has no end").expect("the stream goes on")).expect("UTF-8"));
+    }
+}
+
+async fn a_follower_is_told_as_it_goes_and_comes_back_where_it_was(app: &App) {
+    let start = latest(app).await;
+    let from = format!("?cursor={start}&include=profile");
+    let (told, ada) = tokio::join!(followed(app, &from, None, 2), async {
+        let ada = app.person(ada()).await;
+        app.patch(&path(&ada, "")).json(json!({"city": "Turin"})).await.ok()
+    });
+    let listed = rest(app, start, "&include=profile").await;
+    assert_eq!(told.len(), 2);
+    for ((at, kind, _), change) in told.iter().zip(&listed) {
+        assert_eq!((&json!(at), &json!(kind)), (&change["cursor"], &change["type"]));
+    }
+    same(&told[1].2, &listed[1]);
+    same(&told[1].2["data"]["profile"], &app.read(id(&ada)).await);
+    // `Last-Event-ID` goes before the cursor the client began with.
+    let again = followed(app, &from, Some(&told[0].0), 1).await;
+    assert_eq!(again[0].0, told[1].0);
+}
+
+/// How many changes the readers are to see.
+fn size() -> usize {
+    std::env::var("PEOPLE_TEST_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(4_000)
+}
+
+async fn every_reader_sees_every_change_once_and_in_the_same_order(app: &App) {
+    const WRITERS: usize = 8;
+    const BATCH: usize = 20;
+    let start = latest(app).await;
+    let total = size();
+    let each = total / WRITERS / BATCH;
+    let total = each * WRITERS * BATCH;
+    let write = async |writer: usize| {
+        for round in 0..each {
+            // Some are everybody's: writers wait for each other.
+            let item = |n: usize| {
+                json!({"op": "upsert", "external_id": if n % 4 == 0 { format!("shared{n}") } else { format!("{writer}-{n}") },
+                "city": format!("{writer}-{round}")})
+            };
+            let answer = app.post("/v1/profiles/batch").json(json!({"items": (0..BATCH).map(item).collect::<Vec<Value>>()})).await.ok();
+            assert!(list(&answer, "results").iter().all(|result| result["status"].as_i64().is_some_and(|s| s < 300)), "{answer}");
+        }
+    };
+    let read = async |reader: usize| {
+        let (mut cursor, mut seen) = (start.clone(), Vec::new());
+        while seen.len() < total {
+            let page = feed(app, &format!("cursor={cursor}&wait=20&limit={}", [1_000, 100, 37, 250][reader % 4])).await;
+            assert!(!list(&page, "data").is_empty(), "reader {reader} waits for change {} of {total}", seen.len());
+            seen.extend(
+                list(&page, "data").iter().map(|change| (sequence(change), change["cursor"].clone(), change["data"]["record_id"].clone())),
+            );
+            // Now and then from a change instead of the page's end, as somebody does who was interrupted.
+            if seen.len() % 3 == 0 && seen.len() < total {
+                seen.truncate(seen.len() - list(&page, "data").len() / 2);
+                cursor = seen.last().and_then(|(_, cursor, _)| cursor.as_str()).unwrap_or(&start).to_owned();
+            } else {
+                next(&page).clone_into(&mut cursor);
+            }
+        }
+        seen
+    };
+    let (_, readers) = tokio::join!(join_all((0..WRITERS).map(write)), join_all((0..4).map(read)));
+    let first = &readers[0];
+    assert_eq!(first.len(), total);
+    assert!(first.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "a number is missing, or not in order");
+    assert_eq!(first.iter().map(|(_, _, record)| record.to_string()).collect::<BTreeSet<String>>().len(), total);
+    assert!(readers.iter().all(|seen| seen == first), "readers saw different feeds");
+}
+
+/// Who is held under which id by somebody who only reads the feed.
+fn follow(replica: &mut BTreeMap<String, Value>, changes: &[Value]) {
+    for change in changes {
+        let data = &change["data"];
+        let who = data["profile_id"].as_str().expect("a change is about somebody").to_owned();
+        if data["profile"].is_null() {
+            replica.remove(&who);
+        } else {
+            replica.insert(who, data["profile"].clone());
+        }
+        if let Some(gone) = data["merge"]["secondary_id"].as_str() {
+            replica.remove(gone);
+        }
+    }
+}
+
+async fn a_replica_made_from_the_feed_alone_equals_the_directory(app: &App) {
+    let mut replica = BTreeMap::new();
+    let mut cursor = latest(app).await;
+    let mut step = async |replica: &mut BTreeMap<String, Value>| {
+        let changes = rest(app, cursor.clone(), "&include=profile&limit=13").await;
+        if let Some(last) = changes.last().and_then(|change| change["cursor"].as_str()) {
+            last.clone_into(&mut cursor);
+        }
+        follow(replica, &changes);
+    };
+    let people: Vec<Value> = (0..40)
+        .map(|n| json!({"external_id": format!("p{n}"), "city": if n % 2 == 0 { "Turin" } else { "Paris" }, "email": format!("p{n}@example.com")}))
+        .collect();
+    let ids = app.people(&people).await;
+    step(&mut replica).await;
+    let filter = json!({"field": "city", "op": "eq", "value": "Turin"});
+    let segment = app.post("/v1/segments").json(json!({"name": "Turin", "filter": filter})).await.created();
+    let rule = app.post("/v1/label-rules").json(json!({"label": "turinese", "filter": filter})).await.created();
+    for made in [&segment, &rule] {
+        finished(app, &json!({"id": made["job_id"]})).await;
+    }
+    app.patch(&format!("/v1/profiles/{}", ids[1])).json(json!({"city": "Turin"})).await.ok();
+    app.put(&format!("/v1/profiles/{}/labels/vip", ids[2])).await.json();
+    app.put(&format!("/v1/profiles/{}/consents/email", ids[3])).json(json!({"status": "opted_out"})).await.json();
+    app.post("/v1/events").json(json!({"events": [{"profile_id": ids[4], "type": "bought", "channel": "web"}]})).await.ok();
+    step(&mut replica).await;
+    let job = confirmed(app, json!({"ids": ids[10..20]}), json!({"type": "add_labels", "labels": ["bulk"]})).await.is(202);
+    finished(app, &job).await;
+    let merge = async |primary: usize, secondary: usize| {
+        let mut pair = json!({"primary_id": ids[primary], "secondary_id": ids[secondary]});
+        pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
+        app.post("/v1/merges").json(pair).await.created()
+    };
+    let (back, _) = (merge(20, 21).await, merge(22, 23).await);
+    merge(24, 22).await;
+    step(&mut replica).await;
+    app.post(&format!("/v1/merges/{}/revert", id(&back))).await.ok();
+    for gone in &ids[30..33] {
+        app.delete(&format!("/v1/profiles/{gone}")).await.ok();
+    }
+    app.patch("/v1/labels/bulk").json(json!({"name": "in bulk"})).await.json();
+    app.delete(&format!("/v1/segments/{}", id(&segment))).await;
+    // Renaming and removing are jobs.
+    for job in list(&app.get("/v1/jobs?limit=200").await.ok(), "data") {
+        finished(app, job).await;
+    }
+    step(&mut replica).await;
+    let directory: BTreeMap<String, Value> =
+        list(&app.search(json!({"limit": 200})).await, "data").iter().map(|person| (id(person).to_owned(), person.clone())).collect();
+    assert_eq!(replica.keys().collect::<Vec<_>>(), directory.keys().collect::<Vec<_>>());
+    for (who, person) in &directory {
+        same(&replica[who], person);
+    }
+}
+
+async fn a_server_that_is_told_to_go_keeps_no_reader_waiting(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let start = latest(&app).await;
+    let key = format!("Bearer {}", app.key);
+    let client = reqwest::Client::new();
+    let get = |path: &str| client.get(format!("{}/v1/changes{path}", app.url)).header("authorization", &key).send();
+    let stream = get("/stream").await.expect("the stream opens");
+    let waiting = tokio::spawn(get(&format!("?cursor={start}&wait=60")));
+    // Once the lane of streams says that both are there.
+    people_tests::eventually("two readers wait", async || {
+        let metrics = app.get("/metrics").no_key().await.text();
+        metrics.lines().any(|line| line.contains("lane=\"streams\"") && line.ends_with(" 2")).then_some(())
+    })
+    .await;
+    let told = Instant::now();
+    let sent = Command::new("kill").args(["-TERM", &server.process().to_string()]).status().expect("kill can be run");
+    assert!(sent.success());
+    stream.text().await.expect("the stream ends as it should");
+    let answer = waiting.await.expect("the task ends").expect("an answer comes");
+    assert_eq!(answer.status().as_u16(), 200);
+    // Requests under way are waited for up to twenty seconds; these are not.
+    assert!(told.elapsed().as_secs() < 15, "the readers went after {:?}", told.elapsed());
+}
+
+async fn a_reader_hears_of_what_another_server_writes(engine: Engine) {
+    if engine == Engine::Sqlite {
+        // One process has the file.
+        return;
+    }
+    let server = Server::new(engine).await;
+    let other = Server::on(server.database.clone(), &[]);
+    let (reader, writer) = (App::default_of(&server), App::default_of(&other));
+    let waiting = format!("cursor={}&wait=60", latest(&reader).await);
+    let begun = Instant::now();
+    let (page, _) = tokio::join!(feed(&reader, &waiting), writer.person(nobody("a")));
+    assert_eq!(kinds(list(&page, "data")), ["profile.created"]);
+    assert!(begun.elapsed() < Duration::from_secs(50), "woken after {:?}", begun.elapsed());
+}
