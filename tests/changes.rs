@@ -26,7 +26,11 @@ stories![
     every_reader_sees_every_change_once_and_in_the_same_order,
     a_replica_made_from_the_feed_alone_equals_the_directory,
 ];
-engine_stories![a_server_that_is_told_to_go_keeps_no_reader_waiting, a_reader_hears_of_what_another_server_writes];
+engine_stories![
+    changes_are_forgotten_after_a_time_and_their_readers_are_told,
+    a_server_that_is_told_to_go_keeps_no_reader_waiting,
+    a_reader_hears_of_what_another_server_writes,
+];
 
 async fn feed(app: &App, query: &str) -> Value {
     app.get(&format!("/v1/changes?{query}")).await.ok()
@@ -218,7 +222,7 @@ async fn every_reader_sees_every_change_once_and_in_the_same_order(app: &App) {
         for round in 0..each {
             // Some are everybody's: writers wait for each other.
             let item = |n: usize| {
-                json!({"op": "upsert", "external_id": if n % 4 == 0 { format!("shared{n}") } else { format!("{writer}-{n}") },
+                json!({"op": "upsert", "external_id": if n.is_multiple_of(4) { format!("shared{n}") } else { format!("{writer}-{n}") },
                 "city": format!("{writer}-{round}")})
             };
             let answer = app.post("/v1/profiles/batch").json(json!({"items": (0..BATCH).map(item).collect::<Vec<Value>>()})).await.ok();
@@ -320,6 +324,57 @@ async fn a_replica_made_from_the_feed_alone_equals_the_directory(app: &App) {
     for (who, person) in &directory {
         same(&replica[who], person);
     }
+}
+
+async fn changes_are_forgotten_after_a_time_and_their_readers_are_told(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let start = latest(&app).await;
+    let hook = async |settings: Value| app.post("/v1/webhooks").json(settings).await.created();
+    let paused = hook(json!({"url": "http://127.0.0.1:9/", "enabled": false})).await;
+    // Nobody listens there: it is enabled, and has not come to anything.
+    let failing = hook(json!({"url": "http://127.0.0.1:9/"})).await;
+    let old = app.people(&(0..5).map(|n| nobody(&format!("old{n}"))).collect::<Vec<Value>>()).await;
+    let middle = latest(&app).await;
+    // The look-out has come to all of them.
+    app.get("/v1/duplicates").await.ok();
+    let young = app.people(&[nobody("young1"), nobody("young2")]).await;
+    app.get("/v1/duplicates").await.ok();
+    let database = server.kill();
+    let month = if engine.is_postgres() { ["interval '31 days'", "interval '29 days'"] } else { ["31 * 86400000000", "29 * 86400000000"] };
+    let about = |ids: &[String]| {
+        let literal = |id: &String| if engine.is_postgres() { format!("'{id}'") } else { format!("x'{}'", id.replace('-', "")) };
+        ids.iter().map(literal).collect::<Vec<String>>().join(", ")
+    };
+    for (ids, age) in [(&old, month[0]), (&young, month[1])] {
+        database.rows(&format!("UPDATE changes SET at = at - {age} WHERE profile_id IN ({})", about(ids))).await;
+    }
+    let server = Server::on(database, &[]);
+    let app = App::default_of(&server);
+    // Some rounds of maintenance: what an enabled webhook has not come to stays.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(rest(&app, start.clone(), "").await.len(), 7);
+    app.patch(&format!("/v1/webhooks/{}", id(&failing))).json(json!({"enabled": false})).await.ok();
+    let expired = format!("/v1/changes?cursor={start}");
+    people_tests::eventually("the old ones are gone", async || (app.get(&expired).await.status == 410).then_some(())).await;
+    let told = app.get(&expired).await.refused(410, "cursor_expired");
+    assert!(told["errors"][0]["detail"].as_str().is_some_and(|detail| detail.contains("latest")), "{told}");
+    app.get(&format!("/v1/changes/stream?cursor={start}")).await.refused(410, "cursor_expired");
+    app.get("/v1/changes/stream").header("Last-Event-ID", &start).await.refused(410, "cursor_expired");
+    // Exactly those: the last one that is gone is still a place to go on from, and who begins begins there.
+    let kept = rest(&app, middle, "").await;
+    let of: Vec<&str> = kept.iter().filter_map(|change| change["data"]["profile_id"].as_str()).collect();
+    assert_eq!(of, young);
+    assert_eq!(list(&feed(&app, "limit=1000").await, "data"), kept);
+    // Everybody is still in the directory, and read from it in step.
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok()["total"], 7);
+    app.person(nobody("new")).await;
+    assert_eq!(app.find(json!({"q": "new"})).await, ["new"]);
+    // Webhooks that were disabled meanwhile are told, and do not go on as if nothing were missing.
+    let enabled = |hook: &Value| app.patch(&format!("/v1/webhooks/{}", id(hook)));
+    enabled(&paused).json(json!({"enabled": true})).await.refused(410, "cursor_expired");
+    assert_eq!(app.get(&format!("/v1/webhooks/{}", id(&paused))).await.ok()["enabled"], false);
+    assert_eq!(enabled(&paused).json(json!({"enabled": true, "resume_from": "latest"})).await.ok()["enabled"], true);
 }
 
 async fn a_server_that_is_told_to_go_keeps_no_reader_waiting(engine: Engine) {

@@ -75,6 +75,7 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
         read_model_bytes: settings.read_model_bytes,
         lease_seconds: settings.job_lease_seconds,
         scrub_after: settings.scrub_after,
+        changes_kept: settings.changes_kept,
         suppression_key: SuppressionKey::new(settings.suppression_key.as_ref().map(ExposeSecret::expose_secret)),
         secret_key: SecretKey::new(secret_key.as_ref().map(ExposeSecret::expose_secret)),
         ..Options::new(settings.database.url.clone())

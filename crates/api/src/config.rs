@@ -65,6 +65,10 @@ pub struct ServeArgs {
     #[arg(long, env = "PEOPLE_SCRUB_AFTER", default_value = "30")]
     pub scrub_after: String,
 
+    /// Days for which the change feed can be read (1–3650)
+    #[arg(long, env = "PEOPLE_CHANGES_RETENTION", default_value = "30")]
+    pub changes_retention: String,
+
     /// Secret under which suppressed identities are hashed, the same on every instance; to be kept apart from backups of
     /// the database. Without it the hashes are only as safe as the database
     #[arg(long, env = "PEOPLE_SUPPRESSION_KEY", hide_env_values = true)]
@@ -91,6 +95,7 @@ pub struct Settings {
     pub jobs: usize,
     pub job_lease_seconds: i64,
     pub scrub_after: Duration,
+    pub changes_kept: Duration,
     pub suppression_key: Option<SecretString>,
     pub limits: Limits,
     pub webhooks: WebhookSettings,
@@ -182,6 +187,10 @@ impl ServeArgs {
         if scrub_after.is_none() {
             mistakes.push("PEOPLE_SCRUB_AFTER: expected a number of seconds from 0 to 3600".to_owned());
         }
+        let changes_kept = self.changes_retention.parse::<u64>().ok().filter(|days| (1..=3_650).contains(days));
+        if changes_kept.is_none() {
+            mistakes.push("PEOPLE_CHANGES_RETENTION: expected a number of days from 1 to 3650".to_owned());
+        }
         let limits = self.limits.check(&mut mistakes);
         let webhooks = self.webhooks.check(&mut mistakes);
         match (listen, workers) {
@@ -195,6 +204,7 @@ impl ServeArgs {
                 jobs: jobs.unwrap_or(0),
                 job_lease_seconds: job_lease.unwrap_or(30),
                 scrub_after: Duration::from_secs(scrub_after.unwrap_or(0)),
+                changes_kept: Duration::from_secs(changes_kept.unwrap_or(1) * 86_400),
                 suppression_key: self.suppression_key.clone().map(SecretString::from),
                 limits,
                 webhooks,

@@ -17,6 +17,7 @@ pub enum Code {
     IdentitySuppressed,
     NotFound,
     ProfileErased,
+    CursorExpired,
     VersionMismatch,
     PropertyExists,
     PropertyInUse,

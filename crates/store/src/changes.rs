@@ -2,7 +2,8 @@
 //! transaction; here it is read, by people who keep a copy and by webhooks.
 //!
 //! Numbers are given under the lock of the feed's head, which is held until the commit: whoever reads on after a number
-//! never passes over one that is committed later.
+//! never passes over one that is committed later. After a time changes are taken out, the oldest first, and the head tells
+//! up to where.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,6 +18,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{Store, StoreError, Tx, merges, profiles, statement::sql, time::At};
+
+/// Changes taken out in one transaction.
+const CHUNK: i64 = 2_000;
 
 /// A row of the feed.
 #[derive(Clone, Debug)]
@@ -136,18 +140,75 @@ pub(crate) async fn whole(tx: &mut Tx, workspace: WorkspaceId, with_people: bool
     Ok(changes.into_iter().map(due).collect())
 }
 
+/// One chunk. `false`: there is no more to take out. What the look-out for duplicates or an endpoint that is enabled has
+/// still to come to stays.
+async fn forget(tx: &mut Tx, workspace: WorkspaceId, before: Timestamp) -> Result<bool, StoreError> {
+    let followed: Option<(Option<i64>, Option<i64>)> = tx
+        .optional(
+            sql("SELECT (SELECT min(seq) FROM duplicate_cursors WHERE workspace_id = $1) AS looked_at,
+                        (SELECT min(seq) FROM webhooks WHERE workspace_id = $1 AND disabled_reason IS NULL) AS delivered")
+            .bind(workspace),
+        )
+        .await?;
+    let last = followed.into_iter().flat_map(|(looked_at, delivered)| [looked_at, delivered]).flatten().min().unwrap_or(i64::MAX);
+    let from = kept_from(tx, workspace).await?;
+    let rows: Vec<(i64, At)> = tx
+        .all(
+            sql("SELECT seq, at FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4")
+                .bind(workspace)
+                .bind(from)
+                .bind(last)
+                .bind(CHUNK),
+        )
+        .await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count == CHUNK);
+    let old: Vec<i64> = rows.into_iter().take_while(|(_, at)| at.0 < before).map(|(seq, _)| seq).collect();
+    let Some(to) = old.last().copied() else { return Ok(false) };
+    let gone = sql("DELETE FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3").bind(workspace).bind(from).bind(to);
+    tx.run(gone).await?;
+    // Last, since writers wait for this row.
+    tx.run(sql("UPDATE change_heads SET kept_from = $2 WHERE workspace_id = $1 AND kept_from < $2").bind(workspace).bind(to)).await?;
+    Ok(full && i64::try_from(old.len()).is_ok_and(|count| count == CHUNK))
+}
+
+/// The number up to which changes are gone.
+pub(crate) async fn kept_from(tx: &mut Tx, workspace: WorkspaceId) -> Result<i64, StoreError> {
+    let row: Option<(i64,)> = tx.optional(sql("SELECT kept_from FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
+    row.map(|(seq,)| seq).ok_or(StoreError::Unreadable("the head of a change feed"))
+}
+
 impl Store {
-    /// The next changes after a number, `limit` at most.
-    pub async fn changes(&self, workspace: WorkspaceId, seq: i64, limit: i64, with_people: bool) -> Result<FeedPage, StoreError> {
+    /// The next changes after a number, `limit` at most; of none, after what is gone. `None`: some after it are gone.
+    pub async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        place: Option<i64>,
+        limit: i64,
+        with_people: bool,
+    ) -> Result<Option<FeedPage>, StoreError> {
         self.read(move |tx| {
             Box::pin(async move {
+                let mut seq = match place {
+                    Some(seq) => seq,
+                    None => kept_from(tx, workspace).await?,
+                };
                 let mut rows = after(tx, workspace, seq, limit + 1).await?;
+                // Looked at after the rows, so that none can go in between.
+                let mut kept = kept_from(tx, workspace).await?;
+                while kept > seq {
+                    if place.is_some() {
+                        return Ok(None);
+                    }
+                    seq = kept;
+                    rows = after(tx, workspace, seq, limit + 1).await?;
+                    kept = kept_from(tx, workspace).await?;
+                }
                 let limit = usize::try_from(limit).unwrap_or(1);
                 let has_more = rows.len() > limit;
                 rows.truncate(limit);
                 let seen = rows.last().map_or(seq, |last| last.seq);
                 rows.retain(|row| is_told(&row.kind));
-                Ok(FeedPage { changes: whole(tx, workspace, with_people, rows).await?, seen, has_more })
+                Ok(Some(FeedPage { changes: whole(tx, workspace, with_people, rows).await?, seen, has_more }))
             })
         })
         .await
@@ -157,6 +218,23 @@ impl Store {
     pub async fn last_change(&self, workspace: WorkspaceId) -> Result<i64, StoreError> {
         let head: Option<(i64,)> = self.pools.one(sql("SELECT seq FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
         head.map(|(seq,)| seq).ok_or(StoreError::Unreadable("the head of a change feed"))
+    }
+
+    /// Takes changes out that are older than they are kept for, a chunk of each workspace after the other.
+    pub(crate) async fn forget_changes(&self) -> Result<(), StoreError> {
+        let before = self.now().minus(self.changes_kept);
+        let due: Vec<(Uuid,)> = self
+            .pools
+            .all(
+                sql("SELECT h.workspace_id FROM change_heads AS h
+                     JOIN changes AS c ON c.workspace_id = h.workspace_id AND c.seq = h.kept_from + 1 WHERE c.at < $1")
+                .bind(before),
+            )
+            .await?;
+        for (workspace,) in due {
+            while self.write(move |tx| Box::pin(forget(tx, WorkspaceId(workspace), before))).await? {}
+        }
+        Ok(())
     }
 
     /// Turns when something may have been written by this process. What others write is seen by looking.

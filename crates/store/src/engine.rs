@@ -147,6 +147,8 @@ pub struct Options {
     pub lease_seconds: i64,
     /// How long the bytes of an erased person may stay in SQLite's files.
     pub scrub_after: Duration,
+    /// How long changes can be read.
+    pub changes_kept: Duration,
     pub suppression_key: SuppressionKey,
     pub secret_key: SecretKey,
 }
@@ -161,6 +163,7 @@ impl Options {
             read_model_bytes: 2 << 30,
             lease_seconds: 30,
             scrub_after: Duration::from_secs(30),
+            changes_kept: Duration::from_secs(30 * 86_400),
             suppression_key: SuppressionKey::new(None),
             secret_key: SecretKey::new(None),
         }
@@ -178,6 +181,7 @@ pub struct Store {
     pub(crate) lease_seconds: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) scrub_after: Duration,
+    pub(crate) changes_kept: people_domain::clock::Span,
     pub(crate) suppression_key: SuppressionKey,
     pub(crate) secret_key: SecretKey,
 }
@@ -209,7 +213,7 @@ impl Store {
         };
         let keeper = Keeper::new(options.read_model_bytes);
         let door = Door::open(pools.clone(), keeper.clone(), options.suppression_key.clone());
-        let Options { clock, lease_seconds, scrub_after, suppression_key, secret_key, .. } = options;
+        let Options { clock, lease_seconds, scrub_after, changes_kept, suppression_key, secret_key, .. } = options;
         Ok(Self {
             pools,
             door,
@@ -219,6 +223,7 @@ impl Store {
             lease_seconds,
             clock,
             scrub_after,
+            changes_kept: people_domain::clock::Span::from_seconds(i64::try_from(changes_kept.as_secs()).unwrap_or(i64::MAX)),
             suppression_key,
             secret_key,
         })

@@ -1,5 +1,5 @@
-//! What the store does beside requests: checkpoints of SQLite's log, scrubbing its file after erasures, and bringing search
-//! text in line with properties that became searchable. Everything here can be stopped at any point and goes on where it stood.
+//! What the store does beside requests: checkpoints of SQLite's log, scrubbing its file after erasures, forgetting old
+//! changes of the feed, and bringing search text in line with properties that became searchable. Everything here can be stopped at any point and goes on where it stood.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::{
 
 /// People whose search text is renewed in one transaction.
 const CHUNK: i64 = 500;
+/// Rounds, of a second each, between looks for changes that are kept no longer.
+const FORGETTING: u64 = 10;
 /// Log size, in pages, from which a checkpoint may make writers wait.
 const FORCED: i64 = 64_000;
 
@@ -38,7 +40,7 @@ impl Store {
         tokio::spawn(self.clone().watch_time());
         tokio::spawn(self.clone().look_out());
         let mut scrubbing = Scrubbing::default();
-        loop {
+        for round in 0_u64.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
                 return;
@@ -48,6 +50,11 @@ impl Store {
             }
             if self.is_sqlite() {
                 self.scrub_when_due(&mut scrubbing).await;
+            }
+            if round.is_multiple_of(FORGETTING)
+                && let Err(error) = self.forget_changes().await
+            {
+                tracing::warn!(%error, code = error.code(), "old changes could not be taken out of the feed yet");
             }
             match self.refresh_search().await {
                 Ok(()) => {}

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
     extract::Query,
-    problem::{ApiResult, Problem},
+    problem::{ApiResult, Kind, Problem},
 };
 
 /// Longest time for which a page is waited for, in seconds.
@@ -31,13 +31,14 @@ pub(super) const PAUSE: Duration = Duration::from_millis(50);
 #[into_params(parameter_in = Query)]
 pub struct ChangesParams {
     /// `next_cursor` of the page before, `cursor` of a change, or `latest` for what comes from now on. Without one: from
-    /// the first change on.
+    /// the first change on that is kept.
     cursor: Option<String>,
     /// Changes of a page, 1 to 1,000 at most; 100 by default.
     limit: Option<i64>,
     /// Seconds to wait for a change when there is none, 0 to 60; 0 by default.
     wait: Option<u64>,
     /// `profile`: with each change the person as they are when it is read.
+    #[param(inline)]
     include: Option<Include>,
 }
 
@@ -59,12 +60,22 @@ pub struct ChangeList<'a> {
     pub has_more: bool,
 }
 
-/// Where a reader begins. E: `invalid_cursor`.
-pub(super) async fn begin(store: &Store, workspace: WorkspaceId, cursor: Option<&str>) -> ApiResult<i64> {
+/// What came after the cursor is gone.
+pub(super) fn expired() -> Problem {
+    Problem::at(
+        Kind::CursorExpired,
+        "cursor",
+        "cursor_expired",
+        "Changes after this cursor are not kept any more. Take `next_cursor` of `?cursor=latest`, export everybody, and read on from it.",
+    )
+}
+
+/// Where a reader begins; `None`: at the first change that is kept. E: `invalid_cursor`.
+pub(super) async fn begin(store: &Store, workspace: WorkspaceId, cursor: Option<&str>) -> ApiResult<Option<i64>> {
     match cursor {
-        None => Ok(0),
-        Some("latest") => Ok(store.last_change(workspace).await?),
-        Some(cursor) => read(workspace, cursor),
+        None => Ok(None),
+        Some("latest") => Ok(Some(store.last_change(workspace).await?)),
+        Some(cursor) => read(workspace, cursor).map(Some),
     }
 }
 
@@ -80,7 +91,10 @@ pub(super) async fn begin(store: &Store, workspace: WorkspaceId, cursor: Option<
 #[utoipa::path(
     tag = "changes",
     params(ChangesParams),
-    responses((status = 200, description = "Part of the feed", body = ChangeList)),
+    responses(
+        (status = 200, description = "Part of the feed", body = ChangeList),
+        (status = 410, description = "Changes after the cursor are not kept any more (`cursor_expired`): take `next_cursor` of `?cursor=latest`, export everybody, and read on from it")
+    ),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/changes")]
@@ -97,8 +111,8 @@ pub async fn list_changes(app: Data<App>, caller: Caller<ProfilesRead>, Query(pa
         Some(_) => return Err(Problem::query("wait", "A page is waited for 0 to 60 seconds.")),
     };
     let with_profile = params.include == Some(Include::Profile);
-    let seq = begin(&app.store, workspace, params.cursor.as_deref()).await?;
-    let page = waited(&app.store, workspace, seq, limit, with_profile, wait).await?;
+    let place = begin(&app.store, workspace, params.cursor.as_deref()).await?;
+    let page = waited(&app.store, workspace, place, limit, with_profile, wait).await?;
     let list = ChangeList {
         data: page.changes.iter().map(|due| FeedItem::of(workspace, due, with_profile)).collect(),
         next_cursor: written(workspace, page.seen),
@@ -112,7 +126,7 @@ pub async fn list_changes(app: Data<App>, caller: Caller<ProfilesRead>, Query(pa
 async fn waited(
     store: &Store,
     workspace: WorkspaceId,
-    mut seq: i64,
+    mut place: Option<i64>,
     limit: i64,
     with_profile: bool,
     wait: Duration,
@@ -121,11 +135,11 @@ async fn waited(
     let (mut moved, mut stopping) = (store.feed_moved(), store.jobs_stopping());
     let until = Instant::now() + wait;
     loop {
-        let page = store.changes(workspace, seq, limit, with_profile).await?;
+        let page = store.changes(workspace, place, limit, with_profile).await?.ok_or_else(expired)?;
         if !page.changes.is_empty() || page.has_more || Instant::now() >= until || *stopping.borrow() {
             return Ok(page);
         }
-        seq = page.seen;
+        place = Some(page.seen);
         tokio::select! {
             _ = moved.changed() => tokio::time::sleep(PAUSE).await,
             () = tokio::time::sleep_until(until.min(Instant::now() + LOOK)) => {}

@@ -8,14 +8,14 @@ use actix_web::{
 };
 use futures_util::Stream;
 use people_domain::id::WorkspaceId;
-use people_store::Store;
+use people_store::{FeedPage, Store};
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::{
     FeedItem,
-    list::{Include, LOOK, PAUSE, begin},
+    list::{Include, LOOK, PAUSE, begin, expired},
 };
 use crate::{
     app::App,
@@ -36,6 +36,7 @@ pub struct StreamParams {
     /// As in `GET /v1/changes`; `Last-Event-ID` goes before it.
     cursor: Option<String>,
     /// `profile`: with each change the person as they are when it is read.
+    #[param(inline)]
     include: Option<Include>,
 }
 
@@ -50,7 +51,10 @@ pub struct StreamParams {
         StreamParams,
         ("Last-Event-ID" = Option<String>, Header, description = "`id` of the last event that was taken: the stream goes on after it")
     ),
-    responses((status = 200, description = "The events", content((String = "text/event-stream")))),
+    responses(
+        (status = 200, description = "The events", content((String = "text/event-stream"))),
+        (status = 410, description = "Changes after the cursor are not kept any more (`cursor_expired`), as in `GET /v1/changes`")
+    ),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/changes/stream")]
@@ -62,25 +66,25 @@ pub async fn stream_changes(
 ) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    let seq = begin(&app.store, workspace, last.or(params.cursor.as_deref())).await?;
+    let place = begin(&app.store, workspace, last.or(params.cursor.as_deref())).await?;
     let with_profile = params.include == Some(Include::Profile);
+    let first = app.store.changes(workspace, place, PAGE, with_profile).await?.ok_or_else(expired)?;
     Ok(HttpResponse::Ok()
         .insert_header(("Cache-Control", "no-store"))
         // Proxies that gather an answer before they hand it on are asked not to.
         .insert_header(("X-Accel-Buffering", "no"))
         .content_type("text/event-stream")
-        .streaming(events(app.store.clone(), workspace, seq, with_profile)))
+        .streaming(events(app.store.clone(), workspace, first, with_profile)))
 }
 
-fn events(store: Store, workspace: WorkspaceId, mut seq: i64, with_profile: bool) -> impl Stream<Item = Result<Bytes, Problem>> {
+fn events(store: Store, workspace: WorkspaceId, first: FeedPage, with_profile: bool) -> impl Stream<Item = Result<Bytes, Problem>> {
     async_stream::try_stream! {
         let (mut moved, mut stopping) = (store.feed_moved(), store.jobs_stopping());
         // A client knows at once that it is connected.
         yield Bytes::from_static(b":\n\n");
         let mut silent_since = Instant::now();
+        let mut page = first;
         loop {
-            let page = store.changes(workspace, seq, PAGE, with_profile).await.map_err(Problem::from)?;
-            seq = page.seen;
             if !page.changes.is_empty() {
                 let mut text = String::new();
                 for due in &page.changes {
@@ -97,16 +101,18 @@ fn events(store: Store, workspace: WorkspaceId, mut seq: i64, with_profile: bool
             if *stopping.borrow() {
                 break;
             }
-            if page.has_more {
-                continue;
-            }
-            tokio::select! {
+            if !page.has_more {
+                tokio::select! {
                 _ = moved.changed() => tokio::time::sleep(PAUSE).await,
                 () = tokio::time::sleep(LOOK) => {}
                 // An open stream would keep a server from going.
                 _ = stopping.wait_for(|stopping| *stopping) => break,
+                }
+                moved.mark_unchanged();
             }
-            moved.mark_unchanged();
+            // A reader so slow that the feed was forgotten meanwhile comes back, and is told.
+            let Some(next) = store.changes(workspace, Some(page.seen), PAGE, with_profile).await.map_err(Problem::from)? else { break };
+            page = next;
         }
     }
 }

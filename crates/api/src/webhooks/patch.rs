@@ -49,7 +49,10 @@ impl Shape for PatchWebhook {}
     tag = "webhooks",
     params(("id" = String, Path, description = "Id of the webhook")),
     request_body(content = PatchWebhook, example = json!({"events": ["profile.merged", "profile.erased"]})),
-    responses((status = 200, description = "The webhook as it is now", body = WebhookView)),
+    responses(
+        (status = 200, description = "The webhook as it is now", body = WebhookView),
+        (status = 410, description = "It was disabled for so long that changes it has not come to are not kept any more (`cursor_expired`): enable it from `latest`")
+    ),
     security(("api_key" = ["config"]))
 )]
 #[patch("/v1/webhooks/{id}")]

@@ -80,6 +80,7 @@ const TOO_LARGE: u8 = 2;
 #[derive(Clone, Copy, FromRow)]
 struct Head {
     seq: i64,
+    kept_from: i64,
     definitions_version: i64,
 }
 
@@ -97,7 +98,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 async fn head(pools: &Pools, workspace: WorkspaceId) -> Result<Head, StoreError> {
     pools
         .one(
-            sql("SELECT h.seq, w.definitions_version FROM workspaces AS w
+            sql("SELECT h.seq, h.kept_from, w.definitions_version FROM workspaces AS w
                  JOIN change_heads AS h ON h.workspace_id = w.id WHERE w.id = $1")
             .bind(workspace),
         )
@@ -248,6 +249,11 @@ impl Keeper {
             || kept.seq.load(Ordering::Acquire) >= head.seq && kept.definitions_version.load(Ordering::Acquire) >= head.definitions_version;
         if kept.state.load(Ordering::Acquire) != READY || in_step() {
             return Ok(true);
+        }
+        // Some of what it has not taken in is out of the feed: it lay idle for as long as the feed is kept.
+        if kept.seq.load(Ordering::Acquire) < head.kept_from {
+            self.forget(workspace, kept);
+            return Ok(false);
         }
         let mut known = kept.definitions.lock().await;
         if kept.definitions_version.load(Ordering::Acquire) < head.definitions_version {

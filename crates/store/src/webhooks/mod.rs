@@ -8,7 +8,7 @@ mod seal;
 use std::sync::Arc;
 
 use people_domain::{
-    Refusal, Timestamp,
+    Code, Refusal, Timestamp,
     clock::Span,
     directory::Cause,
     id::WorkspaceId,
@@ -313,6 +313,15 @@ impl Store {
                     Some(true) => resume(tx, workspace, id).await?,
                     None => {}
                 }
+                // What came while it was disabled may be out of the feed by now; whoever is not told of it has to know.
+                if patch.enabled == Some(true) && !patch.from_latest && is_behind(tx, workspace, id).await? {
+                    return Err(Refusal::new(
+                        Code::CursorExpired,
+                        "Changes that this webhook has not come to are not kept any more. Enable it with `resume_from` set to \
+                         `latest`, and export what it missed.",
+                    )
+                    .into());
+                }
                 if patch.from_latest {
                     skip(tx, workspace, id).await?;
                 }
@@ -404,6 +413,19 @@ async fn resume(tx: &mut Tx, workspace: WorkspaceId, id: Uuid) -> Result<(), Sto
     )
     .await
     .map(|_| ())
+}
+
+/// Whether changes that an endpoint has not come to are gone.
+async fn is_behind(tx: &mut Tx, workspace: WorkspaceId, id: Uuid) -> Result<bool, StoreError> {
+    let found: Option<(i64,)> = tx
+        .optional(
+            sql("SELECT w.seq FROM webhooks AS w JOIN change_heads AS h ON h.workspace_id = w.workspace_id
+                 WHERE w.workspace_id = $1 AND w.id = $2 AND w.seq < h.kept_from")
+            .bind(workspace)
+            .bind(id),
+        )
+        .await?;
+    Ok(found.is_some())
 }
 
 /// To the end of the feed. Whoever holds the endpoint's lease has lost it.

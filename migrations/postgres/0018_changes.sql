@@ -1,0 +1,2 @@
+-- The change feed is kept for a time: numbers up to this one are gone.
+ALTER TABLE change_heads ADD COLUMN kept_from BIGINT NOT NULL DEFAULT 0;
