@@ -22,6 +22,7 @@ stories![
     what_is_no_place_in_the_feed_is_refused,
     a_waiting_reader_is_woken,
     a_merge_is_one_change,
+    who_was_erased_with_another_is_told_too,
     a_follower_is_told_as_it_goes_and_comes_back_where_it_was,
     every_reader_sees_every_change_once_and_in_the_same_order,
     a_replica_made_from_the_feed_alone_equals_the_directory,
@@ -119,13 +120,24 @@ async fn what_is_no_place_in_the_feed_is_refused(app: &App) {
     }
 }
 
+/// What a reader is told who waits already when something is written.
+async fn woken(app: &App, waiting: &str, write: impl AsyncFnOnce() -> Value) -> Value {
+    let mut waiting = std::pin::pin!(feed(app, waiting));
+    tokio::select! {
+        page = &mut waiting => panic!("there was nothing to tell: {page}"),
+        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+    }
+    let (page, _) = tokio::join!(waiting, write());
+    page
+}
+
 async fn a_waiting_reader_is_woken(app: &App) {
     let start = latest(app).await;
     let begun = Instant::now();
     let nothing = feed(app, &format!("cursor={start}&wait=1")).await;
     assert!(list(&nothing, "data").is_empty() && begun.elapsed() >= Duration::from_secs(1), "{nothing}");
     let waiting = format!("cursor={start}&wait=60");
-    let (page, _) = tokio::join!(feed(app, &waiting), app.person(nobody("a")));
+    let page = woken(app, &waiting, async || app.person(nobody("a")).await).await;
     assert_eq!(kinds(list(&page, "data")), ["profile.created"]);
     assert!(begun.elapsed() < Duration::from_secs(50), "woken after {:?}", begun.elapsed());
     // There is something already.
@@ -308,7 +320,9 @@ async fn a_replica_made_from_the_feed_alone_equals_the_directory(app: &App) {
     merge(24, 22).await;
     step(&mut replica).await;
     app.post(&format!("/v1/merges/{}/revert", id(&back))).await.ok();
-    for gone in &ids[30..33] {
+    // Of these two the reader knows nothing but that they were there.
+    merge(26, 27).await;
+    for gone in ids[30..33].iter().chain([&ids[26]]) {
         app.delete(&format!("/v1/profiles/{gone}")).await.ok();
     }
     app.patch("/v1/labels/bulk").json(json!({"name": "in bulk"})).await.json();
@@ -332,13 +346,15 @@ async fn changes_are_forgotten_after_a_time_and_their_readers_are_told(engine: E
     let start = latest(&app).await;
     let hook = async |settings: Value| app.post("/v1/webhooks").json(settings).await.created();
     let paused = hook(json!({"url": "http://127.0.0.1:9/", "enabled": false})).await;
-    // Nobody listens there: it is enabled, and has not come to anything.
+    let crowd = |names: &[&str]| names.iter().map(|name| nobody(name)).collect::<Vec<Value>>();
+    let mut old = app.people(&crowd(&["old1", "old2"])).await;
+    // Nobody listens there: it is enabled, and comes to nothing of what follows.
     let failing = hook(json!({"url": "http://127.0.0.1:9/"})).await;
-    let old = app.people(&(0..5).map(|n| nobody(&format!("old{n}"))).collect::<Vec<Value>>()).await;
+    let of_the_failing = latest(&app).await;
+    old.extend(app.people(&crowd(&["old3", "old4", "old5"])).await);
     let middle = latest(&app).await;
-    // The look-out has come to all of them.
-    app.get("/v1/duplicates").await.ok();
-    let young = app.people(&[nobody("young1"), nobody("young2")]).await;
+    let young = app.people(&crowd(&["young1", "young2"])).await;
+    // The look-out comes to all of them.
     app.get("/v1/duplicates").await.ok();
     let database = server.kill();
     let month = if engine.is_postgres() { ["interval '31 days'", "interval '29 days'"] } else { ["31 * 86400000000", "29 * 86400000000"] };
@@ -351,16 +367,17 @@ async fn changes_are_forgotten_after_a_time_and_their_readers_are_told(engine: E
     }
     let server = Server::on(database, &[]);
     let app = App::default_of(&server);
-    // Some rounds of maintenance: what an enabled webhook has not come to stays.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(rest(&app, start.clone(), "").await.len(), 7);
-    app.patch(&format!("/v1/webhooks/{}", id(&failing))).json(json!({"enabled": false})).await.ok();
     let expired = format!("/v1/changes?cursor={start}");
-    people_tests::eventually("the old ones are gone", async || (app.get(&expired).await.status == 410).then_some(())).await;
+    people_tests::eventually("the first are gone", async || (app.get(&expired).await.status == 410).then_some(())).await;
     let told = app.get(&expired).await.refused(410, "cursor_expired");
     assert!(told["errors"][0]["detail"].as_str().is_some_and(|detail| detail.contains("latest")), "{told}");
     app.get(&format!("/v1/changes/stream?cursor={start}")).await.refused(410, "cursor_expired");
     app.get("/v1/changes/stream").header("Last-Event-ID", &start).await.refused(410, "cursor_expired");
+    // What an enabled webhook has not come to stays, as old as it is: they would have gone in the same transaction.
+    assert_eq!(rest(&app, of_the_failing.clone(), "").await.len(), 5);
+    app.patch(&format!("/v1/webhooks/{}", id(&failing))).json(json!({"enabled": false})).await.ok();
+    let expired = format!("/v1/changes?cursor={of_the_failing}");
+    people_tests::eventually("the others are gone", async || (app.get(&expired).await.status == 410).then_some(())).await;
     // Exactly those: the last one that is gone is still a place to go on from, and who begins begins there.
     let kept = rest(&app, middle, "").await;
     let of: Vec<&str> = kept.iter().filter_map(|change| change["data"]["profile_id"].as_str()).collect();
@@ -375,6 +392,40 @@ async fn changes_are_forgotten_after_a_time_and_their_readers_are_told(engine: E
     enabled(&paused).json(json!({"enabled": true})).await.refused(410, "cursor_expired");
     assert_eq!(app.get(&format!("/v1/webhooks/{}", id(&paused))).await.ok()["enabled"], false);
     assert_eq!(enabled(&paused).json(json!({"enabled": true, "resume_from": "latest"})).await.ok()["enabled"], true);
+    // An older backup is put in place: a reader who was further on would miss what is written until it gets there.
+    let ahead = latest(&app).await;
+    let database = server.kill();
+    database.rows("DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes)").await;
+    database.rows("UPDATE change_heads SET seq = seq - 1").await;
+    let server = Server::on(database, &[]);
+    App::default_of(&server).get(&format!("/v1/changes?cursor={ahead}")).await.refused(410, "cursor_expired");
+}
+
+/// A reader who knew both before the merge learns that both are gone, though the merge's record went with them; and one who
+/// came back from a merge is not told to be.
+async fn who_was_erased_with_another_is_told_too(app: &App) {
+    let people = app.people(&["a", "b", "c", "d"].map(nobody)).await;
+    let start = latest(app).await;
+    let merge = async |primary: usize, secondary: usize| {
+        let mut pair = json!({"primary_id": people[primary], "secondary_id": people[secondary]});
+        pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
+        app.post("/v1/merges").json(pair).await.created()
+    };
+    merge(0, 1).await;
+    let back = merge(2, 3).await;
+    app.post(&format!("/v1/merges/{}/revert", id(&back))).await.ok();
+    let erased = |changes: &[Value]| -> BTreeSet<String> {
+        let erased = changes.iter().filter(|change| change["type"] == "profile.erased");
+        erased.filter_map(|change| change["data"]["profile_id"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(erased(&rest(app, start.clone(), "").await), BTreeSet::new());
+    for gone in [&people[0], &people[2]] {
+        app.delete(&format!("/v1/profiles/{gone}")).await.ok();
+    }
+    let told = rest(app, start, "").await;
+    assert_eq!(erased(&told), people[..3].iter().cloned().collect());
+    assert!(told.iter().all(|change| change["type"] != "profile.merged" || change["data"]["merge"].is_null()), "{told:?}");
+    app.read(&people[3]).await;
 }
 
 async fn a_server_that_is_told_to_go_keeps_no_reader_waiting(engine: Engine) {
@@ -412,7 +463,7 @@ async fn a_reader_hears_of_what_another_server_writes(engine: Engine) {
     let (reader, writer) = (App::default_of(&server), App::default_of(&other));
     let waiting = format!("cursor={}&wait=60", latest(&reader).await);
     let begun = Instant::now();
-    let (page, _) = tokio::join!(feed(&reader, &waiting), writer.person(nobody("a")));
+    let page = woken(&reader, &waiting, async || writer.person(nobody("a")).await).await;
     assert_eq!(kinds(list(&page, "data")), ["profile.created"]);
     assert!(begun.elapsed() < Duration::from_secs(50), "woken after {:?}", begun.elapsed());
 }

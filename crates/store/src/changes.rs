@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    change::{MERGED, is_told},
+    change::{ERASED, MERGED, MERGED_INTO},
     id::WorkspaceId,
     merge::plan::FieldOutcome,
 };
@@ -17,7 +17,7 @@ use sqlx::FromRow;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, Tx, merges, profiles, statement::sql, time::At};
+use crate::{Store, StoreError, Tx, merges, profiles, rows::ids, statement::sql, time::At};
 
 /// Changes taken out in one transaction.
 const CHUNK: i64 = 2_000;
@@ -114,10 +114,36 @@ pub(crate) async fn after(tx: &mut Tx, workspace: WorkspaceId, seq: i64, limit: 
     Ok(rows.into_iter().map(Change::from).collect())
 }
 
+/// The changes of these rows that are told outside. The second row of a merge is not, unless the merge's record went with
+/// somebody who was erased: nothing else says then that the merged id, which leads to somebody erased, is nobody's.
+pub(crate) async fn told(tx: &mut Tx, workspace: WorkspaceId, mut rows: Vec<Change>) -> Result<Vec<Change>, StoreError> {
+    let second: BTreeSet<Uuid> = rows.iter().filter(|row| row.kind == MERGED_INTO).map(|row| row.record_id).collect();
+    if second.is_empty() {
+        return Ok(rows);
+    }
+    let kept: Vec<(Uuid,)> =
+        tx.all(sql("SELECT id FROM merges WHERE workspace_id = $1 AND id {among}").bind(workspace).rows(ids(second))).await?;
+    let kept: BTreeSet<Uuid> = kept.into_iter().map(|(id,)| id).collect();
+    let lost: BTreeSet<Uuid> =
+        rows.iter().filter(|row| row.kind == MERGED_INTO && !kept.contains(&row.record_id)).map(|row| row.profile_id).collect();
+    // Somebody who came back from the merge before the other was erased leads nowhere.
+    let redirected = if lost.is_empty() { Vec::new() } else { profiles::redirects(tx, workspace, lost).await? };
+    let redirected: BTreeSet<Uuid> = redirected.into_iter().map(|(id, _)| id).collect();
+    rows.retain_mut(|row| {
+        if row.kind != MERGED_INTO {
+            return true;
+        }
+        ERASED.clone_into(&mut row.kind);
+        !kept.contains(&row.record_id) && redirected.contains(&row.profile_id)
+    });
+    Ok(rows)
+}
+
 /// One change with its person, for a delivery that is sent again.
 pub(crate) async fn one(tx: &mut Tx, workspace: WorkspaceId, seq: i64) -> Result<Option<Due>, StoreError> {
     let found = after(tx, workspace, seq - 1, 1).await?;
     let found: Vec<Change> = found.into_iter().filter(|change| change.seq == seq).collect();
+    let found = told(tx, workspace, found).await?;
     Ok(whole(tx, workspace, true, found).await?.pop())
 }
 
@@ -141,8 +167,9 @@ pub(crate) async fn whole(tx: &mut Tx, workspace: WorkspaceId, with_people: bool
 }
 
 /// One chunk. `false`: there is no more to take out. What the look-out for duplicates or an endpoint that is enabled has
-/// still to come to stays.
+/// still to come to stays; none is enabled meanwhile, since that takes the head as well.
 async fn forget(tx: &mut Tx, workspace: WorkspaceId, before: Timestamp) -> Result<bool, StoreError> {
+    hold(tx, workspace).await?;
     let followed: Option<(Option<i64>, Option<i64>)> = tx
         .optional(
             sql("SELECT (SELECT min(seq) FROM duplicate_cursors WHERE workspace_id = $1) AS looked_at,
@@ -151,7 +178,7 @@ async fn forget(tx: &mut Tx, workspace: WorkspaceId, before: Timestamp) -> Resul
         )
         .await?;
     let last = followed.into_iter().flat_map(|(looked_at, delivered)| [looked_at, delivered]).flatten().min().unwrap_or(i64::MAX);
-    let from = kept_from(tx, workspace).await?;
+    let (_, from) = ends(tx, workspace).await?;
     let rows: Vec<(i64, At)> = tx
         .all(
             sql("SELECT seq, at FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4")
@@ -166,19 +193,25 @@ async fn forget(tx: &mut Tx, workspace: WorkspaceId, before: Timestamp) -> Resul
     let Some(to) = old.last().copied() else { return Ok(false) };
     let gone = sql("DELETE FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3").bind(workspace).bind(from).bind(to);
     tx.run(gone).await?;
-    // Last, since writers wait for this row.
     tx.run(sql("UPDATE change_heads SET kept_from = $2 WHERE workspace_id = $1 AND kept_from < $2").bind(workspace).bind(to)).await?;
     Ok(full && i64::try_from(old.len()).is_ok_and(|count| count == CHUNK))
 }
 
-/// The number up to which changes are gone.
-pub(crate) async fn kept_from(tx: &mut Tx, workspace: WorkspaceId) -> Result<i64, StoreError> {
-    let row: Option<(i64,)> = tx.optional(sql("SELECT kept_from FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
-    row.map(|(seq,)| seq).ok_or(StoreError::Unreadable("the head of a change feed"))
+/// Keeps the feed as it is until this transaction ends: nothing is added, nothing is taken out.
+pub(crate) async fn hold(tx: &mut Tx, workspace: WorkspaceId) -> Result<(), StoreError> {
+    tx.optional::<(i64,)>(sql("SELECT seq FROM change_heads WHERE workspace_id = $1 {for_update}").bind(workspace)).await.map(|_| ())
+}
+
+/// The number of the newest change, and the one up to which they are gone.
+async fn ends(tx: &mut Tx, workspace: WorkspaceId) -> Result<(i64, i64), StoreError> {
+    let row: Option<(i64, i64)> =
+        tx.optional(sql("SELECT seq, kept_from FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
+    row.ok_or(StoreError::Unreadable("the head of a change feed"))
 }
 
 impl Store {
-    /// The next changes after a number, `limit` at most; of none, after what is gone. `None`: some after it are gone.
+    /// The next changes after a number, `limit` at most; of none, after what is gone. `None`: some after it are gone, or it
+    /// was never given here, as after an older backup was put in place.
     pub async fn changes(
         &self,
         workspace: WorkspaceId,
@@ -190,24 +223,24 @@ impl Store {
             Box::pin(async move {
                 let mut seq = match place {
                     Some(seq) => seq,
-                    None => kept_from(tx, workspace).await?,
+                    None => ends(tx, workspace).await?.1,
                 };
                 let mut rows = after(tx, workspace, seq, limit + 1).await?;
                 // Looked at after the rows, so that none can go in between.
-                let mut kept = kept_from(tx, workspace).await?;
-                while kept > seq {
+                let (mut newest, mut kept) = ends(tx, workspace).await?;
+                while kept > seq || seq > newest {
                     if place.is_some() {
                         return Ok(None);
                     }
                     seq = kept;
                     rows = after(tx, workspace, seq, limit + 1).await?;
-                    kept = kept_from(tx, workspace).await?;
+                    (newest, kept) = ends(tx, workspace).await?;
                 }
                 let limit = usize::try_from(limit).unwrap_or(1);
                 let has_more = rows.len() > limit;
                 rows.truncate(limit);
                 let seen = rows.last().map_or(seq, |last| last.seq);
-                rows.retain(|row| is_told(&row.kind));
+                let rows = told(tx, workspace, rows).await?;
                 Ok(Some(FeedPage { changes: whole(tx, workspace, with_people, rows).await?, seen, has_more }))
             })
         })

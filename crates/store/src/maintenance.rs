@@ -1,5 +1,6 @@
 //! What the store does beside requests: checkpoints of SQLite's log, scrubbing its file after erasures, forgetting old
-//! changes of the feed, and bringing search text in line with properties that became searchable. Everything here can be stopped at any point and goes on where it stood.
+//! changes of the feed, and bringing search text in line with properties that became searchable. Everything here can be
+//! stopped at any point and goes on where it stood.
 
 use std::time::Duration;
 

@@ -66,7 +66,7 @@ pub(super) fn expired() -> Problem {
         Kind::CursorExpired,
         "cursor",
         "cursor_expired",
-        "Changes after this cursor are not kept any more. Take `next_cursor` of `?cursor=latest`, export everybody, and read on from it.",
+        "What comes after this cursor is not here any more. Take `next_cursor` of `?cursor=latest`, export everybody, and read on from it.",
     )
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn begin(store: &Store, workspace: WorkspaceId, cursor: Option<
 ///
 /// To keep a copy of the directory: read with `include=profile` from the start and hold, for each change, `profile` under
 /// `profile_id`, or nobody where it is `null`; of a `profile.merged`, nobody under `merge.secondary_id`. A merge is told
-/// once. A profile is told as it stands when it is read, which may be ahead of its change; what brought it there follows.
+/// once; after somebody was erased, those merged into them are told as `profile.erased` in the place of the merge, too. A profile is told as it stands when it is read, which may be ahead of its change; what brought it there follows.
 #[utoipa::path(
     tag = "changes",
     params(ChangesParams),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
-    Timestamp,
+    Timestamp, change,
     directory::{Action, Directory, Effect, Happened, Labelling, Lived},
     id::{ProfileId, RecordId, WorkspaceId},
     page::{name_key, seen_key},
@@ -756,8 +756,8 @@ fn is_visible(effect: &Effect) -> bool {
 
 /// The feed, last of all: the head's row is locked from here to the commit, so numbers follow the order of commits.
 async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
-    // That somebody read is no change.
-    let effects: Vec<&Effect> = effects.iter().filter(|effect| effect.action != Action::Exported).collect();
+    let effects: Vec<(&'static str, &Effect)> =
+        effects.iter().filter_map(|effect| change::kind_of(effect.action).map(|kind| (kind, effect))).collect();
     if effects.is_empty() {
         return Ok(());
     }
@@ -777,17 +777,7 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
         ("request_id", Kind::Text),
         ("record_id", Kind::Uuid),
     ]);
-    for (seq, effect) in (head - count + 1..).zip(effects) {
-        let kind = match effect.action {
-            Action::Created => "profile.created",
-            Action::Erased => "profile.erased",
-            Action::Merged => "profile.merged",
-            // For whoever keeps a copy: this id is nobody's any more.
-            Action::MergedInto => "profile.merged_into",
-            // Of both: the one who is there again, and the one who was both.
-            Action::MergeReverted => "profile.merge_reverted",
-            _ => "profile.updated",
-        };
+    for (seq, (kind, effect)) in (head - count + 1..).zip(effects) {
         let fields: Vec<&str> = match effect.action {
             Action::SegmentsChanged => vec!["segments"],
             Action::Seen if is_visible(effect) => vec!["channels", "last_channel", "last_seen_at"],

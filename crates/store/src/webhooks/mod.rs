@@ -22,7 +22,7 @@ pub use deliveries::{Attempt, Delivery, DeliveryStatus, KeepAnswer, Repeat};
 pub use queue::{Endpoint, Outcome, Outcomes, WebhookLease};
 pub use seal::{SecretKey, WebhookSecret};
 
-use crate::{Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door, ids::new_id, statement::sql, time::At};
+use crate::{Act, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, changes, door, ids::new_id, statement::sql, time::At};
 
 /// Most endpoints of a workspace.
 pub const MAX_WEBHOOKS: i64 = 50;
@@ -415,8 +415,9 @@ async fn resume(tx: &mut Tx, workspace: WorkspaceId, id: Uuid) -> Result<(), Sto
     .map(|_| ())
 }
 
-/// Whether changes that an endpoint has not come to are gone.
+/// Whether changes that an endpoint has not come to are gone. None goes until this transaction ends.
 async fn is_behind(tx: &mut Tx, workspace: WorkspaceId, id: Uuid) -> Result<bool, StoreError> {
+    changes::hold(tx, workspace).await?;
     let found: Option<(i64,)> = tx
         .optional(
             sql("SELECT w.seq FROM webhooks AS w JOIN change_heads AS h ON h.workspace_id = w.workspace_id

@@ -6,7 +6,6 @@
 
 use people_domain::{
     Timestamp,
-    change::is_told,
     clock::Span,
     directory::Cause,
     id::WorkspaceId,
@@ -209,7 +208,8 @@ impl Store {
                 let is_last = i64::try_from(changes.len()).unwrap_or(0) < limit;
                 let seen = changes.last().map_or(row.seq, |last| last.seq);
                 let events = Events::split(&row.events);
-                let matching: Vec<Change> = changes.into_iter().filter(|row| is_told(&row.kind) && events.contains(&row.kind)).collect();
+                let told = changes::told(tx, workspace, changes).await?;
+                let matching: Vec<Change> = told.into_iter().filter(|row| events.contains(&row.kind)).collect();
                 let due = changes::whole(tx, workspace, payload == Payload::Full, matching).await?;
                 Ok(Some(Endpoint {
                     url: row.url,
