@@ -8,7 +8,7 @@ use people_tests::{App, Database, Engine, Server, engine_stories, stories};
 
 stories![every_table_that_refers_to_a_profile_is_registered];
 
-engine_stories![a_table_that_nobody_registered_is_found];
+engine_stories![a_table_that_nobody_registered_is_found, what_leaves_is_looked_for_by_index];
 
 /// By a column that is called so, or by a foreign key whatever its column is called.
 async fn tables_that_refer_to_a_profile(database: &Database) -> BTreeSet<String> {
@@ -48,4 +48,33 @@ async fn a_table_that_nobody_registered_is_found(engine: Engine) {
     let found: BTreeSet<String> = tables_that_refer_to_a_profile(database).await.difference(&registered()).cloned().collect();
     let expected: &[&str] = if engine == Engine::Citus { &["by_name"] } else { &["by_name", "by_reference"] };
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+/// A foreign key is checked whenever a row that it may point at goes: where no index knows all of its columns, that reads the
+/// whole workspace, and erasing one person takes as long as there are people.
+async fn what_leaves_is_looked_for_by_index(engine: Engine) {
+    let server = Server::new(engine).await;
+    let database = &server.database;
+    if engine == Engine::Sqlite {
+        let tables = "SELECT DISTINCT f.\"table\" FROM sqlite_schema AS t, pragma_foreign_key_list(t.name) AS f
+                      WHERE t.type = 'table' AND f.\"from\" <> 'workspace_id'";
+        let parents: Vec<String> = database.rows(tables).await.into_iter().flatten().collect();
+        assert!(["profiles", "profile_documents", "labels"].iter().all(|table| parents.iter().any(|p| p == table)), "{parents:?}");
+        for parent in parents {
+            let plan = database.rows(&format!("EXPLAIN QUERY PLAN DELETE FROM {parent} WHERE workspace_id = x'00'")).await;
+            // The first step finds the rows themselves.
+            for step in plan.iter().skip(1).filter_map(|row| row.last()) {
+                let reads_all = step.starts_with("SCAN") || step.ends_with("(workspace_id=?)");
+                assert!(!reads_all, "when a row of {parent} goes: {step}");
+            }
+        }
+    } else if engine == Engine::Postgres {
+        let bare = "SELECT f.conrelid::regclass::text || ' → ' || f.confrelid::regclass::text FROM pg_constraint AS f
+                    WHERE f.contype = 'f' AND cardinality(f.conkey) > 1 AND NOT EXISTS (
+                        SELECT 1 FROM pg_index AS i
+                        WHERE i.indrelid = f.conrelid AND i.indpred IS NULL
+                          AND (i.indkey::int2[])[0:cardinality(f.conkey) - 1] @> f.conkey
+                    )";
+        assert_eq!(database.rows(bare).await, Vec::<Vec<String>>::new(), "foreign keys that no index answers");
+    }
 }

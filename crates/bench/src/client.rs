@@ -69,16 +69,24 @@ pub struct Call {
     pub method: Method,
     pub path: String,
     pub accept: Option<&'static str>,
+    /// Of the body, where there is one.
+    pub content_type: &'static str,
     pub body: Bytes,
 }
 
 impl Call {
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), accept: None, body: Bytes::new() }
+        Self { method: Method::GET, path: path.into(), accept: None, content_type: "application/json", body: Bytes::new() }
     }
 
     pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { method: Method::POST, path: path.into(), accept: None, body: body.into() }
+        Self { method: Method::POST, path: path.into(), accept: None, content_type: "application/json", body: body.into() }
+    }
+
+    /// A body that is not JSON.
+    pub fn content_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
     }
 }
 
@@ -136,7 +144,7 @@ impl Connection {
             request = request.header(ACCEPT, accept);
         }
         if !call.body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            request = request.header(CONTENT_TYPE, call.content_type);
         }
         Ok(request.body(Full::new(call.body))?)
     }

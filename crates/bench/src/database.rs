@@ -78,6 +78,11 @@ impl Yard {
         self.at(engine, &self.scratch.join("people.db"), format!("people_bench_run_{}", std::process::id()))
     }
 
+    /// An empty place for a work that needs a directory of its own.
+    pub fn spare(&self, engine: Engine) -> Result<Database> {
+        self.at(engine, &self.scratch.join("spare.db"), format!("people_bench_spare_{}", std::process::id()))
+    }
+
     fn at(&self, engine: Engine, file: &Path, name: String) -> Result<Database> {
         Ok(match engine {
             Engine::Sqlite => Database::file(file)?,
@@ -183,6 +188,16 @@ impl Database {
             self.postgres().await?.execute("VACUUM (ANALYZE)").await?;
         }
         Ok(())
+    }
+
+    /// How far the look-out for duplicates is behind the writes.
+    pub async fn unlooked(&self) -> Result<i64> {
+        const BEHIND: &str = "SELECT h.seq - c.seq FROM change_heads AS h JOIN duplicate_cursors AS c ON c.workspace_id = h.workspace_id";
+        let behind: Option<i64> = match self.engine {
+            Engine::Sqlite => sqlx::query_scalar(BEHIND).fetch_optional(&mut self.sqlite().await?).await?,
+            Engine::Postgres => sqlx::query_scalar(BEHIND).fetch_optional(&mut self.postgres().await?).await?,
+        };
+        Ok(behind.unwrap_or(0))
     }
 
     /// Engine and version in words, and what matters to text search.

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
@@ -18,6 +18,8 @@ use crate::{
 
 /// The smaller size of `--growth`.
 const SMALL: u64 = 100_000;
+/// Longest wait for the look-out for duplicates after a load.
+const CATCH_UP: Duration = Duration::from_secs(1_800);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engines {
@@ -44,7 +46,8 @@ pub struct Options {
     /// Folder for bench.txt, bench.json and bench.svg. Scratch databases are made in it too: writes go to its disk.
     #[arg(long, default_value = "report")]
     report: PathBuf,
-    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,living,memory,start.
+    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,
+    /// living,overload,bulk,merge,duplicates,memory,import,start.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Work>,
     /// Folder in which loaded databases are kept; the run works on copies.
@@ -85,7 +88,7 @@ impl Options {
 
     fn wants(&self, work: Work, for_growth: bool) -> bool {
         let chosen = self.only.is_empty() || self.only.contains(&work);
-        chosen && !(for_growth && matches!(work, Work::Export | Work::Memory | Work::Start))
+        chosen && !(for_growth && matches!(work, Work::Export | Work::Overload | Work::Memory | Work::Import | Work::Start))
     }
 
     fn server(&self) -> Result<PathBuf> {
@@ -175,6 +178,12 @@ async fn load_and_measure(
         let server = Server::people(binary, &loaded.url).await?;
         report.rows.push(work::load::load(&server, site, options.seed).await?);
         server.settle().await;
+        // What follows the writes has caught up, so that it does not run beside what is measured next.
+        let begun = Instant::now();
+        while loaded.unlooked().await? > 0 && begun.elapsed() < CATCH_UP {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        progress(format_args!("{}: duplicates looked for {:.0} s after the load", site.engine, begun.elapsed().as_secs_f64()));
         loaded.tidy().await?;
         server.kill().await?;
     }
@@ -198,9 +207,11 @@ async fn load_and_measure(
         ids,
         time: Duration::from_secs(options.seconds),
         scratch: yard.scratch.clone(),
+        spare: yard.spare(site.engine)?,
     };
+    let spare = stage.spare.clone();
     measure(options, binary, stage, for_growth, &mut report.rows).await;
-    Ok(())
+    spare.remove().await
 }
 
 /// A work that fails leaves a row that says so, and the others go on.
@@ -227,6 +238,11 @@ async fn measure(options: &Options, binary: &Path, stage: Stage, for_growth: boo
             (Work::Batch, Some(stage), _) => work::batch::measure(stage).await,
             (Work::Events, Some(stage), _) => work::events::measure(stage).await,
             (Work::Living, Some(stage), _) => work::living::measure(stage).await,
+            (Work::Overload, Some(stage), _) => work::overload::measure(stage).await,
+            (Work::Bulk, Some(stage), _) => work::bulk::measure(stage).await,
+            (Work::Merge, Some(stage), _) => work::merge::measure(stage).await,
+            (Work::Duplicates, Some(stage), _) => work::duplicates::measure(stage).await,
+            (Work::Import, Some(stage), _) => work::import::measure(stage, binary).await,
             (Work::Memory, Some(stage), _) => Ok(work::memory::measure(stage)),
         };
         match measured {
@@ -250,6 +266,11 @@ fn name_of(work: Work) -> &'static str {
         Work::Batch => "batch",
         Work::Events => "events",
         Work::Living => "living",
+        Work::Overload => "overload",
+        Work::Bulk => "bulk",
+        Work::Merge => "merge",
+        Work::Duplicates => "duplicates",
+        Work::Import => "import",
         Work::Memory => "memory",
         Work::Start => "start",
     }

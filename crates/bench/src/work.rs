@@ -2,23 +2,35 @@
 //! against. Each returns rows of the report; targets are those of the design.
 
 pub mod batch;
+pub mod bulk;
+pub mod duplicates;
 pub mod events;
 pub mod export;
 pub mod filter;
+pub mod import;
 pub mod living;
 pub mod load;
 pub mod memory;
+pub mod merge;
+pub mod overload;
 pub mod read;
 pub mod search;
 pub mod start;
 pub mod upsert;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    Result,
+    client::{Call, Target},
     database::Database,
     people::{Person, person},
     report::Site,
@@ -37,13 +49,18 @@ pub enum Work {
     Batch,
     Events,
     Living,
+    Overload,
+    Bulk,
+    Merge,
+    Duplicates,
     Memory,
+    Import,
     Start,
 }
 
 impl Work {
     /// Reading comes before writing: what is counted is then exactly what was generated.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Read,
         Self::Search,
         Self::Filter,
@@ -53,7 +70,12 @@ impl Work {
         Self::Batch,
         Self::Events,
         Self::Living,
+        Self::Overload,
+        Self::Bulk,
+        Self::Merge,
+        Self::Duplicates,
         Self::Memory,
+        Self::Import,
         Self::Start,
     ];
 }
@@ -77,6 +99,26 @@ pub struct Stage {
     /// Longest time for each load and each limit.
     pub time: Duration,
     pub scratch: PathBuf,
+    /// Where a work may make a directory of its own.
+    pub spare: Database,
+}
+
+/// A job, once it has ended. E: it did not succeed, or not in time.
+pub(crate) async fn finished(target: &Target, job: &Value, patience: Duration) -> Result<Value> {
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap_or_default());
+    let begun = Instant::now();
+    loop {
+        let now = target.json(Call::get(path.as_str())).await?;
+        match now["status"].as_str() {
+            Some("succeeded") => return Ok(now),
+            Some("queued" | "running") if begun.elapsed() < patience => tokio::time::sleep(Duration::from_millis(50)).await,
+            _ => return Err(format!("the job came to this: {now}").into()),
+        }
+    }
+}
+
+pub(crate) fn post(path: &str, body: &Value) -> Call {
+    Call::post(path, serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// Half of the written people are known, half are new. New ones are counted from `first_new`, which two works choose far

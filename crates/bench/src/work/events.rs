@@ -1,4 +1,4 @@
-//! Ingestion: events of people who are known, 100 a request over 4 connections, each with a message id of its own; the
+//! Ingestion: events of people who are known, 100 a request over 16 connections, each with a message id of its own; the
 //! same through the route of the tracking SDKs; and the newest page of a timeline.
 
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use crate::{
     report::{Row, Target, Unit},
 };
 
-const NATIVE: &str = "POST /v1/events, 100 a request, 4 connections";
-const TRACKED: &str = "POST /v1/batch (SDKs), 100 a request, 4 connections";
+const NATIVE: &str = "POST /v1/events, 100 a request, 16 connections";
+const TRACKED: &str = "POST /v1/batch (SDKs), 100 a request, 16 connections";
 const TIMELINE: &str = "newest 50 of a timeline, 8 connections";
 const EVENTS: u64 = 100;
 /// Somebody who came back today, not the whole directory at once.
@@ -41,7 +41,7 @@ fn properties(at: u64) -> Value {
 
 pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     let (site, seed) = (stage.site, stage.seed);
-    let load = || Load { connections: 4, warm_up: 20, count: 40_000, time: stage.time };
+    let load = || Load { connections: 16, warm_up: 40, count: 40_000, time: stage.time };
     let native = move |at: u64| {
         let event = |n: u64| {
             let (kind, value) = who(seed, site.profiles, n);

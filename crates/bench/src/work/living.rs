@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Stage, known_or_new};
+use super::{Stage, known_or_new, post};
 use crate::{
     Result,
     client::{Call, Load, any_success, drive},
@@ -46,10 +46,6 @@ async fn settled(stage: &Stage, path: &str, patience: Duration) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn post(path: &str, body: &Value) -> Call {
-    Call::post(path, serde_json::to_vec(body).unwrap_or_default())
 }
 
 pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {

@@ -38,13 +38,15 @@ const BLOCK: usize = 24;
 const ALONE: usize = 3;
 /// Most people one is compared with: those who share the most, and the smallest, blocks.
 const COMPARED: usize = 12;
-/// Changes looked at in one step.
-const STEP: i64 = 500;
+/// Changes that matter looked at in one step.
+const STEP: usize = 500;
+/// Changes read in one step: most only tell that somebody was seen.
+const READ: i64 = 5_000;
 /// So many changes behind, who asks for suggestions waits for the look-out; further behind, they get what is known.
 const NEAR: i64 = 2_000;
 /// Between looks for writes of other instances.
 const POLL: Duration = Duration::from_secs(1);
-/// The look-out leaves the machine to others three times as long as it took, and no longer than this.
+/// While others write, the look-out leaves the machine to them three times as long as it took, and no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 /// What a change tells of that no portrait shows.
 const IRRELEVANT: [&str; 7] = ["labels", "segments", "channels", "last_channel", "last_seen_at", "consents", "primary"];
@@ -127,6 +129,7 @@ impl Change {
 #[derive(FromRow)]
 struct Behind {
     workspace_id: Uuid,
+    head: i64,
 }
 
 #[derive(FromRow)]
@@ -138,12 +141,17 @@ impl Store {
     /// Looks for duplicates along the feeds until the store is closed.
     pub(crate) async fn look_out(self) {
         let mut closing = self.jobs.closing.subscribe();
+        let mut heads = Vec::new();
         loop {
             let since = Instant::now();
-            let looked = self.look_out_once().await;
-            let rest = match looked {
-                Ok(true) => (since.elapsed() * 3).min(LONGEST_REST),
-                Ok(false) => POLL,
+            let rest = match self.look_out_once().await {
+                Ok(now) if now.is_empty() => POLL,
+                // Nobody has written since: after a large load there is much to come to, and nobody to be in the way of.
+                Ok(now) if now == heads => since.elapsed() / 4,
+                Ok(now) => {
+                    heads = now;
+                    (since.elapsed() * 3).min(LONGEST_REST)
+                }
                 Err(error) => {
                     tracing::debug!(%error, "duplicates could not be looked for yet");
                     POLL
@@ -156,17 +164,17 @@ impl Store {
         }
     }
 
-    /// One step in each workspace that has moved on. `false`: there is none.
-    async fn look_out_once(&self) -> Result<bool, StoreError> {
+    /// One step in each workspace that has moved on: which they were, and where their feeds ended before.
+    async fn look_out_once(&self) -> Result<Vec<(Uuid, i64)>, StoreError> {
         let behind: Vec<Behind> = self
             .pools
-            .all(sql("SELECT h.workspace_id FROM change_heads AS h JOIN duplicate_cursors AS c ON c.workspace_id = h.workspace_id
-                      WHERE h.seq > c.seq LIMIT 16"))
+            .all(sql("SELECT h.workspace_id, h.seq AS head FROM change_heads AS h
+                      JOIN duplicate_cursors AS c ON c.workspace_id = h.workspace_id WHERE h.seq > c.seq LIMIT 16"))
             .await?;
-        for Behind { workspace_id } in &behind {
+        for Behind { workspace_id, .. } in &behind {
             self.follow_changes(WorkspaceId(*workspace_id)).await?;
         }
-        Ok(!behind.is_empty())
+        Ok(behind.into_iter().map(|behind| (behind.workspace_id, behind.head)).collect())
     }
 
     /// Brings suggestions in line with everything committed before this call, unless that would take long.
@@ -224,12 +232,15 @@ async fn look(tx: &mut Tx, workspace: WorkspaceId, look_out: &LookOut) -> Result
                  WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
             .bind(workspace)
             .bind(cursor.seq)
-            .bind(STEP),
+            .bind(READ),
         )
         .await?;
-    let Some(to) = changes.last().map(|change| change.seq) else { return Ok(None) };
+    let Some(last) = changes.last().map(|change| change.seq) else { return Ok(None) };
+    let matter: Vec<&Change> = changes.iter().filter(|change| change.is_relevant()).take(STEP).collect();
+    // Up to the last one that is looked at; what does not matter behind it costs no step of its own.
+    let to = if matter.len() < STEP { last } else { matter.last().map_or(last, |change| change.seq) };
     let mut seen = Seen { to, ..Seen::default() };
-    let touched: BTreeSet<Uuid> = changes.iter().filter(|change| change.is_relevant()).map(|change| change.profile_id).collect();
+    let touched: BTreeSet<Uuid> = matter.into_iter().map(|change| change.profile_id).collect();
     if touched.is_empty() {
         return Ok(Some((cursor, seen)));
     }
