@@ -135,6 +135,21 @@ impl Sql {
     }
 }
 
+/// A statement as an engine is given it.
+#[derive(Debug)]
+pub(crate) struct Spelt {
+    text: SqlStr,
+    args: Vec<Arg>,
+}
+
+impl Sql {
+    /// Writes it down. For many rows that takes as long as carrying it out, and needs no connection.
+    pub(crate) fn spell(self, engine: Engine) -> Spelt {
+        let (text, args) = self.render(engine);
+        Spelt { text, args }
+    }
+}
+
 /// A row both engines can give.
 pub(crate) trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
@@ -203,7 +218,11 @@ impl Tx {
 
     /// Rows changed.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
-        let (text, args) = sql.render(self.engine());
+        let spelt = sql.spell(self.engine());
+        self.run_spelt(spelt).await
+    }
+
+    pub(crate) async fn run_spelt(&mut self, Spelt { text, args }: Spelt) -> Result<u64, StoreError> {
         Ok(match self {
             Self::Sqlite(tx) => sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected(),
             Self::Postgres(tx) => sqlx::query_with(text, postgres_args(args)?).execute(&mut **tx).await?.rows_affected(),

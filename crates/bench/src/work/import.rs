@@ -151,7 +151,7 @@ fn fingerprint(mut person: Value) -> u64 {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            for own in ["id", "created_at", "updated_at", "opted_in_at", "opted_out_at"] {
+            for own in ["id", "created_at", "updated_at", "occurred_at", "opted_in_at", "opted_out_at"] {
                 members.remove(own);
             }
             members.values_mut().for_each(strip);

@@ -20,7 +20,7 @@ use crate::{
 
 const WORK: &str = "batches of 100 upserts at five times the capacity";
 const ITEMS: u64 = 100;
-const CONNECTIONS: u64 = 1_000;
+const CONNECTIONS: u64 = 2_000;
 const TIMES: f64 = 5.0;
 /// New people are counted from here, far from those of other works.
 const FIRST_NEW: u64 = 60_000_000;

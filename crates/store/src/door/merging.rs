@@ -69,7 +69,7 @@ impl Staged {
                 gain(gained.entry(merge.primary.id).or_insert_with(|| blank(&merge.primary)), &earlier);
             }
             gain(gained.entry(merge.primary.id).or_insert_with(|| blank(&merge.primary)), &last);
-            states.push((merge.secondary.id, before.map(Arc::new), Some(Arc::new(last))));
+            states.push((merge.secondary.id, before, Some(Arc::new(last))));
         }
         // A person who was merged does not write again what others brought.
         for i in 0..states.len() {
@@ -90,9 +90,9 @@ impl Staged {
         }
         for (id, brought) in gained {
             if let Some(span) = spans.get(&id).filter(|span| span.after.is_some()) {
-                let mut before = span.before.cloned().unwrap_or_else(|| blank(&brought));
+                let mut before = span.before.map_or_else(|| blank(&brought), |before| (**before).clone());
                 gain(&mut before, &brought);
-                states.push((id, Some(Arc::new(before)), span.after.cloned().map(Arc::new)));
+                states.push((id, Some(Arc::new(before)), span.after.cloned()));
             }
         }
         Self { states }
@@ -100,7 +100,7 @@ impl Staged {
 
     pub(super) fn lay_over<'s>(&'s self, spans: &mut BTreeMap<ProfileId, Span<'s>>) {
         for (id, before, after) in &self.states {
-            spans.insert(*id, Span { before: before.as_deref(), after: after.as_deref() });
+            spans.insert(*id, Span { before: before.as_ref(), after: after.as_ref() });
         }
     }
 }

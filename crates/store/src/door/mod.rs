@@ -7,6 +7,7 @@
 
 mod erasing;
 mod expired;
+mod later;
 mod living;
 mod merging;
 mod reverting;

@@ -159,7 +159,7 @@ impl Staged {
     pub(super) fn of(reverted: &[Reverted], spans: &BTreeMap<ProfileId, Span<'_>>) -> Self {
         let mut states = Vec::new();
         for back in reverted {
-            if let Some(mut before) = spans.get(&back.survivor.id).and_then(|span| span.before.cloned()) {
+            if let Some(mut before) = spans.get(&back.survivor.id).and_then(|span| span.before.map(|before| (**before).clone())) {
                 before.identities.retain(|identity| !back.secondary.holds(&identity.key()));
                 states.push((back.survivor.id, Some(Arc::new(before)), Some(Arc::clone(&back.survivor))));
             }
@@ -173,7 +173,7 @@ impl Staged {
 
     pub(super) fn lay_over<'s>(&'s self, spans: &mut BTreeMap<ProfileId, Span<'s>>) {
         for (id, before, after) in &self.states {
-            spans.insert(*id, Span { before: before.as_deref(), after: after.as_deref() });
+            spans.insert(*id, Span { before: before.as_ref(), after: after.as_ref() });
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Each table gets one statement for the whole group. Rows that follow from a profile's state are compared before and
 //! after the group, so only what differs is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use people_domain::{
     Timestamp, change,
@@ -18,20 +21,20 @@ use people_domain::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{erasing, living, merging, reverting, timeline};
+use super::{erasing, later::Later, living, merging, reverting, timeline};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
     properties, registry,
     rows::{Cell, Kind, Rows, ids},
-    statement::sql,
+    statement::{Sql, sql},
 };
 
 /// The first state before the group and the last one after it.
 #[derive(Clone, Copy)]
 pub(super) struct Span<'a> {
-    pub(super) before: Option<&'a Profile>,
-    pub(super) after: Option<&'a Profile>,
+    pub(super) before: Option<&'a Arc<Profile>>,
+    pub(super) after: Option<&'a Arc<Profile>>,
 }
 
 /// Writes everything; answers the receipts of the erased.
@@ -46,6 +49,7 @@ pub(super) async fn save(
     let gap = directory.workspace.session_gap_seconds;
     let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
+    let effects = Arc::new(effects);
     if effects.is_empty() {
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
@@ -57,9 +61,9 @@ pub(super) async fn save(
         properties::insert(tx, workspace, &sorted(inferred)).await?;
     }
     let mut spans: BTreeMap<ProfileId, Span<'_>> = BTreeMap::new();
-    for effect in &effects {
-        let after = effect.after.as_deref();
-        spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_deref(), after });
+    for effect in &*effects {
+        let after = effect.after.as_ref();
+        spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_ref(), after });
     }
     let survivors = merging::survivors(&merges);
     let staged = merging::Staged::of(&merges, &survivors, &spans);
@@ -68,15 +72,29 @@ pub(super) async fn save(
     let returning = reverting::Staged::of(&reverted, &spans);
     returning.lay_over(&mut spans);
     let seen = only_seen(&spans, &effects);
+    let people: Arc<Vec<Arc<Profile>>> = Arc::new(spans.values().filter_map(|span| span.after.cloned()).collect());
+    let (engine, many) = (tx.engine(), effects.len());
+    let profiles = {
+        let rewritten = people.iter().filter(|profile| !seen.contains(&profile.id)).cloned().collect();
+        Later::of(engine, many, move || Ok(profiles(workspace, rewritten, &definitions)))
+    };
+    let documents = {
+        let people = Arc::clone(&people);
+        Later::of(engine, many, move || documents(workspace, &people))
+    };
+    let history = {
+        let (effects, people) = (Arc::clone(&effects), people.iter().map(|profile| profile.id).collect());
+        Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
+    };
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
-    profiles(tx, workspace, &spans, &seen, &definitions).await?;
+    profiles.run(tx).await?;
     identities_added(tx, workspace, &spans).await?;
-    documents(tx, workspace, &spans).await?;
+    documents.run(tx).await?;
     labels(tx, workspace, &spans, &effects, &labelling).await?;
     channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
-    history(tx, workspace, &spans, &effects).await?;
+    history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
     // Only now do the survivors have what came with the merged and was taken off them within the group, as a rule does.
@@ -106,7 +124,7 @@ fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
 
 /// People who are there after the group.
 fn alive<'s>(spans: &'s BTreeMap<ProfileId, Span<'s>>) -> impl Iterator<Item = (Option<&'s Profile>, &'s Profile)> {
-    spans.values().filter_map(|span| span.after.map(|after| (span.before, after)))
+    spans.values().filter_map(|span| span.after.map(|after| (span.before.map(|before| &**before), &**after)))
 }
 
 async fn identities_removed(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
@@ -191,13 +209,7 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
     .map(|_| ())
 }
 
-async fn profiles(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    spans: &BTreeMap<ProfileId, Span<'_>>,
-    seen: &BTreeSet<ProfileId>,
-    definitions: &Definitions,
-) -> Result<(), StoreError> {
+fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Definitions) -> Option<Sql> {
     const COLUMNS: &[(&str, Kind)] = &[
         ("id", Kind::Uuid),
         ("created_at", Kind::Time),
@@ -222,7 +234,7 @@ async fn profiles(
         ("comparables", Kind::Json),
     ];
     let mut rows = Rows::new(COLUMNS);
-    for (_, after) in alive(spans).filter(|(_, after)| !seen.contains(&after.id)) {
+    for after in &people {
         let search_text = search::text_of(after, definitions);
         rows.push([
             after.id.into(),
@@ -249,9 +261,9 @@ async fn profiles(
         ]);
     }
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
-    tx.run(
+    Some(
         sql("INSERT INTO profiles (
                  workspace_id, id, created_at, updated_at, name_key, search_text,
                  email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
@@ -285,8 +297,6 @@ async fn profiles(
         .bind(workspace)
         .rows(rows),
     )
-    .await?;
-    Ok(())
 }
 
 fn version(profile: &Profile) -> Cell {
@@ -362,7 +372,7 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
 }
 
 /// The document and what stands beside it.
-async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
+fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<Sql>, StoreError> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("version", Kind::Int),
@@ -372,7 +382,7 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
         ("document", Kind::Text),
     ]);
     let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
-    for (_, after) in alive(spans) {
+    for after in people {
         let seen = seen_key(after);
         rows.push([
             after.id.into(),
@@ -380,13 +390,13 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
             seen.into(),
             seen.day().into(),
             serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
-            serde_json::to_string(after).map_err(unwritable)?.into(),
+            serde_json::to_string(&**after).map_err(unwritable)?.into(),
         ]);
     }
     if rows.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    tx.run(
+    Ok(Some(
         sql("INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
              SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.activity, r.document FROM {rows} AS r WHERE true
              ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
@@ -397,9 +407,7 @@ async fn documents(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<Profile
                  document = EXCLUDED.document")
         .bind(workspace)
         .rows(rows),
-    )
-    .await
-    .map(|_| ())
+    ))
 }
 
 async fn labels(
@@ -614,7 +622,7 @@ async fn consents(
     .map(|_| ())
 }
 
-async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> Result<(), StoreError> {
+fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effect]) -> Option<Sql> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("id", Kind::Uuid),
@@ -629,7 +637,7 @@ async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId
         ("changes", Kind::Json),
     ]);
     // What happened to somebody who is erased at the end of the group leaves no history.
-    for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
+    for effect in effects.iter().filter(|e| people.contains(&e.profile_id)) {
         let Some(after) = &effect.after else { continue };
         // The event itself tells when somebody was seen.
         if effect.action == Action::Seen || (effect.action == Action::SegmentsChanged && effect.changes.is_empty()) {
@@ -655,9 +663,9 @@ async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId
         ]);
     }
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
-    tx.run(
+    Some(
         sql("INSERT INTO profile_history (
                  workspace_id, profile_id, id, at, action, source, actor, request_id, reason, version, fields, changes
              )
@@ -666,8 +674,6 @@ async fn history(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId
         .bind(workspace)
         .rows(rows),
     )
-    .await
-    .map(|_| ())
 }
 
 /// Removes the erased from every table of the registry and writes their receipts.
