@@ -8,7 +8,7 @@ use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration
 
 use people_domain::Timestamp;
 use sqlx::{
-    Executor, Postgres, Sqlite, Transaction,
+    ConnectOptions as _, Connection as _, Executor, Postgres, Sqlite, Transaction,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -381,12 +381,22 @@ async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
     let pool = |connections: u32| {
         PgPoolOptions::new().max_connections(connections).acquire_timeout(options.acquire_timeout).test_before_acquire(false)
     };
-    // A plan made for a table that was empty must not outlive it; on Citus, a plan for any values reaches every shard.
-    let writing = base.clone().options([("plan_cache_mode", "force_custom_plan")]);
+    // On Citus a plan for any values reaches every shard. Elsewhere it is kept: a foreign key is checked by a statement of the
+    // server's own, which would be planned anew for each row; that took longer than the rows themselves. Plans made for tables
+    // that were empty do not outlive it, since tables are analysed as they grow (maintenance.rs).
+    let writing = if is_citus(&base).await? { base.clone().options([("plan_cache_mode", "force_custom_plan")]) } else { base.clone() };
     let writers = pool(options.connections.div_ceil(3).max(4)).connect_with(writing).await?;
     check_postgres(&writers).await?;
     let pool = pool(options.connections).connect_with(base).await?;
     Ok(Pools::Postgres { writers, pool, meters: Meters::new() })
+}
+
+async fn is_citus(options: &PgConnectOptions) -> Result<bool, StoreError> {
+    let mut connection = options.connect().await?;
+    let (there,): (bool,) =
+        sqlx::query_as("SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(there)
 }
 
 /// Refuses a server whose settings would let an acknowledged write be lost.

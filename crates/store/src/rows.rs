@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn any_text_is_a_string_of_json() {
-        for text in ["", "plain", "a \"quote\" and a \\ back", "line\nand\ttab", "\u{0}\u{1}\u{1f}\u{7f}", "Łódź 🎉 \u{2028}", "\\\"\\"] {
+        for text in ["", "plain", "a \"quote\" and a \\ back", "line\nand\ttab", "\u{0}\u{1}\u{1f}\u{7f}", "Łódź 🎉 \u{2028}", "\\\"\\"]
+        {
             let mut json = String::new();
             write_text(text, &mut json);
             assert_eq!(serde_json::from_str::<String>(&json).ok().as_deref(), Some(text), "{json}");

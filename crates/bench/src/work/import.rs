@@ -175,7 +175,12 @@ pub async fn measure(stage: &Stage, binary: &Path) -> Result<Vec<Row>> {
     let mut rows = vec![
         Row::new(site, WORK, "rows", Unit::PerSecond, site.profiles as f64 / undisturbed.seconds)
             .target(Target::AtLeast(10_000.0))
-            .note(format!("{:.0} MB in {:.1} s, {} rows refused by line", file.len() as f64 / 1e6, undisturbed.seconds, undisturbed.bad.len()))
+            .note(format!(
+                "{:.0} MB in {:.1} s, {} rows refused by line",
+                file.len() as f64 / 1e6,
+                undisturbed.seconds,
+                undisturbed.bad.len()
+            ))
             .trouble(wrong(&undisturbed)),
     ];
     if let Some((first, most)) = undisturbed.memory {

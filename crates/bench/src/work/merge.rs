@@ -83,7 +83,12 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     Ok(vec![
         Row::new(site, WORK, "merged after", Unit::Milliseconds, took.as_secs_f64() * 1_000.0),
         Row::new(site, WORK, "longest wait of an upsert meanwhile, 4 connections", Unit::Milliseconds, meanwhile.milliseconds(1.0))
-            .note(format!("p50 {:.1} ms, p99 {:.1} ms of {}", meanwhile.milliseconds(0.5), meanwhile.milliseconds(0.99), meanwhile.latency.len()))
+            .note(format!(
+                "p50 {:.1} ms, p99 {:.1} ms of {}",
+                meanwhile.milliseconds(0.5),
+                meanwhile.milliseconds(0.99),
+                meanwhile.latency.len()
+            ))
             .trouble(meanwhile.complaint()),
         Row::new(site, TIMELINE, "p99", Unit::Milliseconds, timeline.milliseconds(0.99))
             .target(Target::AtMost(10.0))

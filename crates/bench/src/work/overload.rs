@@ -68,7 +68,11 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
                 match connection.send(bodies[at as usize % bodies.len()].clone()).await {
                     // What is answered later would not have counted at a stop watch either.
                     Ok(answer) if answer.status.is_success() => counts.taken += u64::from(Instant::now() < begun + time),
-                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => counts.shed += 1,
+                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => {
+                        counts.shed += 1;
+                        // Its body was not read, so the server has closed it.
+                        connection = Connection::open(&target).await?;
+                    }
                     Ok(answer) => {
                         counts.other += 1;
                         counts.odd.get_or_insert_with(|| format!("{}: {}", answer.status, answer.excerpt()));
@@ -102,7 +106,11 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
         Row::new(site, WORK, "goodput, people", Unit::PerSecond, goodput * ITEMS as f64)
             .limit("the peak before, 8 connections", peak.per_second() * ITEMS as f64)
             .target(Target::ShareOfLimit(0.9))
-            .note(format!("{offered:.0} requests/s offered, {:.1} times the peak, {} turned away with 503", offered / peak.per_second(), all.shed))
+            .note(format!(
+                "{offered:.0} requests/s offered, {:.1} times the peak, {} turned away with 503",
+                offered / peak.per_second(),
+                all.shed
+            ))
             .trouble(trouble),
     ])
 }
