@@ -20,7 +20,9 @@ use crate::{
 
 const WORK: &str = "batches of 100 upserts at five times the capacity";
 const ITEMS: u64 = 100;
-const CONNECTIONS: u64 = 2_000;
+/// Of these, as many as the server lets in at once wait for their answers; the others keep the pace up.
+const CONNECTIONS: u64 = 3_000;
+const LET_IN: u64 = 1_024;
 const TIMES: f64 = 5.0;
 /// New people are counted from here, far from those of other works.
 const FIRST_NEW: u64 = 60_000_000;
@@ -50,14 +52,14 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     if let Some(complaint) = peak.complaint() {
         return Err(complaint.into());
     }
-    let pace = Duration::from_secs_f64(CONNECTIONS as f64 / (peak.per_second() * TIMES));
+    let pace = Duration::from_secs_f64((CONNECTIONS - LET_IN) as f64 / (peak.per_second() * TIMES));
     let mut tasks = tokio::task::JoinSet::new();
     let begun = Instant::now() + Duration::from_millis(500);
     for n in 0..CONNECTIONS {
         let (target, bodies, time) = (stage.server.target.clone(), Arc::clone(&bodies), stage.time);
         tasks.spawn(async move {
             let mut counts = Counts::default();
-            let mut connection = Connection::open(&target).await?;
+            let mut open: Option<Connection> = None;
             let mut next = begun + pace.mul_f64(n as f64 / CONNECTIONS as f64);
             let mut at = n;
             while next < begun + time {
@@ -65,14 +67,19 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
                 // One who had to wait for an answer does not make up for it: a connection carries one request at a time.
                 next = (next + pace).max(Instant::now());
                 at += 7;
+                // Opened when it is needed: one that says nothing is closed by the server.
+                let mut connection = match open.take() {
+                    Some(connection) => connection,
+                    None => Connection::open(&target).await?,
+                };
                 match connection.send(bodies[at as usize % bodies.len()].clone()).await {
                     // What is answered later would not have counted at a stop watch either.
-                    Ok(answer) if answer.status.is_success() => counts.taken += u64::from(Instant::now() < begun + time),
-                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => {
-                        counts.shed += 1;
-                        // Its body was not read, so the server has closed it.
-                        connection = Connection::open(&target).await?;
+                    Ok(answer) if answer.status.is_success() => {
+                        counts.taken += u64::from(Instant::now() < begun + time);
+                        open = (next < Instant::now() + Duration::from_secs(2)).then_some(connection);
                     }
+                    // Its body was not read, so the server closes the connection.
+                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => counts.shed += 1,
                     Ok(answer) => {
                         counts.other += 1;
                         counts.odd.get_or_insert_with(|| format!("{}: {}", answer.status, answer.excerpt()));
@@ -80,7 +87,6 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
                     Err(error) => {
                         counts.other += 1;
                         counts.odd.get_or_insert_with(|| error.to_string());
-                        connection = Connection::open(&target).await?;
                     }
                 }
             }

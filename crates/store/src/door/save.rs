@@ -71,11 +71,11 @@ pub(super) async fn save(
     staged.lay_over(&mut spans);
     let returning = reverting::Staged::of(&reverted, &spans);
     returning.lay_over(&mut spans);
-    let seen = only_seen(&spans, &effects);
+    let untouched = untouched(&spans, &effects, !merges.is_empty() || !reverted.is_empty());
     let people: Arc<Vec<Arc<Profile>>> = Arc::new(spans.values().filter_map(|span| span.after.cloned()).collect());
     let (engine, many) = (tx.engine(), effects.len());
     let profiles = {
-        let rewritten = people.iter().filter(|profile| !seen.contains(&profile.id)).cloned().collect();
+        let rewritten = people.iter().filter(|profile| !untouched.contains(&profile.id)).cloned().collect();
         Later::of(engine, many, move || Ok(profiles(workspace, rewritten, &definitions)))
     };
     let documents = {
@@ -179,14 +179,26 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
     if usize::try_from(added) == Ok(new.len()) { Ok(()) } else { Err(StoreError::Raced) }
 }
 
-/// People of whom nothing changed but when they were last seen: most of those who send events.
-fn only_seen(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect]) -> BTreeSet<ProfileId> {
-    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| e.action != Action::Seen).map(|e| e.profile_id).collect();
+/// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
+/// While people are merged or parted, what stood before is not what the rows say, so only those who were merely seen count.
+fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], moving: bool) -> BTreeSet<ProfileId> {
+    let more: BTreeSet<ProfileId> =
+        effects.iter().filter(|e| moving && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
     spans
         .iter()
-        .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(b, a)| b.last_channel == a.last_channel))
+        .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(before, after)| same_row(before, after)))
         .map(|(id, _)| *id)
         .collect()
+}
+
+/// Whether all that the row of `profiles` is made of is the same.
+fn same_row(before: &Profile, after: &Profile) -> bool {
+    (before.created_at, before.updated_at) == (after.created_at, after.updated_at)
+        && before.identities == after.identities
+        && [&before.email, &before.phone, &before.external_id, &before.last_channel]
+            == [&after.email, &after.phone, &after.external_id, &after.last_channel]
+        && Standard::ALL.iter().all(|property| before.standard(*property) == after.standard(*property))
+        && before.attributes == after.attributes
 }
 
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
