@@ -182,8 +182,7 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
 /// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
 /// While people are merged or parted, what stood before is not what the rows say, so only those who were merely seen count.
 fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], moving: bool) -> BTreeSet<ProfileId> {
-    let more: BTreeSet<ProfileId> =
-        effects.iter().filter(|e| moving && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
+    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| moving && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
     spans
         .iter()
         .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(before, after)| same_row(before, after)))
