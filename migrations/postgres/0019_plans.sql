@@ -1,3 +1,3 @@
--- SQLite has to be told what this engine finds out by itself (autovacuum analyses): how many rows a workspace and a
--- person have. The number is kept for both.
+-- SQLite has to be told how many rows a workspace and a person have; here the tables are analysed as they grow, by the
+-- program and by autovacuum. The number is kept for both.
 SELECT 1;

@@ -382,7 +382,7 @@ async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
         PgPoolOptions::new().max_connections(connections).acquire_timeout(options.acquire_timeout).test_before_acquire(false)
     };
     // On Citus a plan for any values reaches every shard. Elsewhere it is kept: a foreign key is checked by a statement of the
-    // server's own, which would be planned anew for each row; that took longer than the rows themselves. Plans made for tables
+    // server's own, which would be planned anew for each row; a deletion took longer over that than over its rows. Plans for tables
     // that were empty do not outlive it, since tables are analysed as they grow (maintenance.rs).
     let writing = if is_citus(&base).await? { base.clone().options([("plan_cache_mode", "force_custom_plan")]) } else { base.clone() };
     let writers = pool(options.connections.div_ceil(3).max(4)).connect_with(writing).await?;

@@ -1,4 +1,4 @@
-//! What the store does beside requests: checkpoints of SQLite's log, scrubbing its file after erasures, forgetting old
+//! What the store does beside requests: checkpoints of SQLite's log, statistics of PostgreSQL's tables, scrubbing its file after erasures, forgetting old
 //! changes of the feed, and bringing search text in line with properties that became searchable. Everything here can be
 //! stopped at any point and goes on where it stood.
 

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use people_domain::Timestamp;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::{dialect::Engine, statement::Arg};
@@ -30,46 +31,18 @@ pub(crate) enum Cell {
     Time(Option<Timestamp>),
 }
 
-impl Cell {
-    /// As SQLite is given it: truth and instants as numbers, ids as hexadecimal digits.
-    fn write_json(&self, json: &mut String) {
-        // Writing to a String does not fail.
-        let _ = match self {
-            Self::Bool(v) => json.write_char(if *v { '1' } else { '0' }),
-            Self::Int(Some(v)) => write!(json, "{v}"),
-            Self::Text(Some(v)) => {
-                write_text(v, json);
-                Ok(())
-            }
-            Self::Uuid(Some(v)) => {
-                let mut digits = [0; uuid::fmt::Simple::LENGTH];
-                write!(json, "\"{}\"", v.simple().encode_lower(&mut digits))
-            }
-            Self::Time(Some(at)) => write!(json, "{}", at.micros()),
-            Self::Int(None) | Self::Text(None) | Self::Uuid(None) | Self::Time(None) => json.write_str("null"),
-        };
-    }
-}
-
-/// A string of JSON (RFC 8259, section 7). What needs no escape is taken over in stretches; whole documents are written here.
-fn write_text(text: &str, json: &mut String) {
-    json.push('"');
-    let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        // All of these are one byte long, so the places are those of characters.
-        if !matches!(byte, b'"' | b'\\' | 0..0x20) {
-            continue;
+/// As SQLite is given it: truth and instants as numbers, ids as hexadecimal digits.
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(v) => serializer.serialize_u8(u8::from(*v)),
+            Self::Int(v) => v.serialize(serializer),
+            Self::Text(v) => v.serialize(serializer),
+            Self::Uuid(Some(v)) => serializer.serialize_str(v.simple().encode_lower(&mut [0; uuid::fmt::Simple::LENGTH])),
+            Self::Uuid(None) => serializer.serialize_none(),
+            Self::Time(v) => v.map(Timestamp::micros).serialize(serializer),
         }
-        json.push_str(&text[from..at]);
-        from = at + 1;
-        let _ = match byte {
-            b'"' => json.write_str("\\\""),
-            b'\\' => json.write_str("\\\\"),
-            _ => write!(json, "\\u{byte:04x}"),
-        };
     }
-    json.push_str(&text[from..]);
-    json.push('"');
 }
 
 macro_rules! into_cell {
@@ -179,19 +152,8 @@ impl Rows {
         }
         // jsonb_each hands each row on in binary: reading twenty columns of it parses nothing twice.
         let _ = write!(text, " FROM jsonb_each(${first}))");
-        let mut json = String::with_capacity(self.cells.len() * self.columns.len() * 24 + 2);
-        json.push('[');
-        for (i, row) in self.cells.iter().enumerate() {
-            json.push_str(if i == 0 { "[" } else { ",[" });
-            for (i, cell) in row.iter().enumerate() {
-                if i > 0 {
-                    json.push(',');
-                }
-                cell.write_json(&mut json);
-            }
-            json.push(']');
-        }
-        json.push(']');
+        // Nothing in a cell can fail to be written; were it so, SQLite would refuse the empty text.
+        let json = serde_json::to_string(&self.cells).unwrap_or_default();
         (text, vec![Arg::Json(json)])
     }
 
@@ -242,33 +204,22 @@ pub(crate) fn ids(ids: impl IntoIterator<Item = Uuid>) -> Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, write_text};
-
-    #[test]
-    fn any_text_is_a_string_of_json() {
-        for text in ["", "plain", "a \"quote\" and a \\ back", "line\nand\ttab", "\u{0}\u{1}\u{1f}\u{7f}", "Łódź 🎉 \u{2028}", "\\\"\\"]
-        {
-            let mut json = String::new();
-            write_text(text, &mut json);
-            assert_eq!(serde_json::from_str::<String>(&json).ok().as_deref(), Some(text), "{json}");
-        }
-    }
+    use super::Cell;
 
     #[test]
     fn a_cell_is_written_as_sqlite_compares_it() {
         let id = uuid::Uuid::from_u128(0x0123_4567_89ab_cdef);
-        let cells: [(Cell, &str); 6] = [
+        let cells: [(Cell, &str); 7] = [
             (true.into(), "1"),
             ((-5_i64).into(), "-5"),
             (Option::<i64>::None.into(), "null"),
-            ("x".into(), "\"x\""),
+            ("a \"b\"".into(), r#""a \"b\"""#),
             (id.into(), "\"00000000000000000123456789abcdef\""),
+            (Option::<uuid::Uuid>::None.into(), "null"),
             (people_domain::Timestamp::from_micros(1_000_001).into(), "1000001"),
         ];
         for (cell, expected) in cells {
-            let mut json = String::new();
-            cell.write_json(&mut json);
-            assert_eq!(json, expected);
+            assert_eq!(serde_json::to_string(&cell).ok().as_deref(), Some(expected));
         }
     }
 }

@@ -143,7 +143,7 @@ pub(crate) struct Spelt {
 }
 
 impl Sql {
-    /// Writes it down. For many rows that takes as long as carrying it out, and needs no connection.
+    /// Writes it down. For many rows that takes nearly as long as carrying it out, and needs no connection.
     pub(crate) fn spell(self, engine: Engine) -> Spelt {
         let (text, args) = self.render(engine);
         Spelt { text, args }

@@ -9,23 +9,28 @@ use crate::{
     Result,
     client::{Answer, Call, Load, drive},
     limits::insert,
-    report::{Row, Unit},
+    report::{Row, Site, Unit},
 };
 
 const WORK: &str = "batch of 100 upserts, 4 connections";
-const ITEMS: u64 = 100;
+pub(super) const ITEMS: u64 = 100;
 /// New people are counted from here, far from those of other works.
 const FIRST_NEW: u64 = 2_000_000;
 
-pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
-    let (site, seed) = (stage.site, stage.seed);
-    let make = move |at: u64| {
-        let upsert = |n| Item { op: "upsert", person: known_or_new(site, seed, site.profiles + FIRST_NEW, n) };
+/// Requests of such batches; new people are counted from `first_new` behind everyone.
+pub(super) fn upserts(site: Site, seed: u64, first_new: u64) -> impl Fn(u64) -> Call {
+    move |at: u64| {
+        let upsert = |n| Item { op: "upsert", person: known_or_new(site, seed, site.profiles + first_new, n) };
         let items = (at * ITEMS..(at + 1) * ITEMS).map(upsert).collect();
         Call::post("/v1/profiles/batch", serde_json::to_vec(&Items { items }).unwrap_or_default())
-    };
+    }
+}
+
+pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
+    let (site, seed) = (stage.site, stage.seed);
     let load = Load { connections: 4, warm_up: 20, count: 4_000, time: stage.time };
-    let own = drive(&stage.server.target, load, make, |_, answer: &Answer| all_accepted(ITEMS as usize, answer)).await?;
+    let own = drive(&stage.server.target, load, upserts(site, seed, FIRST_NEW), |_, answer: &Answer| all_accepted(ITEMS as usize, answer))
+        .await?;
     let bytes = document_bytes(stage).await?;
     let raw = insert::rows_per_second(&stage.database, &stage.scratch, ITEMS as usize, bytes, stage.time / 2).await?;
 

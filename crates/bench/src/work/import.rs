@@ -23,7 +23,7 @@ use crate::{
 
 const WORK: &str = "import of as many rows of CSV, one in a hundred bad";
 const KILLED: &str = "the same import, its server killed three times";
-/// Each so-manieth row has no telephone number that could be one.
+/// Of so many rows, one has an e-mail address that is none.
 const BAD: u64 = 100;
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Buffers and caches; more would be growth with the length of the file.

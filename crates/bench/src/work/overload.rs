@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Stage, known_or_new,
-    load::{Item, Items, all_accepted},
+    Stage,
+    batch::{ITEMS, upserts},
+    load::all_accepted,
 };
 use crate::{
     Result,
@@ -19,9 +20,9 @@ use crate::{
 };
 
 const WORK: &str = "batches of 100 upserts at five times the capacity";
-const ITEMS: u64 = 100;
 /// Of these, as many as the server lets in at once wait for their answers; the others keep the pace up.
 const CONNECTIONS: u64 = 3_000;
+/// `PEOPLE_MAX_REQUESTS`, unless it is set.
 const LET_IN: u64 = 1_024;
 const TIMES: f64 = 5.0;
 /// New people are counted from here, far from those of other works.
@@ -38,13 +39,8 @@ struct Counts {
 
 pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     let (site, seed) = (stage.site, stage.seed);
-    let make = move |at: u64| {
-        let upsert = |n| Item { op: "upsert", person: known_or_new(site, seed, site.profiles + FIRST_NEW, n) };
-        let items = (at * ITEMS..(at + 1) * ITEMS).map(upsert).collect();
-        Call::post("/v1/profiles/batch", serde_json::to_vec(&Items { items }).unwrap_or_default())
-    };
     // A hundred bodies, made beforehand and sent again and again: the client takes as little of the cores as it can.
-    let bodies: Arc<Vec<Call>> = Arc::new((0..100).map(make).collect());
+    let bodies: Arc<Vec<Call>> = Arc::new((0..100).map(upserts(site, seed, FIRST_NEW)).collect());
     let ready = Arc::clone(&bodies);
     let load = Load { connections: 8, warm_up: 20, count: 100_000, time: stage.time };
     let again = move |at: u64| ready[at as usize % ready.len()].clone();
