@@ -4,9 +4,13 @@
 //! orders" reads no timeline. A person who did very many different things has the rarest counted together; only about
 //! those the timeline has to be asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+    ser::SerializeMap as _,
+};
 
 use crate::Timestamp;
 
@@ -14,6 +18,8 @@ use crate::Timestamp;
 pub const MAX_TYPES: usize = 100;
 /// Under which they are; no type is called so, since types begin with a colon here.
 pub const OTHERS: &str = "others";
+/// Under which stands when a channel was last heard from.
+const HEARD: &str = "heard";
 
 /// How often, since when, and when last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +55,55 @@ impl<'de> Deserialize<'de> for Tally {
     }
 }
 
-/// The tallies of one person, as JSON `{":order_completed": [2, first, last]}` with times in microseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Activity(BTreeMap<String, Tally>);
+/// The tallies of one person, and when the newest event that named a channel happened: as JSON
+/// `{":order_completed": [2, first, last], "heard": at}` with times in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    tallies: BTreeMap<String, Tally>,
+    /// Of the profile's `last_channel`. People who were last heard from before this was kept have none.
+    pub heard: Option<Timestamp>,
+}
+
+impl Serialize for Activity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, tally) in &self.tallies {
+            map.serialize_entry(key, tally)?;
+        }
+        if let Some(at) = self.heard {
+            map.serialize_entry(HEARD, &at.micros())?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Activity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Activity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tallies by type")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Activity, A::Error> {
+                let mut out = Activity::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == HEARD {
+                        out.heard = Timestamp::from_micros(map.next_value()?);
+                    } else {
+                        out.tallies.insert(key, map.next_value()?);
+                    }
+                }
+                Ok(out)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
 
 /// What is known of one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +136,17 @@ impl Activity {
     }
 
     fn add_key(&mut self, key: String, tally: Tally) {
-        let room = self.0.len() - usize::from(self.0.contains_key(OTHERS)) < MAX_TYPES;
-        let key = if room || self.0.contains_key(&key) { key } else { OTHERS.to_owned() };
-        self.0.entry(key).and_modify(|known| known.add(tally)).or_insert(tally);
+        let room = self.tallies.len() - usize::from(self.tallies.contains_key(OTHERS)) < MAX_TYPES;
+        let key = if room || self.tallies.contains_key(&key) { key } else { OTHERS.to_owned() };
+        self.tallies.entry(key).and_modify(|known| known.add(tally)).or_insert(tally);
     }
 
-    /// Takes over what another did, whose events move here.
+    /// Takes over what another did, whose events move here. When a channel was heard from goes with its name
+    /// ([`crate::profile::Profile::hear`]).
     pub fn join(&mut self, other: &Self) {
-        for (key, tally) in &other.0 {
+        for (key, tally) in &other.tallies {
             if key == OTHERS {
-                self.0.entry(key.clone()).and_modify(|known| known.add(*tally)).or_insert(*tally);
+                self.tallies.entry(key.clone()).and_modify(|known| known.add(*tally)).or_insert(*tally);
             } else {
                 self.add_key(key.clone(), *tally);
             }
@@ -102,26 +154,26 @@ impl Activity {
     }
 
     pub fn of(&self, kind: &str) -> Told {
-        match self.0.get(&key(kind)) {
+        match self.tallies.get(&key(kind)) {
             // Some of a type that came after the room was gone stand among the others, also when two people were joined.
-            Some(tally) if !self.0.contains_key(OTHERS) => Told::Counted(*tally),
-            None if !self.0.contains_key(OTHERS) => Told::Never,
+            Some(tally) if !self.has_others() => Told::Counted(*tally),
+            None if !self.has_others() => Told::Never,
             _ => Told::Unknown,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tallies.is_empty()
     }
 
     /// Whether some are counted together.
     pub fn has_others(&self) -> bool {
-        self.0.contains_key(OTHERS)
+        self.tallies.contains_key(OTHERS)
     }
 
     /// The types counted by name, as [`key`] spells them.
     pub fn tallies(&self) -> impl Iterator<Item = (&str, Tally)> {
-        self.0.iter().filter(|(key, _)| *key != OTHERS).map(|(key, tally)| (key.as_str(), *tally))
+        self.tallies.iter().filter(|(key, _)| *key != OTHERS).map(|(key, tally)| (key.as_str(), *tally))
     }
 }
 
@@ -141,6 +193,7 @@ mod tests {
             activity.add(kind, Tally::once(at(5)));
         }
         activity.add("order", Tally::once(at(2)));
+        activity.heard = Some(at(5));
         assert_eq!(activity.of("order"), Told::Counted(Tally { count: 3, first: at(2), last: at(5) }));
         assert_eq!(activity.of("a \"b\" \\ %"), Told::Counted(Tally::once(at(5))));
         assert_eq!(activity.of("never"), Told::Never);

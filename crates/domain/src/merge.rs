@@ -160,10 +160,7 @@ pub fn merged(primary: &Profile, secondary: &Profile, keep: &Keep) -> Profile {
             }
         }
     }
-    let newest = |profile: &Profile| (profile.last_seen_at, profile.last_channel.clone());
-    if secondary.last_channel.is_some() && (primary.last_channel.is_none() || newest(secondary) > newest(primary)) {
-        out.last_channel.clone_from(&secondary.last_channel);
-    }
+    out.hear(secondary.heard());
     out.last_seen_at = primary.last_seen_at.max(secondary.last_seen_at);
     out.created_at = primary.created_at.min(secondary.created_at);
     out.activity.join(&secondary.activity);

@@ -94,6 +94,24 @@ impl Profile {
         }
     }
 
+    /// When the channel was heard from that they used last, and which it is.
+    pub fn heard(&self) -> Option<(Timestamp, &str)> {
+        let channel = self.last_channel.as_deref()?;
+        Some((self.activity.heard.or(self.last_seen_at).unwrap_or(Timestamp::MIN), channel))
+    }
+
+    /// Notes that a channel was heard from. The newest counts, at one instant the name decides: the order in which events
+    /// arrive does not.
+    pub fn hear(&mut self, heard: Option<(Timestamp, &str)>) {
+        if self.heard() < heard {
+            self.last_channel = heard.map(|(_, channel)| channel.to_owned());
+            self.activity.heard = heard.map(|(at, _)| at);
+        } else {
+            // What was read from when they were seen must not move with it.
+            self.activity.heard = self.heard().map(|(at, _)| at);
+        }
+    }
+
     pub fn standard(&self, property: Standard) -> Option<&str> {
         match property {
             Standard::Name => &self.name,

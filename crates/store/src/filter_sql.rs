@@ -134,7 +134,16 @@ impl Composer {
             Field::Email => self.text("p.email", "email", test),
             Field::Phone => self.text("p.phone", "phone", test),
             Field::ExternalId => self.text("p.external_id", "external_id", test),
-            Field::LastChannel => self.text("p.last_channel", "last_channel", test),
+            Field::LastChannel => {
+                self.asks_documents = true;
+                match test {
+                    // The name of a channel is folded as it stands.
+                    Test::Contains(needle) | Test::StartsWith(needle) | Test::EndsWith(needle) => {
+                        self.partial("d.last_channel", test, needle)
+                    }
+                    _ => self.text("d.last_channel", "last_channel", test),
+                }
+            }
             Field::Standard(property) => self.text(column(*property), property.as_str(), test),
             Field::CreatedAt => self.time("p.created_at", false, test),
             Field::UpdatedAt => self.time("p.updated_at", false, test),
@@ -156,16 +165,22 @@ impl Composer {
             Test::Missing => format!("({column} IS NULL)"),
             Test::In(values) => format!("({column} IS NOT NULL AND {column} {})", self.texts(&strings(values))),
             Test::NotIn(values) => format!("({column} IS NULL OR NOT ({column} {}))", self.texts(&strings(values))),
-            Test::Contains(needle) | Test::StartsWith(needle) | Test::EndsWith(needle) => self.partial(folded, test, needle),
+            Test::Contains(needle) | Test::StartsWith(needle) | Test::EndsWith(needle) => {
+                let text = self.folded(folded);
+                self.partial(&text, test, needle)
+            }
             _ => "(1 = 0)".to_owned(),
         }
     }
 
+    /// The folded text of a field.
+    fn folded(&mut self, field: &str) -> String {
+        format!("(p.folded ->> {})", self.bind(field))
+    }
+
     /// A folded text that contains, starts or ends with a needle.
-    fn partial(&mut self, field: &str, test: &Test, needle: &str) -> String {
-        let field = self.bind(field);
+    fn partial(&mut self, text: &str, test: &Test, needle: &str) -> String {
         let needle = self.bind(needle);
-        let text = format!("(p.folded ->> {field})");
         let holds = match test {
             Test::StartsWith(_) => format!("{{position}}({text}, {needle}) = 1"),
             Test::EndsWith(_) => {
@@ -241,7 +256,8 @@ impl Composer {
 
     fn attribute(&mut self, key: &str, kind: PropertyType, test: &Test) -> String {
         if let Test::Contains(needle) | Test::StartsWith(needle) | Test::EndsWith(needle) = test {
-            return self.partial(&format!("attributes.{key}"), test, needle);
+            let text = self.folded(&format!("attributes.{key}"));
+            return self.partial(&text, test, needle);
         }
         if kind == PropertyType::TextList {
             return self.attribute_list(key, test);

@@ -190,9 +190,10 @@ impl Directory {
             profile.learn(&keys[*place], cause.source, cause.at);
         }
         let inferred = self.take_traits(&mut profile, keys, incoming, cause, &mut refused)?;
-        profile.last_seen_at = Some(incoming.event.occurred_at);
+        let at = incoming.event.occurred_at;
+        profile.hear(incoming.event.channel.as_deref().map(|channel| (at, channel)));
+        profile.last_seen_at = Some(at);
         profile.channels.extend(incoming.event.channel.iter().cloned());
-        profile.last_channel.clone_from(&incoming.event.channel);
         let profile = self.save(None, profile, Action::Created, inferred, Vec::new(), cause, ids)?;
         Ok((profile, refused))
     }
@@ -292,14 +293,10 @@ impl Directory {
             let before = Arc::clone(before);
             let moved = before.last_seen_at.is_none_or(|seen| seen < sighting.last);
             let is_known = sighting.channels.iter().all(|channel| before.channels.contains(channel));
-            // At the same instant the name decides, so that the order of arrival does not.
-            let is_later =
-                |(at, name): &(Timestamp, String)| (before.last_seen_at, before.last_channel.as_ref()) <= (Some(*at), Some(name));
-            let channel = sighting.last_channel.filter(is_later).map(|(_, name)| name);
-            let changes_channel = channel.is_some() && channel != before.last_channel;
             let mut profile = (*before).clone();
             profile.activity.join(&sighting.did);
-            if !moved && is_known && !changes_channel {
+            profile.hear(sighting.last_channel.as_ref().map(|(at, channel)| (*at, channel.as_str())));
+            if !moved && is_known && profile.last_channel == before.last_channel {
                 self.note_activity(id, before, profile, sighting.cause, ids);
                 continue;
             }
@@ -307,7 +304,6 @@ impl Directory {
             profile.channels.extend(sighting.channels);
             profile.channels.sort();
             profile.channels.dedup();
-            profile.last_channel = channel.or(profile.last_channel);
             profile.version += 1;
             let profile = Arc::new(profile);
             self.people.insert(id, Standing::Live(Arc::clone(&profile)));

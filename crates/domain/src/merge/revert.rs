@@ -261,10 +261,12 @@ fn see(survivor: &mut Profile, without: &Profile, seen: &Seen) {
     survivor.activity = seen.did.clone();
     survivor.last_seen_at = without.last_seen_at.max(seen.last);
     survivor.channels = without.channels.iter().chain(&seen.channels).cloned().collect();
-    survivor.last_channel = match &seen.last_channel {
-        Some((at, channel)) if Some(*at) > without.last_seen_at => Some(channel.clone()),
-        _ => without.last_channel.clone(),
-    };
+    // All their events are known here; of people who have none, what the merge remembers is.
+    survivor.last_channel.clone_from(&without.last_channel);
+    if let Some((at, channel)) = &seen.last_channel {
+        survivor.last_channel = Some(channel.clone());
+        survivor.activity.heard = Some(*at);
+    }
 }
 
 /// Where decisions leave a person, whatever their order.

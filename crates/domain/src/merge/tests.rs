@@ -95,9 +95,7 @@ fn somebody(n: u128) -> impl Strategy<Value = Somebody> {
 fn see(profile: &mut Profile, when: Timestamp, channel: Option<String>, kind: &str) {
     profile.activity.add(kind, Tally::once(when));
     profile.channels.extend(channel.iter().cloned());
-    if channel.is_some() && profile.last_seen_at.is_none_or(|seen| seen <= when) {
-        profile.last_channel = channel;
-    }
+    profile.hear(channel.as_deref().map(|channel| (when, channel)));
     profile.last_seen_at = profile.last_seen_at.max(Some(when));
 }
 
@@ -139,6 +137,7 @@ fn seen(people: &[&Profile]) -> Seen {
     for profile in people {
         out.did.join(&profile.activity);
         out.last = out.last.max(profile.last_seen_at);
+        out.last_channel = out.last_channel.max(profile.heard().map(|(at, channel)| (at, channel.to_owned())));
         out.channels.extend(profile.channels.iter().cloned());
     }
     out

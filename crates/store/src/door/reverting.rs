@@ -124,6 +124,9 @@ pub(super) async fn load(
             let tally = Tally { count: row.count, first: row.first.0, last: row.last.0 };
             if members.contains(&ProfileId(row.origin_profile_id)) {
                 did.add(&row.kind, tally);
+                if row.channel.is_some() {
+                    did.heard = did.heard.max(Some(tally.last));
+                }
             } else {
                 seen.add(&row.kind, row.channel.as_deref(), tally);
             }

@@ -194,8 +194,7 @@ fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], moving: 
 fn same_row(before: &Profile, after: &Profile) -> bool {
     (before.created_at, before.updated_at) == (after.created_at, after.updated_at)
         && before.identities == after.identities
-        && [&before.email, &before.phone, &before.external_id, &before.last_channel]
-            == [&after.email, &after.phone, &after.external_id, &after.last_channel]
+        && [&before.email, &before.phone, &before.external_id] == [&after.email, &after.phone, &after.external_id]
         && Standard::ALL.iter().all(|property| before.standard(*property) == after.standard(*property))
         && before.attributes == after.attributes
 }
@@ -240,7 +239,6 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Def
         ("language", Kind::Text),
         ("timezone", Kind::Text),
         ("avatar_url", Kind::Text),
-        ("last_channel", Kind::Text),
         ("folded", Kind::Json),
         ("comparables", Kind::Json),
     ];
@@ -266,7 +264,6 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Def
             after.language.clone().into(),
             after.timezone.clone().into(),
             after.avatar_url.clone().into(),
-            after.last_channel.clone().into(),
             folded(after, definitions).to_string().into(),
             comparables(after, definitions).to_string().into(),
         ]);
@@ -278,11 +275,11 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Def
         sql("INSERT INTO profiles (
                  workspace_id, id, created_at, updated_at, name_key, search_text,
                  email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
-                 language, timezone, avatar_url, last_channel, folded, comparables
+                 language, timezone, avatar_url, folded, comparables
              )
              SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
                     r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
-                    r.language, r.timezone, r.avatar_url, r.last_channel, r.folded, r.comparables
+                    r.language, r.timezone, r.avatar_url, r.folded, r.comparables
              FROM {rows} AS r WHERE true
              ON CONFLICT (workspace_id, id) DO UPDATE SET
                  created_at = EXCLUDED.created_at,
@@ -302,7 +299,6 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Def
                  language = EXCLUDED.language,
                  timezone = EXCLUDED.timezone,
                  avatar_url = EXCLUDED.avatar_url,
-                 last_channel = EXCLUDED.last_channel,
                  folded = EXCLUDED.folded,
                  comparables = EXCLUDED.comparables")
         .bind(workspace)
@@ -325,7 +321,6 @@ fn folded(profile: &Profile, definitions: &Definitions) -> Value {
     put("email", profile.email.as_deref());
     put("phone", profile.phone.as_deref());
     put("external_id", profile.external_id.as_deref());
-    put("last_channel", profile.last_channel.as_deref());
     for property in Standard::ALL {
         put(property.as_str(), profile.standard(*property));
     }
@@ -389,6 +384,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<S
         ("version", Kind::Int),
         ("last_seen_at", Kind::Time),
         ("seen_day", Kind::Int),
+        ("last_channel", Kind::Text),
         ("activity", Kind::Json),
         ("document", Kind::Text),
     ]);
@@ -400,6 +396,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<S
             version(after),
             seen.into(),
             seen.day().into(),
+            after.last_channel.clone().into(),
             serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
             serde_json::to_string(&**after).map_err(unwritable)?.into(),
         ]);
@@ -408,12 +405,13 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<S
         return Ok(None);
     }
     Ok(Some(
-        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
-             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.activity, r.document FROM {rows} AS r WHERE true
+        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
+             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true
              ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
                  version = EXCLUDED.version,
                  last_seen_at = EXCLUDED.last_seen_at,
                  seen_day = EXCLUDED.seen_day,
+                 last_channel = EXCLUDED.last_channel,
                  activity = EXCLUDED.activity,
                  document = EXCLUDED.document")
         .bind(workspace)
