@@ -254,6 +254,24 @@ where
     phase(target, &shared, load.connections, used + load.count, load.time).await
 }
 
+/// The same for as long as something else takes; `load.time` is the longest.
+pub async fn drive_until<M, V, D>(target: &Target, load: Load, make: M, verify: V, done: D) -> Result<(Outcome, D::Output)>
+where
+    M: Fn(u64) -> Call + Send + Sync + 'static,
+    V: Fn(u64, &Answer) -> std::result::Result<(), String> + Send + Sync + 'static,
+    D: Future,
+{
+    let shared = Arc::new((make, verify, AtomicU64::new(0)));
+    let stop = async {
+        let out = done.await;
+        // No number below the end is left.
+        shared.2.store(u64::MAX, Ordering::Relaxed);
+        out
+    };
+    let (outcome, out) = tokio::join!(phase(target, &shared, load.connections, load.count, load.time), stop);
+    Ok((outcome?, out))
+}
+
 async fn phase<M, V>(target: &Target, shared: &Arc<(M, V, AtomicU64)>, connections: usize, end: u64, time: Duration) -> Result<Outcome>
 where
     M: Fn(u64) -> Call + Send + Sync + 'static,

@@ -35,6 +35,20 @@ pub fn diff(before: Option<&Profile>, after: &Profile) -> Vec<Change> {
         .collect()
 }
 
+/// The same of two states that differ in labels and segments at most.
+pub fn diff_of_sets(before: &Profile, after: &Profile) -> Vec<Change> {
+    let sets = [("labels", labels(before), labels(after)), ("segments", segments(before), segments(after))];
+    sets.into_iter().filter(|(_, old, new)| old != new).map(|(field, old, new)| Change { field: field.to_owned(), old, new }).collect()
+}
+
+fn labels(profile: &Profile) -> Value {
+    if profile.labels.is_empty() { Value::Null } else { json!(profile.labels) }
+}
+
+fn segments(profile: &Profile) -> Value {
+    if profile.segments.is_empty() { Value::Null } else { json!(profile.segments.iter().map(|s| s.id).collect::<Vec<_>>()) }
+}
+
 fn fields(profile: &Profile) -> BTreeMap<String, Value> {
     let mut out = BTreeMap::new();
     let mut put = |field: String, value: Value| {
@@ -62,11 +76,10 @@ fn fields(profile: &Profile) -> BTreeMap<String, Value> {
         }
         put(format!("identities.{kind}"), json!(values));
     }
-    if !profile.labels.is_empty() {
-        put("labels".to_owned(), json!(profile.labels));
-    }
-    if !profile.segments.is_empty() {
-        put("segments".to_owned(), json!(profile.segments.iter().map(|s| s.id).collect::<Vec<_>>()));
+    for (field, value) in [("labels", labels(profile)), ("segments", segments(profile))] {
+        if !value.is_null() {
+            put(field.to_owned(), value);
+        }
     }
     for consent in &profile.consents {
         put(format!("consents.{}", consent.channel), json!(consent.status.as_str()));

@@ -189,8 +189,10 @@ impl Living {
         self.definitions.is_empty()
     }
 
-    pub fn has_rules(&self) -> bool {
-        self.definitions.iter().any(|d| matches!(d.makes, Makes::Label { .. }))
+    /// Whether judging these, or whatever follows from them, may take a label off.
+    pub fn may_unlabel(&self, which: &BTreeSet<usize>) -> bool {
+        let takes_off = |i: &usize| matches!(self.definitions[*i].makes, Makes::Label { removes: true, .. });
+        which.iter().any(|i| takes_off(i) || self.followers[*i].iter().any(takes_off))
     }
 
     /// Where the definition with this id stands.

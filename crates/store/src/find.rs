@@ -230,6 +230,10 @@ impl Store {
 }
 
 impl Walk {
+    pub(crate) const fn workspace(&self) -> WorkspaceId {
+        self.question.workspace
+    }
+
     /// Where the walk stands: after the last person it has told of.
     pub(crate) fn position(&self) -> Option<&Position> {
         self.question.after.as_ref()

@@ -27,19 +27,22 @@ use uuid::Uuid;
 use crate::{
     Act, Idempotency, Job as DoorJob, Store, StoreError, StoredAnswer, Tx, audit, door,
     filter_sql::Composer,
-    find::Question,
+    find::{Question, Walk},
     ids::new_id,
     jobs::{self, End, JobKind, NewJob, Progress, Step, Stepping, Turn},
-    profiles, properties,
+    profiles::{self, Ahead},
+    properties,
     statement::{Sql, sql},
     time::At,
 };
 
 /// People judged in one transaction.
 const CHUNK: i64 = 1_000;
-/// Longest pause of the job after a step.
+/// Such transactions in one step of the job.
+const ROUNDS: usize = 8;
+/// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
-/// How long that is, in times the step took: writers keep half of their pace, and a million people are done in half a minute.
+/// How long that is, in times the transaction took: writers keep half of their pace, and a million people are done in half a minute.
 const REST: f64 = 0.6;
 /// Fewer by the job, which others' writes stand behind; and some fewer than the door carries out at once, so that those who
 /// wait meanwhile go along in the same transaction.
@@ -173,6 +176,21 @@ impl Breed {
         }
     }
 
+    const fn one_row(self) -> &'static str {
+        match self {
+            Self::Segment => {
+                "SELECT id, name, description, filter, 'remove' AS on_exit, (1 = 1) AS enabled, status, definition_version, job_id,
+                        created_at, updated_at, computed_at
+                 FROM segments WHERE workspace_id = $1 AND id = $2"
+            }
+            Self::Rule => {
+                "SELECT id, label AS name, CAST(NULL AS TEXT) AS description, filter, on_exit, enabled, status, definition_version, job_id,
+                        created_at, updated_at, computed_at
+                 FROM label_rules WHERE workspace_id = $1 AND id = $2"
+            }
+        }
+    }
+
     /// An act on one of this sort.
     fn act(self, what: &str, id: Uuid) -> Act {
         Act::of(format!("{}.{what}", self.job()), self.job(), id)
@@ -185,6 +203,12 @@ impl Breed {
             Self::Rule => "label_rule",
         }
     }
+}
+
+/// One of them, those being removed too.
+async fn row(tx: &mut Tx, workspace: WorkspaceId, sort: Breed, id: Uuid) -> Result<Option<Defined>, StoreError> {
+    let row: Option<Stored> = tx.optional(sql(sort.one_row()).bind(workspace).bind(id)).await?;
+    row.map(Defined::try_from).transpose()
 }
 
 async fn rows(tx: &mut Tx, workspace: WorkspaceId, sort: Breed) -> Result<Vec<Defined>, StoreError> {
@@ -411,7 +435,8 @@ impl Store {
     }
 
     pub async fn definition(&self, workspace: WorkspaceId, sort: Breed, id: Uuid) -> Result<Option<Defined>, StoreError> {
-        Ok(self.definitions(workspace, sort).await?.into_iter().find(|row| row.id == id))
+        let found = self.read(move |tx| Box::pin(async move { row(tx, workspace, sort, id).await })).await?;
+        Ok(found.filter(|row| row.status != "removing"))
     }
 
     /// Adds a definition and the job that brings everyone in line. `render` writes the answer kept under the request's key.
@@ -482,7 +507,7 @@ impl Store {
                 let (change, cause) = (Arc::clone(&change), Arc::clone(&cause));
                 Box::pin(async move {
                     hold(tx, workspace).await?;
-                    let known = rows(tx, workspace, sort).await?.into_iter().find(|row| row.id == id && row.status != "removing");
+                    let known = row(tx, workspace, sort, id).await?.filter(|row| row.status != "removing");
                     let Some(old) = known else { return Ok(Err(DefinitionRefusal::NotFound)) };
                     let wording = change(&old);
                     let mut row = Defined {
@@ -531,7 +556,7 @@ impl Store {
                 let cause = Arc::clone(&cause);
                 Box::pin(async move {
                     hold(tx, workspace).await?;
-                    let known = rows(tx, workspace, sort).await?.into_iter().find(|row| row.id == id && row.status != "removing");
+                    let known = row(tx, workspace, sort, id).await?.filter(|row| row.status != "removing");
                     let Some(mut row) = known else { return Ok(Err(DefinitionRefusal::NotFound)) };
                     if sort == Breed::Segment {
                         let users = readers(tx, workspace, "segments", Some(&id.to_string())).await?;
@@ -694,7 +719,7 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
     let (row, properties) = store
         .read(move |tx| {
             Box::pin(async move {
-                let found = rows(tx, workspace, sort).await?.into_iter().find(|row| row.id == parameters.id);
+                let found = row(tx, workspace, sort, parameters.id).await?;
                 Ok((found, properties::load(tx, workspace).await?))
             })
         })
@@ -723,28 +748,52 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         count: false,
         now: store.now(),
     };
-    let total = if turn.checkpoint.is_null() { Some(store.count(question.clone()).await?) } else { None };
-    let mut walk = store.walk(question);
-    let people = walk.next_versions().await?.unwrap_or_default();
-    let Some(Position { key: SortKey::Time(at), id: last }) = walk.position().cloned().filter(|_| !people.is_empty()) else {
-        return finish(store, sort, row, turn, total).await;
-    };
-    let count = i64::try_from(people.len()).unwrap_or(0);
-    let commands = people.into_iter().map(|(id, _)| Command::Reconsider { id, only: Some(row.id) }).collect();
-    let progress = move |_: &crate::Group| Progress {
-        checkpoint: serde_json::to_value(Checkpoint { after: (at, last.0) }).unwrap_or_default(),
-        processed: count,
-        succeeded: count,
-        total,
-        ..Progress::default()
-    };
-    let cause = turn.cause(store.now(), sort.job());
-    let step = Some(Step { lease: turn.lease, progress: Arc::new(progress) });
-    let begun = std::time::Instant::now();
-    store.carry_out(DoorJob { workspace, cause, commands, idempotency: None, step }).await?;
-    // Who writes meanwhile has the door to themselves for a while.
-    tokio::time::sleep(begun.elapsed().mul_f64(REST).min(LONGEST_REST)).await;
+    let mut total = if turn.checkpoint.is_null() { Some(store.count(question.clone()).await?) } else { None };
+    let (mut walk, mut batch) = look_ahead(store.clone(), store.walk(question)).await?;
+    for _ in 0..ROUNDS {
+        let Some(Batch { people, last: (at, last), ahead }) = batch else { return finish(store, sort, row, turn, total).await };
+        // The next are looked for while these are at the door.
+        let next = tokio::spawn(look_ahead(store.clone(), walk));
+        let count = i64::try_from(people.len()).unwrap_or(0);
+        let commands = people.into_iter().map(|id| Command::Reconsider { id, only: Some(row.id) }).collect();
+        let told = total.take();
+        let progress = move |_: &crate::Group| Progress {
+            checkpoint: serde_json::to_value(Checkpoint { after: (at, last.0) }).unwrap_or_default(),
+            processed: count,
+            succeeded: count,
+            total: told,
+            ..Progress::default()
+        };
+        let step = Some(Step { ahead, ..Step::new(turn.lease, Arc::new(progress)) });
+        let cause = turn.cause(store.now(), sort.job());
+        let (begun, others) = (std::time::Instant::now(), store.door.requests());
+        store.carry_out(DoorJob { workspace, cause, commands, idempotency: None, step }).await?;
+        // Who wrote meanwhile has the door to themselves for a while.
+        if store.door.requests() != others {
+            tokio::time::sleep(begun.elapsed().mul_f64(REST).min(LONGEST_REST)).await;
+        }
+        (walk, batch) = next.await.map_err(|_| StoreError::Raced)??;
+    }
     Ok(())
+}
+
+/// Some of those a definition concerns.
+struct Batch {
+    people: Vec<ProfileId>,
+    /// When the last of them was created, and who it is.
+    last: (i64, ProfileId),
+    ahead: Ahead,
+}
+
+/// Finds the next people, and reads them.
+async fn look_ahead(store: Store, mut walk: Walk) -> Result<(Walk, Option<Batch>), StoreError> {
+    let people = walk.next_versions().await?.unwrap_or_default();
+    let Some(Position { key: SortKey::Time(at), id }) = walk.position().cloned().filter(|_| !people.is_empty()) else {
+        return Ok((walk, None));
+    };
+    let people: Vec<ProfileId> = people.into_iter().map(|(id, _)| id).collect();
+    let ahead = Ahead::read(&store, walk.workspace(), people.iter().map(|id| id.0).collect()).await?;
+    Ok((walk, Some(Batch { people, last: (at, id), ahead })))
 }
 
 /// Everyone is in line: the definition is live, or gone.

@@ -1,5 +1,7 @@
 //! Reading people: the document by id, by key, and many at once.
 
+use std::{collections::HashMap, sync::Arc};
+
 use people_domain::{
     id::{ProfileId, WorkspaceId},
     identity::IdentityKey,
@@ -79,6 +81,76 @@ impl Whole {
         let mut profile: Profile = serde_json::from_str(&self.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
         profile.activity = serde_json::from_str(&self.activity).map_err(|_| StoreError::Unreadable("a profile's activity"))?;
         Ok(profile)
+    }
+}
+
+/// People as they were read some time before they are needed. Who has changed since is read again, so that nothing depends
+/// on when that was; only time is saved, for those who wait at the door.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ahead(Arc<HashMap<Uuid, Early>>);
+
+#[derive(Debug)]
+struct Early {
+    profile: Arc<Profile>,
+    /// As it was read: it may change without the version.
+    activity: String,
+}
+
+#[derive(FromRow)]
+struct Beside {
+    profile_id: Uuid,
+    version: i64,
+    activity: String,
+}
+
+impl Ahead {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads people before their turn.
+    pub(crate) async fn read(store: &Store, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result<Self, StoreError> {
+        let found: Vec<Whole> = store
+            .pools
+            .all(
+                sql("SELECT document, activity{as_text} AS activity FROM profile_documents
+                     WHERE workspace_id = $1 AND profile_id {among}")
+                .bind(workspace)
+                .rows(crate::rows::ids(ids)),
+            )
+            .await?;
+        let parsed = tokio::task::spawn_blocking(move || {
+            let parse = |row: Whole| {
+                let profile = Arc::new(row.read()?);
+                Ok((profile.id.0, Early { profile, activity: row.activity }))
+            };
+            found.into_iter().map(parse).collect::<Result<HashMap<_, _>, StoreError>>()
+        });
+        Ok(Self(Arc::new(parsed.await.map_err(|_| StoreError::Unreadable("a profile's document"))??)))
+    }
+
+    /// Locks the rows of all of these people, in id order, and answers those who still are as they were read.
+    pub(crate) async fn unchanged(
+        &self,
+        tx: &mut Tx,
+        workspace: WorkspaceId,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<Vec<Arc<Profile>>, StoreError> {
+        let rows: Vec<Beside> = tx
+            .all(
+                sql("SELECT profile_id, version, activity{as_text} AS activity FROM profile_documents
+                     WHERE workspace_id = $1 AND profile_id {among}
+                     ORDER BY profile_id {for_update}")
+                .bind(workspace)
+                .rows(crate::rows::ids(ids)),
+            )
+            .await?;
+        let same = |row: &Beside| {
+            let early = self.0.get(&row.profile_id)?;
+            let unchanged = i64::try_from(early.profile.version) == Ok(row.version) && early.activity == row.activity;
+            unchanged.then(|| Arc::clone(&early.profile))
+        };
+        Ok(rows.iter().filter_map(same).collect())
     }
 }
 

@@ -94,7 +94,7 @@ async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
         cause,
         commands,
         idempotency: None,
-        step: Some(Step { lease, progress: Arc::new(progress) }),
+        step: Some(Step::new(lease, Arc::new(progress))),
     };
     store.carry_out(job).await.map(|_| ())
 }

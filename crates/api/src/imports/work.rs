@@ -322,7 +322,7 @@ async fn carry_out(store: &Store, turn: &Turn, checkpoint: Checkpoint, mut chunk
         cause: turn.cause(store.now(), "import"),
         commands,
         idempotency: None,
-        step: Some(Step { lease: turn.lease, progress: Arc::new(progress) }),
+        step: Some(Step::new(turn.lease, Arc::new(progress))),
     };
     store.carry_out(job).await.map(|_| ())
 }

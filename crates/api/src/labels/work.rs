@@ -99,7 +99,7 @@ async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
         progress
     };
     let cause = turn.cause(store.now(), "label");
-    let step = Some(Step { lease, progress: Arc::new(progress) });
+    let step = Some(Step::new(lease, Arc::new(progress)));
     store.carry_out(people_store::Job { workspace: lease.workspace, cause, commands, idempotency: None, step }).await.map(|_| ())
 }
 

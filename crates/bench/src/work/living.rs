@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Stage, known_or_new, post};
 use crate::{
     Result,
-    client::{Call, Load, any_success, drive},
+    client::{Call, Load, any_success, drive, drive_until},
     report::{Row, Target, Unit},
 };
 
@@ -75,16 +75,16 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     let busy = || Load { connections: 32, warm_up: 200, count: 200_000, time: stage.time / 2 };
     let before = drive(target, busy(), upserts(20_000_000), any_success).await?;
     let body = json!({"name": "bench fresh", "filter": {"field": "country", "op": "in", "value": ["GB", "IE", "FR"]}});
-    let begun = Instant::now();
-    let made = target.json(post("/v1/segments", &body)).await?;
-    let members = made["member_count"].as_i64().unwrap_or(0);
-    let path = format!("/v1/segments/{}", made["id"].as_str().unwrap_or_default());
+    const PATIENCE: Duration = Duration::from_secs(300);
     let live = async {
-        settled(stage, &path, Duration::from_secs(300)).await?;
-        Ok::<_, crate::Failure>(begun.elapsed())
+        let begun = Instant::now();
+        let made = target.json(post("/v1/segments", &body)).await?;
+        settled(stage, &format!("/v1/segments/{}", made["id"].as_str().unwrap_or_default()), PATIENCE).await?;
+        Ok::<_, crate::Failure>((begun.elapsed(), made["member_count"].as_i64().unwrap_or(0)))
     };
-    let (during, took) = tokio::join!(drive(target, busy(), upserts(30_000_000), any_success), live);
-    let (during, took) = (during?, took?);
+    let writing = Load { count: 5_000_000, time: PATIENCE, ..busy() };
+    let (during, live) = drive_until(target, writing, upserts(30_000_000), any_success, live).await?;
+    let (took, members) = live?;
     let milliseconds = |value: f64| Row::new(site, COST, "p50", Unit::Milliseconds, value);
     Ok(vec![
         milliseconds(without.milliseconds(0.5)).note("before any is defined").trouble(without.complaint()),

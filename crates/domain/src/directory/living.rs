@@ -125,8 +125,7 @@ impl Directory {
         }
         let mut last = Arc::clone(&before);
         if last.segments != judged.segments {
-            let mut next = (*last).clone();
-            next.segments.clone_from(&judged.segments);
+            let next = if settled.labels.is_empty() { judged } else { Profile { segments: judged.segments, ..(*last).clone() } };
             last = self.follow(&last, next, Action::SegmentsChanged, "system:segments".to_owned(), "segment", &touched.cause, ids);
         }
         for (rule, label, put) in settled.labels {
@@ -166,7 +165,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Arc<Profile> {
         next.version += 1;
-        let changes = history::diff(Some(before), &next);
+        let changes = history::diff_of_sets(before, &next);
         let at = of.at.max(next.updated_at);
         let cause = Arc::new(Cause { at: of.at, actor, source, request_id: of.request_id.clone(), reason: None });
         let next = Arc::new(next);

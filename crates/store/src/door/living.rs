@@ -64,7 +64,7 @@ pub(super) async fn settle(
     let which: BTreeSet<usize> = touched.iter().flat_map(|t| t.which.iter().copied()).collect();
     let tests = living.tests(&which);
     let mut bases = bases(tx, workspace, &touched, &tests, now).await?;
-    let mut ruled = if living.has_rules() { ruled(tx, workspace, &touched).await? } else { HashMap::new() };
+    let mut ruled = ruled(tx, workspace, living, &touched).await?;
     let owner: HashMap<ProfileId, ProfileId> =
         touched.iter().flat_map(|t| t.absorbed.iter().map(|id| (*id, t.profile.id)).chain([(t.profile.id, t.profile.id)])).collect();
     let mut coming: HashMap<ProfileId, Vec<Event>> = HashMap::new();
@@ -188,13 +188,18 @@ struct Ruled {
     rule_id: Option<Uuid>,
 }
 
-/// Which labels a rule put on.
+/// Which labels a rule put on: of those who carry some, and are judged by a rule that may take one off.
 async fn ruled(
     tx: &mut Tx,
     workspace: WorkspaceId,
+    living: &Living,
     touched: &[Touched],
 ) -> Result<HashMap<ProfileId, BTreeMap<String, RecordId>>, StoreError> {
-    let people = touched.iter().flat_map(|t| t.absorbed.iter().chain([&t.profile.id]).map(|id| id.0));
+    let concerned = touched.iter().filter(|t| !t.profile.labels.is_empty() && living.may_unlabel(&t.which));
+    let people: Vec<Uuid> = concerned.flat_map(|t| t.absorbed.iter().chain([&t.profile.id]).map(|id| id.0)).collect();
+    if people.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows: Vec<Ruled> = tx
         .all(
             sql("SELECT profile_id, label, rule_id FROM profile_labels WHERE workspace_id = $1 AND source = 'rule' AND profile_id {among}")

@@ -21,7 +21,10 @@ pub(crate) use timeline::StoredSession;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,7 +55,8 @@ use crate::{
     jobs, labels,
     merges::{self, Merged},
     meters::{Counted, Meters},
-    profiles, properties,
+    profiles::{self, Ahead},
+    properties,
     read_model::Keeper,
     rejected,
     rows::{Kind, Rows},
@@ -140,6 +144,8 @@ pub(crate) struct Door {
     queue: mpsc::Sender<Waiting>,
     closing: watch::Sender<bool>,
     meters: Meters,
+    /// Jobs that came in so far, without the steps of background jobs.
+    requests: Arc<AtomicU64>,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -188,10 +194,18 @@ impl Door {
                 tokio::spawn(worker.run())
             })
             .collect();
-        Self { queue, closing, meters: pools.meters().clone(), workers: Arc::new(Mutex::new(workers)) }
+        Self { queue, closing, meters: pools.meters().clone(), requests: Arc::default(), workers: Arc::new(Mutex::new(workers)) }
+    }
+
+    /// How many requests came in so far: whether anybody writes beside a background job.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     async fn send(&self, job: Job) -> Result<Reply, StoreError> {
+        if job.step.is_none() {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
         let (reply, answer) = oneshot::channel();
         // A full queue pushes back: the caller is told to come again rather than kept waiting without end.
         let waiting = Waiting { job, reply, _counted: Counted::by(&self.meters.queue) };
@@ -230,7 +244,7 @@ impl Store {
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::default(), &key, false).await?;
+                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::default(), &key, None).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })
@@ -379,7 +393,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         for command in open.iter().flat_map(|i| &jobs[*i].commands) {
             command.needs(&mut needs);
         }
-        let (mut directory, definitions, hasher) = load(tx, workspace_id, &needs, known, key, true).await?;
+        let ahead = open.iter().find_map(|i| jobs[*i].step.as_ref().map(|step| step.ahead.clone())).unwrap_or_default();
+        let (mut directory, definitions, hasher) = load(tx, workspace_id, &needs, known, key, Some(&ahead)).await?;
         let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
         directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
         let mut ids = SystemIds;
@@ -459,16 +474,15 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
     replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
 }
 
-/// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed; owners are
-/// checked against them, so a
-/// key that moved in between is noticed.
+/// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed (`ahead` is
+/// `None` then); owners are checked against them, so a key that moved in between is noticed.
 async fn load(
     tx: &mut Tx,
     workspace_id: WorkspaceId,
     needs: &Needs,
     known: &mut Known,
     key: &SuppressionKey,
-    lock: bool,
+    ahead: Option<&Ahead>,
 ) -> Result<(Directory, Arc<Living>, Option<Hasher>), StoreError> {
     let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
     let (properties_version, living_version) = (workspace.definitions_version, workspace.living_version);
@@ -485,7 +499,14 @@ async fn load(
     let mut ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     ids.extend(reverting::holders(tx, workspace_id, &needs.merges).await?);
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
-    for profile in profiles::whole(tx, workspace_id, ids.iter().copied(), lock).await? {
+    let lock = ahead.is_some();
+    if let Some(ahead) = ahead.filter(|ahead| !ahead.is_empty()) {
+        for profile in ahead.unchanged(tx, workspace_id, ids.iter().copied()).await? {
+            people.insert(profile.id, Standing::Live(profile));
+        }
+    }
+    let unread: Vec<Uuid> = ids.iter().copied().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
+    for profile in profiles::whole(tx, workspace_id, unread, lock).await? {
         people.insert(profile.id, Standing::Live(Arc::new(profile)));
     }
     let mut missing: Vec<Uuid> = ids.into_iter().filter(|id| !people.contains_key(&ProfileId(*id))).collect();

@@ -86,14 +86,23 @@ pub(super) async fn save(
         let (effects, people) = (Arc::clone(&effects), people.iter().map(|profile| profile.id).collect());
         Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
     };
+    let changes = {
+        let effects = Arc::clone(&effects);
+        Later::of(engine, many, move || Ok(changes(workspace, &effects)))
+    };
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
     profiles.run(tx).await?;
     identities_added(tx, workspace, &spans).await?;
-    documents.run(tx).await?;
     labels(tx, workspace, &spans, &effects, &labelling).await?;
     channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
+    // After a merge has moved its rows, or else while the larger statements are still being written.
+    let settled = merges.is_empty() && reverted.is_empty();
+    if settled {
+        living::write_segments(tx, workspace, alive(&spans), now).await?;
+    }
+    documents.run(tx).await?;
     history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
@@ -101,7 +110,9 @@ pub(super) async fn save(
     let grown: BTreeSet<ProfileId> = survivors.values().copied().collect();
     labels_gone(tx, workspace, alive(&spans).filter(|(_, after)| grown.contains(&after.id))).await?;
     reverting::move_rows(tx, workspace, &reverted, gap).await?;
-    living::write_segments(tx, workspace, alive(&spans), now).await?;
+    if !settled {
+        living::write_segments(tx, workspace, alive(&spans), now).await?;
+    }
     living::write_due(tx, workspace, lived).await?;
     let kept = occurrences.into_iter().filter_map(|mut occurrence| {
         occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
@@ -112,7 +123,8 @@ pub(super) async fn save(
     timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, &mut joined).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
-    changes(tx, workspace, &effects).await?;
+    move_head(tx, workspace, &effects).await?;
+    changes.run(tx).await?;
     Ok(receipts)
 }
 
@@ -769,20 +781,26 @@ fn is_visible(effect: &Effect) -> bool {
     effect.before.as_ref().map(|p| p.version) != effect.after.as_ref().map(|p| p.version)
 }
 
-/// The feed, last of all: the head's row is locked from here to the commit, so numbers follow the order of commits.
-async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
-    let effects: Vec<(&'static str, &Effect)> =
-        effects.iter().filter_map(|effect| change::kind_of(effect.action).map(|kind| (kind, effect))).collect();
-    if effects.is_empty() {
+/// What the feed is told of.
+fn told(effects: &[Effect]) -> impl Iterator<Item = (&'static str, &Effect)> {
+    effects.iter().filter_map(|effect| change::kind_of(effect.action).map(|kind| (kind, effect)))
+}
+
+/// Moves the head of the feed by what the group tells, last of all: its row is locked from here to the commit, so numbers
+/// follow the order of commits.
+async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
+    let count = i64::try_from(told(effects).count()).unwrap_or(i64::MAX);
+    if count == 0 {
         return Ok(());
     }
-    let count = i64::try_from(effects.len()).unwrap_or(i64::MAX);
-    let head: Option<(i64,)> = tx
-        .optional(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq").bind(workspace).bind(count))
-        .await?;
-    let (head,) = head.ok_or(StoreError::Unreadable("the head of a change feed"))?;
+    let moved = tx.run(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1").bind(workspace).bind(count)).await?;
+    if moved == 1 { Ok(()) } else { Err(StoreError::Unreadable("the head of a change feed")) }
+}
+
+/// The rows of the feed: the last numbers up to its head, which has been moved by then.
+fn changes(workspace: WorkspaceId, effects: &[Effect]) -> Option<Sql> {
     let mut rows = Rows::new(&[
-        ("seq", Kind::Int),
+        ("place", Kind::Int),
         ("profile_id", Kind::Uuid),
         ("kind", Kind::Text),
         ("version", Kind::Int),
@@ -792,7 +810,7 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
         ("request_id", Kind::Text),
         ("record_id", Kind::Uuid),
     ]);
-    for (seq, (kind, effect)) in (head - count + 1..).zip(effects) {
+    for (place, (kind, effect)) in (1_i64..).zip(told(effects)) {
         let fields: Vec<&str> = match effect.action {
             Action::SegmentsChanged => vec!["segments"],
             Action::Seen if is_visible(effect) => vec!["channels", "last_channel", "last_seen_at"],
@@ -800,7 +818,7 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
         };
         let last = effect.after.as_ref().or(effect.before.as_ref());
         rows.push([
-            seq.into(),
+            place.into(),
             effect.profile_id.into(),
             kind.into(),
             last.map_or_else(|| 0_i64.into(), |p| version(p)),
@@ -811,12 +829,16 @@ async fn changes(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Res
             effect.record_id.into(),
         ]);
     }
-    tx.run(
+    if rows.is_empty() {
+        return None;
+    }
+    let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    Some(
         sql("INSERT INTO changes (workspace_id, seq, profile_id, kind, version, fields, at, actor, request_id, record_id)
-             SELECT $1, r.seq, r.profile_id, r.kind, r.version, r.fields, r.at, r.actor, r.request_id, r.record_id FROM {rows} AS r")
+             SELECT $1, h.seq - $2 + r.place, r.profile_id, r.kind, r.version, r.fields, r.at, r.actor, r.request_id, r.record_id
+             FROM {rows} AS r CROSS JOIN change_heads AS h WHERE h.workspace_id = $1")
         .bind(workspace)
+        .bind(count)
         .rows(rows),
     )
-    .await
-    .map(|_| ())
 }

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use crate::{
     Act, Group, Idempotency, Store, StoreError, StoredAnswer, Tx, audit, door, ids, labels,
+    profiles::Ahead,
     rows::{Kind, Rows},
     statement::{Sql, sql},
     time::At,
@@ -172,6 +173,14 @@ pub struct Step {
     pub lease: Lease,
     /// From what became of the commands.
     pub progress: Arc<dyn Fn(&Group) -> Progress + Send + Sync>,
+    /// People it is about, read while others were at the door.
+    pub(crate) ahead: Ahead,
+}
+
+impl Step {
+    pub fn new(lease: Lease, progress: Arc<dyn Fn(&Group) -> Progress + Send + Sync>) -> Self {
+        Self { lease, progress, ahead: Ahead::default() }
+    }
 }
 
 impl fmt::Debug for Step {
