@@ -71,17 +71,21 @@ pub(super) async fn save(
     staged.lay_over(&mut spans);
     let returning = reverting::Staged::of(&reverted, &spans);
     returning.lay_over(&mut spans);
-    let untouched = untouched(&spans, &effects, !merges.is_empty() || !reverted.is_empty());
-    let people: Arc<Vec<Arc<Profile>>> = Arc::new(spans.values().filter_map(|span| span.after.cloned()).collect());
+    // While people are merged or parted, what stood before is not what the rows say.
+    let settled = merges.is_empty() && reverted.is_empty();
+    let untouched = untouched(&spans, &effects, settled);
+    let people: Vec<Arc<Profile>> = spans.values().filter_map(|span| span.after.cloned()).collect();
     let (engine, many) = (tx.engine(), effects.len());
     let profiles = {
         let rewritten = people.iter().filter(|profile| !untouched.contains(&profile.id)).cloned().collect();
-        Later::of(engine, many, move || Ok(profiles(workspace, rewritten, &definitions)))
+        Later::of(engine, many, move || Ok(profiles(workspace, rewritten, settled, &definitions)))
     };
-    let documents = {
-        let people = Arc::clone(&people);
-        Later::of(engine, many, move || documents(workspace, &people))
-    };
+    let (same_day, others) = people.iter().cloned().partition::<Vec<_>, _>(|profile| {
+        let before = spans.get(&profile.id).and_then(|span| span.before).filter(|_| settled);
+        before.is_some_and(|before| seen_key(before).day() == seen_key(profile).day())
+    });
+    let documents = [(same_day, true), (others, false)]
+        .map(|(people, same_day)| Later::of(engine, many, move || documents(workspace, &people, same_day)));
     let history = {
         let (effects, people) = (Arc::clone(&effects), people.iter().map(|profile| profile.id).collect());
         Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
@@ -98,11 +102,12 @@ pub(super) async fn save(
     channels(tx, workspace, &spans).await?;
     consents(tx, workspace, &spans, &effects).await?;
     // After a merge has moved its rows, or else while the larger statements are still being written.
-    let settled = merges.is_empty() && reverted.is_empty();
     if settled {
         living::write_segments(tx, workspace, alive(&spans), now).await?;
     }
-    documents.run(tx).await?;
+    for documents in documents {
+        documents.run(tx).await?;
+    }
     history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors).await?;
@@ -192,9 +197,9 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
 }
 
 /// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
-/// While people are merged or parted, what stood before is not what the rows say, so only those who were merely seen count.
-fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], moving: bool) -> BTreeSet<ProfileId> {
-    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| moving && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
+/// Where the states before are not `settled`, only those who were merely seen count.
+fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], settled: bool) -> BTreeSet<ProfileId> {
+    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| !settled && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
     spans
         .iter()
         .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(before, after)| same_row(before, after)))
@@ -231,7 +236,37 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
     .map(|_| ())
 }
 
-fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Definitions) -> Option<Sql> {
+/// Only a merge, or what takes one back, gives somebody another time of creation; where nothing does, the statement must not
+/// name it, since SQLite writes every index anew whose columns it is told of.
+fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, settled: bool, definitions: &Definitions) -> Option<Sql> {
+    const UPSERT: &str = "INSERT INTO profiles (
+                 workspace_id, id, created_at, updated_at, name_key, search_text,
+                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
+                 language, timezone, avatar_url, folded, comparables
+             )
+             SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
+                    r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
+                    r.language, r.timezone, r.avatar_url, r.folded, r.comparables
+             FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, id) DO UPDATE SET
+                 updated_at = EXCLUDED.updated_at,
+                 name_key = EXCLUDED.name_key,
+                 search_text = EXCLUDED.search_text,
+                 email = EXCLUDED.email,
+                 phone = EXCLUDED.phone,
+                 external_id = EXCLUDED.external_id,
+                 name = EXCLUDED.name,
+                 first_name = EXCLUDED.first_name,
+                 last_name = EXCLUDED.last_name,
+                 company = EXCLUDED.company,
+                 job_title = EXCLUDED.job_title,
+                 country = EXCLUDED.country,
+                 city = EXCLUDED.city,
+                 language = EXCLUDED.language,
+                 timezone = EXCLUDED.timezone,
+                 avatar_url = EXCLUDED.avatar_url,
+                 folded = EXCLUDED.folded,
+                 comparables = EXCLUDED.comparables";
     const COLUMNS: &[(&str, Kind)] = &[
         ("id", Kind::Uuid),
         ("created_at", Kind::Time),
@@ -283,39 +318,8 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, definitions: &Def
     if rows.is_empty() {
         return None;
     }
-    Some(
-        sql("INSERT INTO profiles (
-                 workspace_id, id, created_at, updated_at, name_key, search_text,
-                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
-                 language, timezone, avatar_url, folded, comparables
-             )
-             SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
-                    r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
-                    r.language, r.timezone, r.avatar_url, r.folded, r.comparables
-             FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, id) DO UPDATE SET
-                 created_at = EXCLUDED.created_at,
-                 updated_at = EXCLUDED.updated_at,
-                 name_key = EXCLUDED.name_key,
-                 search_text = EXCLUDED.search_text,
-                 email = EXCLUDED.email,
-                 phone = EXCLUDED.phone,
-                 external_id = EXCLUDED.external_id,
-                 name = EXCLUDED.name,
-                 first_name = EXCLUDED.first_name,
-                 last_name = EXCLUDED.last_name,
-                 company = EXCLUDED.company,
-                 job_title = EXCLUDED.job_title,
-                 country = EXCLUDED.country,
-                 city = EXCLUDED.city,
-                 language = EXCLUDED.language,
-                 timezone = EXCLUDED.timezone,
-                 avatar_url = EXCLUDED.avatar_url,
-                 folded = EXCLUDED.folded,
-                 comparables = EXCLUDED.comparables")
-        .bind(workspace)
-        .rows(rows),
-    )
+    let upsert = if settled { sql(UPSERT) } else { Sql::composed(format!("{UPSERT}, created_at = EXCLUDED.created_at"), Vec::new()) };
+    Some(upsert.bind(workspace).rows(rows))
 }
 
 fn version(profile: &Profile) -> Cell {
@@ -389,8 +393,17 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
     Value::Object(out)
 }
 
-/// The document and what stands beside it.
-fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<Sql>, StoreError> {
+/// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
+/// SQLite writes every index anew whose columns it is told of.
+fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], same_day: bool) -> Result<Option<Sql>, StoreError> {
+    const UPSERT: &str = "INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
+             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
+                 version = EXCLUDED.version,
+                 last_seen_at = EXCLUDED.last_seen_at,
+                 last_channel = EXCLUDED.last_channel,
+                 activity = EXCLUDED.activity,
+                 document = EXCLUDED.document";
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("version", Kind::Int),
@@ -416,19 +429,8 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>]) -> Result<Option<S
     if rows.is_empty() {
         return Ok(None);
     }
-    Ok(Some(
-        sql("INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
-             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
-                 version = EXCLUDED.version,
-                 last_seen_at = EXCLUDED.last_seen_at,
-                 seen_day = EXCLUDED.seen_day,
-                 last_channel = EXCLUDED.last_channel,
-                 activity = EXCLUDED.activity,
-                 document = EXCLUDED.document")
-        .bind(workspace)
-        .rows(rows),
-    ))
+    let upsert = if same_day { sql(UPSERT) } else { Sql::composed(format!("{UPSERT}, seen_day = EXCLUDED.seen_day"), Vec::new()) };
+    Ok(Some(upsert.bind(workspace).rows(rows)))
 }
 
 async fn labels(
