@@ -43,7 +43,7 @@ const ROUNDS: usize = 8;
 /// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
 /// How long that is, in times the transaction took: writers keep half of their pace, and a million people are done in half a minute.
-const REST: f64 = 0.6;
+const REST: f64 = 0.5;
 /// Fewer by the job, which others' writes stand behind; and some fewer than the door carries out at once, so that those who
 /// wait meanwhile go along in the same transaction.
 const STEP: i64 = 448;

@@ -22,6 +22,8 @@ use crate::{
 const CHUNK: i64 = 500;
 /// Rounds, of a second each, between looks for changes that are kept no longer.
 const FORGETTING: u64 = 10;
+/// Rounds between moves of SQLite's log into the database. Pages that are written again and again meanwhile are moved once.
+const MOVING: u64 = 4;
 /// Log size, in pages, from which a checkpoint may make writers wait.
 const FORCED: i64 = 64_000;
 
@@ -46,7 +48,9 @@ impl Store {
             if self.is_closed() {
                 return;
             }
-            if let Err(error) = self.checkpoint().await {
+            if round.is_multiple_of(MOVING)
+                && let Err(error) = self.checkpoint().await
+            {
                 tracing::debug!(%error, "checkpoint put off");
             }
             if let Err(error) = self.take_stock().await {

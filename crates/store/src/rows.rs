@@ -17,9 +17,19 @@ pub(crate) enum Kind {
     Bool,
     Int,
     Text,
+    /// A text of some length, such as a document.
+    Long,
     Uuid,
     Time,
     Json,
+}
+
+impl Kind {
+    /// Whether SQLite is given it beside the rows: written as a string of JSON, each quotation mark in it would be escaped
+    /// here and read back there.
+    const fn is_beside(self) -> bool {
+        matches!(self, Self::Long | Self::Json)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -140,21 +150,49 @@ impl Rows {
         (format!("= ANY(${first})"), args)
     }
 
-    fn for_sqlite(self, first: usize) -> (String, Vec<Arg>) {
+    fn for_sqlite(mut self, first: usize) -> (String, Vec<Arg>) {
         let mut text = String::from("(SELECT ");
+        let beside = first + 1;
+        let mut lengths = self.columns.len()..;
         for (i, (name, kind)) in self.columns.iter().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
             // Writing to a String does not fail.
             let _ = match kind {
                 Kind::Uuid => write!(text, "{comma}unhex(value ->> {i}) AS {name}"),
+                kind if kind.is_beside() => {
+                    let length = lengths.next().unwrap_or_default();
+                    write!(text, "{comma}CAST(substr(${beside}, value ->> {i}, value ->> {length}) AS TEXT) AS {name}")
+                }
                 _ => write!(text, "{comma}value ->> {i} AS {name}"),
             };
         }
         // jsonb_each hands each row on in binary: reading twenty columns of it parses nothing twice.
         let _ = write!(text, " FROM jsonb_each(${first}))");
+        let bytes = self.set_beside();
         // Nothing in a cell can fail to be written; were it so, SQLite would refuse the empty text.
         let json = serde_json::to_string(&self.cells).unwrap_or_default();
-        (text, vec![Arg::Json(json)])
+        let mut args = vec![Arg::Json(json)];
+        args.extend(bytes.map(Arg::Bytes));
+        (text, args)
+    }
+
+    /// Puts the longer texts one after the other; in their places stands where each begins, and at the end of the row how
+    /// many bytes it has. `None`: no column has such.
+    fn set_beside(&mut self) -> Option<Vec<u8>> {
+        let beside: Vec<usize> = (0..self.columns.len()).filter(|i| self.columns[*i].1.is_beside()).collect();
+        let mut bytes = Vec::new();
+        for row in &mut self.cells {
+            for i in &beside {
+                let Cell::Text(long) = std::mem::replace(&mut row[*i], Cell::Int(None)) else { continue };
+                let length = long.map(|long| {
+                    row[*i] = Cell::Int(i64::try_from(bytes.len() + 1).ok());
+                    bytes.extend_from_slice(long.as_bytes());
+                    i64::try_from(long.len()).unwrap_or(i64::MAX)
+                });
+                row.push(Cell::Int(length));
+            }
+        }
+        (!beside.is_empty()).then_some(bytes)
     }
 
     fn for_postgres(self, first: usize) -> (String, Vec<Arg>) {
@@ -168,7 +206,7 @@ impl Rows {
             let (cast, arg) = match kind {
                 Kind::Bool => ("boolean", Arg::BoolList(Vec::new())),
                 Kind::Int => ("bigint", Arg::IntList(Vec::new())),
-                Kind::Text | Kind::Json => ("text", Arg::TextList(Vec::new())),
+                Kind::Text | Kind::Long | Kind::Json => ("text", Arg::TextList(Vec::new())),
                 Kind::Uuid => ("uuid", Arg::UuidList(Vec::new())),
                 Kind::Time => ("timestamptz", Arg::TimeList(Vec::new())),
             };
@@ -204,7 +242,21 @@ pub(crate) fn ids(ids: impl IntoIterator<Item = Uuid>) -> Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::Cell;
+    use super::{Cell, Kind, Rows};
+    use crate::{dialect::Engine, statement::Arg};
+
+    #[test]
+    fn longer_texts_stand_beside_the_rows() {
+        let mut rows = Rows::new(&[("id", Kind::Int), ("document", Kind::Long), ("name", Kind::Text), ("tags", Kind::Json)]);
+        rows.push([1.into(), "\u{e9}\"".into(), "a".into(), "[]".into()]);
+        rows.push([2.into(), Option::<String>::None.into(), "b".into(), "{}".into()]);
+        let (text, args) = rows.render(Engine::Sqlite, 4);
+        assert!(text.contains("CAST(substr($5, value ->> 1, value ->> 4) AS TEXT) AS document"), "{text}");
+        assert!(text.contains("CAST(substr($5, value ->> 3, value ->> 5) AS TEXT) AS tags"), "{text}");
+        let [Arg::Json(json), Arg::Bytes(bytes)] = args.as_slice() else { panic!("{args:?}") };
+        assert_eq!(json, r#"[[1,1,"a",4,3,2],[2,null,"b",6,null,2]]"#);
+        assert_eq!(bytes, "\u{e9}\"[]{}".as_bytes());
+    }
 
     #[test]
     fn a_cell_is_written_as_sqlite_compares_it() {

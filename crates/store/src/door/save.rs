@@ -272,7 +272,7 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, settled: bool, de
         ("created_at", Kind::Time),
         ("updated_at", Kind::Time),
         ("name_key", Kind::Text),
-        ("search_text", Kind::Text),
+        ("search_text", Kind::Long),
         ("email", Kind::Text),
         ("phone", Kind::Text),
         ("external_id", Kind::Text),
@@ -411,7 +411,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], same_day: bool) ->
         ("seen_day", Kind::Int),
         ("last_channel", Kind::Text),
         ("activity", Kind::Json),
-        ("document", Kind::Text),
+        ("document", Kind::Long),
     ]);
     let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
     for after in people {
