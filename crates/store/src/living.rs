@@ -42,11 +42,26 @@ const CHUNK: i64 = 1_000;
 const ROUNDS: usize = 8;
 /// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
-/// How long that is, in times the transaction took: writers keep half of their pace, and a million people are done in half a minute.
-const REST: f64 = 0.5;
-/// Fewer by the job, which others' writes stand behind; and some fewer than the door carries out at once, so that those who
-/// wait meanwhile go along in the same transaction.
-const STEP: i64 = 448;
+/// How the job of a definition shares the database: writers keep half of their pace, and a million people are done in half a
+/// minute.
+struct Pace {
+    /// People of one transaction.
+    people: i64,
+    /// How long the job rests after one while others write, in times it took.
+    rest: f64,
+}
+
+impl Pace {
+    const fn on(sqlite: bool) -> Self {
+        if sqlite {
+            // Others' writes stand behind it: fewer people, and some fewer than the door carries out at once, so that those
+            // who wait meanwhile go along in the same transaction.
+            Self { people: 448, rest: 0.5 }
+        } else {
+            Self { people: 896, rest: 0.1 }
+        }
+    }
+}
 
 /// A sort of definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -736,6 +751,7 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
     let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
     let mut concerned = vec![Filter::All(vec![filter.clone(), not(&holders)]), filter.may_flip(store.now())];
     concerned.push(if parameters.members { holders.clone() } else { Filter::All(vec![not(&filter), holders]) });
+    let pace = Pace::on(store.is_sqlite());
     let question = Question {
         workspace,
         query: Query::default(),
@@ -744,7 +760,7 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         after: after.map(|c| Position { key: SortKey::Time(c.after.0), id: ProfileId(c.after.1) }),
         pinned: Vec::new(),
         country: None,
-        limit: STEP,
+        limit: pace.people,
         count: false,
         now: store.now(),
     };
@@ -770,7 +786,7 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         store.carry_out(DoorJob { workspace, cause, commands, idempotency: None, step }).await?;
         // Who wrote meanwhile has the door to themselves for a while.
         if store.door.requests() != others {
-            tokio::time::sleep(begun.elapsed().mul_f64(REST).min(LONGEST_REST)).await;
+            tokio::time::sleep(begun.elapsed().mul_f64(pace.rest).min(LONGEST_REST)).await;
         }
         (walk, batch) = next.await.map_err(|_| StoreError::Raced)??;
     }

@@ -15,7 +15,7 @@ mod tests;
 
 pub use frequency::{Census, Frequencies};
 pub use portrait::{Portrait, is_telling};
-pub use score::{Judgement, Reason, compare, named_together};
+pub use score::{Judgement, Reason, compare, named_together, score};
 
 /// Points from which a pair is suggested, unless the workspace says otherwise. Twenty points: a million to one.
 pub const DEFAULT_THRESHOLD: i64 = 20;

@@ -1,6 +1,6 @@
 //! What of a person is compared, and the blocks they stand in.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -100,8 +100,8 @@ fn company(text: Option<&str>) -> Option<String> {
 }
 
 /// Without the spaces: "gar butt" is "garbutt".
-pub(super) fn squeezed(text: &str) -> String {
-    text.chars().filter(|c| *c != ' ').collect()
+pub(super) fn squeezed(text: &str) -> Cow<'_, str> {
+    if text.contains(' ') { text.replace(' ', "").into() } else { text.into() }
 }
 
 /// First and last name of a person, from the parts or from the whole.

@@ -36,12 +36,25 @@ pub struct Judgement {
     pub reasons: Vec<Reason>,
 }
 
-impl Judgement {
-    fn add(&mut self, field: impl Into<String>, level: &str, tenths: i64, detail: impl Into<String>) {
-        self.score += tenths;
-        self.reasons.push(Reason { field: field.into(), level: level.to_owned(), tenths, detail: detail.into() });
-    }
+/// What evidence is added to: with its reasons, or, for the many pairs that come to nothing, without.
+trait Sum {
+    fn add(&mut self, field: &str, level: &str, tenths: i64, detail: impl FnOnce() -> String);
+}
 
+impl Sum for Judgement {
+    fn add(&mut self, field: &str, level: &str, tenths: i64, detail: impl FnOnce() -> String) {
+        self.score += tenths;
+        self.reasons.push(Reason { field: field.to_owned(), level: level.to_owned(), tenths, detail: detail() });
+    }
+}
+
+impl Sum for i64 {
+    fn add(&mut self, _: &str, _: &str, tenths: i64, _: impl FnOnce() -> String) {
+        *self += tenths;
+    }
+}
+
+impl Judgement {
     /// Adds that messages named both people by these kinds of keys.
     pub fn with_named_together(mut self, kinds: &[String]) -> Self {
         if !kinds.is_empty() {
@@ -113,21 +126,21 @@ impl Level {
 
 /// A comparison of one field.
 #[derive(Clone, Copy)]
-struct Met {
+struct Met<'a> {
     level: Level,
     tenths: i64,
-    common: bool,
+    values: [&'a str; 2],
 }
 
-impl Met {
+impl Met<'_> {
     /// The better of two.
     fn best(self, other: Self) -> Self {
         if (other.tenths, other.level) > (self.tenths, self.level) { other } else { self }
     }
 
-    fn sentence(self, label: &str) -> String {
+    fn sentence(self, field: &str, label: &str, frequencies: &Frequencies) -> String {
         match self.level {
-            Level::Same if self.common => format!("Same {label}, a common one"),
+            Level::Same if self.values.iter().any(|value| frequencies.is_common(field, value)) => format!("Same {label}, a common one"),
             Level::Same => format!("Same {label}"),
             Level::Close => format!("Nearly the same {label}"),
             Level::Initial => format!("One {label} is the initial of the other"),
@@ -137,10 +150,10 @@ impl Met {
 }
 
 /// Weighs a level of agreement between two values.
-fn weigh(level: Level, field: &str, a: &str, b: &str, weights: Weights, frequencies: &Frequencies) -> Met {
+fn weigh<'a>(level: Level, field: &str, a: &'a str, b: &'a str, weights: Weights, frequencies: &Frequencies) -> Met<'a> {
     // Of two spellings the commoner one says how easily strangers meet.
-    let chance = frequencies.chance(field, a, weights.presumed).max(frequencies.chance(field, b, weights.presumed));
-    let common = frequencies.is_common(field, a) || frequencies.is_common(field, b);
+    let chance = frequencies.chance(field, a, weights.presumed);
+    let chance = if a == b { chance } else { chance.max(frequencies.chance(field, b, weights.presumed)) };
     let tenths = match level {
         Level::Same => points(weights.same, chance),
         Level::Close => points(weights.close, (weights.spread * chance).min(0.99)).max(0),
@@ -148,7 +161,7 @@ fn weigh(level: Level, field: &str, a: &str, b: &str, weights: Weights, frequenc
         Level::Initial => points(0.3, 1.0 / 16.0),
         Level::Different => points(1.0 - weights.same - weights.close, 1.0 - chance).min(0),
     };
-    Met { level, tenths, common }
+    Met { level, tenths, values: [a, b] }
 }
 
 /// Same but for spaces, or a slip or two of the hand.
@@ -187,10 +200,22 @@ fn date_level(a: &str, b: &str) -> Level {
 /// Compares two people. The same whichever comes first.
 pub fn compare(a: &Portrait, b: &Portrait, frequencies: &Frequencies) -> Judgement {
     let mut judgement = Judgement::default();
-    let mut shared = names(a, b, frequencies, &mut judgement);
-    emails(a, b, frequencies, &mut judgement);
-    phones(a, b, &mut judgement);
-    handles(a, b, &mut judgement);
+    weigh_all(a, b, frequencies, &mut judgement);
+    judgement
+}
+
+/// The score alone, in tenths of a point.
+pub fn score(a: &Portrait, b: &Portrait, frequencies: &Frequencies) -> i64 {
+    let mut score = 0;
+    weigh_all(a, b, frequencies, &mut score);
+    score
+}
+
+fn weigh_all(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut impl Sum) {
+    let mut shared = names(a, b, frequencies, judgement);
+    emails(a, b, frequencies, judgement);
+    phones(a, b, judgement);
+    handles(a, b, judgement);
     for (field, label, one, other, weights) in [
         ("company", "company", &a.company, &b.company, COMPANY),
         ("city", "city", &a.city, &b.city, CITY),
@@ -199,7 +224,7 @@ pub fn compare(a: &Portrait, b: &Portrait, frequencies: &Frequencies) -> Judgeme
         let (Some(one), Some(other)) = (one, other) else { continue };
         let met = weigh(text_level(one, other), field, one, other, weights, frequencies);
         shared += met.tenths.max(0);
-        judgement.add(field, met.level.as_str(), met.tenths, met.sentence(label));
+        judgement.add(field, met.level.as_str(), met.tenths, || met.sentence(field, label, frequencies));
     }
     let mut others = b.attributes.iter().peekable();
     for one in &a.attributes {
@@ -209,46 +234,45 @@ pub fn compare(a: &Portrait, b: &Portrait, frequencies: &Frequencies) -> Judgeme
         if matches!(one.matching, Match::Text | Match::Number) {
             shared += met.tenths.max(0);
         }
-        judgement.add(&one.field, met.level.as_str(), met.tenths, met.sentence(&one.label));
+        judgement.add(&one.field, met.level.as_str(), met.tenths, || met.sentence(&one.field, &one.label, frequencies));
     }
     if shared > SHARED {
-        judgement.add(
-            "shared",
-            "capped",
-            SHARED - shared,
-            "Surname, address and company are shared in a household or an office, and count only so much together",
-        );
+        let detail = "Surname, address and company are shared in a household or an office, and count only so much together";
+        judgement.add("shared", "capped", SHARED - shared, || detail.to_owned());
     }
-    judgement
 }
 
 /// Both names; answers what a family shares of it.
-fn names(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut Judgement) -> i64 {
-    let first = |one: &str, other: &str| weigh(name_level(one, other), "first_name", one, other, FIRST, frequencies);
-    let last = |one: &str, other: &str| weigh(name_level(one, other), "last_name", one, other, LAST, frequencies);
-    match ((&a.first, &a.last), (&b.first, &b.last)) {
+fn names(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut impl Sum) -> i64 {
+    fn first<'a>(one: &'a str, other: &'a str, frequencies: &Frequencies) -> Met<'a> {
+        weigh(name_level(one, other), "first_name", one, other, FIRST, frequencies)
+    }
+    fn last<'a>(one: &'a str, other: &'a str, frequencies: &Frequencies) -> Met<'a> {
+        weigh(name_level(one, other), "last_name", one, other, LAST, frequencies)
+    }
+    match ((a.first.as_deref(), a.last.as_deref()), (b.first.as_deref(), b.last.as_deref())) {
         ((Some(first_a), Some(last_a)), (Some(first_b), Some(last_b))) => {
-            let (given, family) = (first(first_a, first_b), last(last_a, last_b));
+            let (given, family) = (first(first_a, first_b, frequencies), last(last_a, last_b, frequencies));
             // Written the other way round. One person in fifty, whoever typed it.
-            let (one, other) = (last(first_a, last_b), last(last_a, first_b));
+            let (one, other) = (last(first_a, last_b, frequencies), last(last_a, first_b, frequencies));
             let swapped = one.tenths + other.tenths - points(1.0, 1.0 / 50.0);
             if one.level >= Level::Close && other.level >= Level::Close && swapped > given.tenths + family.tenths {
-                judgement.add("name", "swapped", swapped, "First and last name are swapped");
+                judgement.add("name", "swapped", swapped, || "First and last name are swapped".to_owned());
                 return swapped / 2;
             }
-            judgement.add("first_name", given.level.as_str(), given.tenths, given.sentence("first name"));
-            judgement.add("last_name", family.level.as_str(), family.tenths, family.sentence("last name"));
+            for (met, field, label) in [(given, "first_name", "first name"), (family, "last_name", "last name")] {
+                judgement.add(field, met.level.as_str(), met.tenths, || met.sentence(field, label, frequencies));
+            }
             family.tenths.max(0)
         }
         ((None, None), _) | (_, (None, None)) => 0,
         // One name is missing somewhere: whatever there is may be either.
         ((first_a, last_a), (first_b, last_b)) => {
-            let of = |first: &Option<String>, last: &Option<String>| -> Vec<String> { first.iter().chain(last).cloned().collect() };
-            let mut best: Option<(Met, bool)> = None;
-            for one in of(first_a, last_a) {
-                for other in of(first_b, last_b) {
-                    let is_first = Some(&one) == first_a.as_ref() && Some(&other) == first_b.as_ref();
-                    let met = if is_first { first(&one, &other) } else { last(&one, &other) };
+            let mut best: Option<(Met<'_>, bool)> = None;
+            for one in first_a.into_iter().chain(last_a) {
+                for other in first_b.into_iter().chain(last_b) {
+                    let is_first = Some(one) == first_a && Some(other) == first_b;
+                    let met = if is_first { first(one, other, frequencies) } else { last(one, other, frequencies) };
                     if best.is_none_or(|(known, _)| (met.tenths, met.level) > (known.tenths, known.level)) {
                         best = Some((met, is_first));
                     }
@@ -256,13 +280,13 @@ fn names(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut 
             }
             let Some((met, is_first)) = best else { return 0 };
             let (field, label) = if is_first { ("first_name", "first name") } else { ("last_name", "last name") };
-            judgement.add(field, met.level.as_str(), met.tenths, met.sentence(label));
+            judgement.add(field, met.level.as_str(), met.tenths, || met.sentence(field, label, frequencies));
             if is_first { 0 } else { met.tenths.max(0) }
         }
     }
 }
 
-fn emails(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut Judgement) {
+fn emails(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut impl Sum) {
     let mut best: Option<(i64, &str, &str)> = None;
     for one in &a.mailboxes {
         for other in &b.mailboxes {
@@ -271,7 +295,7 @@ fn emails(a: &Portrait, b: &Portrait, frequencies: &Frequencies, judgement: &mut
         }
     }
     if let Some((tenths, level, detail)) = best {
-        judgement.add("email", level, tenths, detail);
+        judgement.add("email", level, tenths, || detail.to_owned());
     }
 }
 
@@ -299,13 +323,14 @@ fn email(one: &Mailbox, other: &Mailbox, people: [&Portrait; 2], frequencies: &F
 
 fn is_called_after(local: &str, person: &Portrait) -> bool {
     let (first, last) = (squeezed(person.first.as_deref().unwrap_or_default()), squeezed(person.last.as_deref().unwrap_or_default()));
-    let initial: String = first.chars().take(1).collect();
-    [&first, &last, &format!("{first}{last}"), &format!("{last}{first}"), &format!("{initial}{last}"), &format!("{last}{initial}")]
+    let (first, last): (&str, &str) = (&first, &last);
+    let initial = first.chars().next().map_or("", |c| &first[..c.len_utf8()]);
+    [[first, ""], ["", last], [first, last], [last, first], [initial, last], [last, initial]]
         .into_iter()
-        .any(|name| !name.is_empty() && name == local)
+        .any(|[one, other]| !local.is_empty() && local.strip_prefix(one) == Some(other))
 }
 
-fn phones(a: &Portrait, b: &Portrait, judgement: &mut Judgement) {
+fn phones(a: &Portrait, b: &Portrait, judgement: &mut impl Sum) {
     let mut best: Option<(i64, &str, &str)> = None;
     for one in &a.phones {
         for other in &b.phones {
@@ -320,22 +345,22 @@ fn phones(a: &Portrait, b: &Portrait, judgement: &mut Judgement) {
         }
     }
     if let Some((tenths, level, detail)) = best {
-        judgement.add("phone", level, tenths, detail);
+        judgement.add("phone", level, tenths, || detail.to_owned());
     }
 }
 
 /// The same handle on another channel; the same on one channel is one identity, and one person.
-fn handles(a: &Portrait, b: &Portrait, judgement: &mut Judgement) {
+fn handles(a: &Portrait, b: &Portrait, judgement: &mut impl Sum) {
     let same = a.handles.iter().any(|(value, kind)| value.len() >= 4 && b.handles.iter().any(|(other, on)| value == other && kind != on));
     if same {
-        judgement.add("identities", "same", 9 * TENTHS, "The same handle on two channels");
+        judgement.add("identities", "same", 9 * TENTHS, || "The same handle on two channels".to_owned());
     }
 }
 
 /// The best that any two values make.
-fn attribute(a: &Attribute, b: &Attribute, frequencies: &Frequencies) -> Option<Met> {
+fn attribute<'a>(a: &'a Attribute, b: &'a Attribute, frequencies: &Frequencies) -> Option<Met<'a>> {
     let equal = |one: &str, other: &str| if one == other { Level::Same } else { Level::Different };
-    let mut best: Option<Met> = None;
+    let mut best: Option<Met<'a>> = None;
     for one in &a.values {
         for other in &b.values {
             let (level, weights) = match a.matching {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::{Strategy, prop, proptest};
 use serde_json::Value;
 
-use super::{Census, DEFAULT_THRESHOLD, Frequencies, Judgement, Portrait, TENTHS, compare};
+use super::{Census, DEFAULT_THRESHOLD, Frequencies, Judgement, Portrait, TENTHS, compare, score};
 use crate::{
     Timestamp,
     id::ProfileId,
@@ -284,6 +284,7 @@ proptest! {
         let frequencies = census.frequencies();
         let judgement = compare(&a, &b, &frequencies);
         assert_eq!(judgement, compare(&b, &a, &frequencies));
+        assert_eq!(judgement.score, score(&a, &b, &frequencies));
         assert_eq!(judgement.score, judgement.reasons.iter().map(|reason| reason.tenths).sum::<i64>());
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use people_domain::{
-    duplicate::{Frequencies, Portrait, TENTHS, compare, is_telling},
+    duplicate::{Frequencies, Portrait, TENTHS, compare, is_telling, score},
     id::WorkspaceId,
 };
 use sqlx::FromRow;
@@ -274,8 +274,8 @@ async fn look(tx: &mut Tx, workspace: WorkspaceId, look_out: &LookOut) -> Result
         let (Some(one), Some(other)) = (portraits.get(&pair.0), portraits.get(&pair.1)) else { continue };
         let row = standing.get(&pair);
         let kinds: Vec<String> = row.into_iter().flat_map(super::suggestions::Standing::kinds).collect();
-        let judgement = compare(one, other, &frequencies).with_named_together(&kinds);
-        if judgement.score >= threshold || !kinds.is_empty() {
+        if !kinds.is_empty() || score(one, other, &frequencies) >= threshold {
+            let judgement = compare(one, other, &frequencies).with_named_together(&kinds);
             seen.found.push(Found { pair, judgement, named_by: kinds.join(" ") });
         } else if let Some(row) = row {
             seen.fallen.push(row.id);

@@ -12,8 +12,9 @@ use std::{
 
 use people_domain::{
     Timestamp,
-    duplicate::{Census, Frequencies, Portrait, TENTHS, compare},
+    duplicate::{Census, Frequencies, Portrait, TENTHS, compare, score},
     id::WorkspaceId,
+    profile::Profile,
     property::Definitions,
 };
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     Store, StoreError, Tx,
     jobs::{self, End, JobKind, Progress, Stepping, Turn, read},
-    properties,
+    profiles, properties,
     rows::{Kind, Rows, ids},
     statement::sql,
     workspaces,
@@ -256,7 +257,7 @@ async fn keep_census(tx: &mut Tx, workspace: WorkspaceId, census: &Frequencies, 
 
 /// What pairs are judged by.
 struct Rules {
-    definitions: Definitions,
+    definitions: Arc<Definitions>,
     frequencies: Frequencies,
     threshold: i64,
 }
@@ -264,7 +265,7 @@ struct Rules {
 async fn rules(tx: &mut Tx, workspace: WorkspaceId) -> Result<Rules, StoreError> {
     let settings = workspaces::read(tx, workspace).await?.ok_or(StoreError::Unreadable("a workspace"))?;
     Ok(Rules {
-        definitions: properties::load(tx, workspace).await?,
+        definitions: Arc::new(properties::load(tx, workspace).await?),
         frequencies: frequencies(tx, workspace).await?,
         threshold: settings.workspace.duplicate_threshold * TENTHS,
     })
@@ -302,15 +303,9 @@ async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Tim
         let rules = rules(tx, workspace).await?;
         let portraits = portraits(tx, workspace, &pairs, &rules.definitions).await?;
         let named = named(tx, workspace, &pairs).await?;
-        let found = pairs
-            .into_iter()
-            // Who was named together is suggested already, and reviewed.
-            .filter(|pair| !named.contains(pair))
-            .filter_map(|pair| {
-                let judgement = compare(portraits.get(&pair.0)?, portraits.get(&pair.1)?, &rules.frequencies);
-                (judgement.score >= rules.threshold).then(|| Found { pair, judgement, named_by: String::new() })
-            })
-            .collect::<Vec<_>>();
+        // Who was named together is suggested already, and reviewed.
+        let pairs = pairs.into_iter().filter(|pair| !named.contains(pair)).collect();
+        let found = judge(pairs, portraits, rules).await?;
         upsert(tx, workspace, &found, Word::Unless, now).await?;
     }
     let next = match next {
@@ -320,14 +315,53 @@ async fn compare_blocks(tx: &mut Tx, workspace: WorkspaceId, from: i64, now: Tim
     Ok((next, Scanned { people: 0, compared }))
 }
 
+/// The pairs worth suggesting. There are thousands in a step, and each processor judges some.
+async fn judge(pairs: Vec<Pair>, portraits: HashMap<Uuid, Portrait>, rules: Rules) -> Result<Vec<Found>, StoreError> {
+    let known = Arc::new((portraits, rules));
+    let found = apart(pairs, move |pair| {
+        let (portraits, rules) = &*known;
+        let (one, other) = (portraits.get(&pair.0)?, portraits.get(&pair.1)?);
+        (score(one, other, &rules.frequencies) >= rules.threshold)
+            .then(|| Found { pair, judgement: compare(one, other, &rules.frequencies), named_by: String::new() })
+    });
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// Does something with each, on as many threads as there are processors.
+async fn apart<T, R>(mut items: Vec<T>, each: impl Fn(T) -> R + Clone + Send + 'static) -> Result<Vec<R>, StoreError>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = items.len().div_ceil(threads).max(1);
+    let mut parts = Vec::with_capacity(threads);
+    while !items.is_empty() {
+        let part = items.split_off(items.len().saturating_sub(share));
+        let each = each.clone();
+        parts.push(tokio::task::spawn_blocking(move || part.into_iter().map(each).collect::<Vec<R>>()));
+    }
+    let mut out = Vec::new();
+    for part in parts {
+        out.extend(part.await.map_err(|_| StoreError::Unreadable("a comparison"))?);
+    }
+    Ok(out)
+}
+
 async fn portraits(
     tx: &mut Tx,
     workspace: WorkspaceId,
     pairs: &BTreeSet<Pair>,
-    definitions: &Definitions,
+    definitions: &Arc<Definitions>,
 ) -> Result<HashMap<Uuid, Portrait>, StoreError> {
-    let profiles = people(tx, workspace, pairs.iter().flat_map(|(one, other)| [*one, *other]).collect()).await?;
-    Ok(profiles.into_iter().map(|(id, profile)| (id, Portrait::of(&profile, definitions))).collect())
+    let ids: BTreeSet<Uuid> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+    let documents = profiles::documents(tx, workspace, ids).await?;
+    let definitions = Arc::clone(definitions);
+    let drawn = apart(documents, move |row| {
+        let profile: Profile = serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"))?;
+        Ok((row.profile_id, Portrait::of(&profile, &definitions)))
+    });
+    drawn.await?.into_iter().collect()
 }
 
 /// Which of the pairs were named together by a message.
