@@ -18,6 +18,8 @@ mod trust;
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
+use save::Saved;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fmt,
@@ -36,6 +38,7 @@ use people_domain::{
     identity::IdentityKey,
     label::Going,
     living::Living,
+    profile::Profile,
     property::Definitions,
 };
 use sqlx::FromRow;
@@ -358,7 +361,7 @@ impl Worker {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
             let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key).await {
-                Ok(replies) => tx.commit().await.map(|()| replies),
+                Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)
@@ -370,10 +373,14 @@ impl Worker {
                     pause(attempt).await;
                 }
                 done => {
+                    let (replies, people) = match done {
+                        Ok((replies, people)) => (Ok(replies), people),
+                        Err(error) => (Err(error), None),
+                    };
                     if let Some(job) = jobs.first() {
-                        self.keeper.written(job.workspace);
+                        self.keeper.written(job.workspace, people);
                     }
-                    return done;
+                    return replies;
                 }
             }
         }
@@ -381,8 +388,15 @@ impl Worker {
     }
 }
 
-async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {
-    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+/// The replies, and the people who were written.
+async fn in_transaction(
+    tx: &mut Tx,
+    jobs: &[Job],
+    known: &mut Known,
+    key: &SuppressionKey,
+) -> Result<(Vec<Reply>, Option<(i64, Vec<Arc<Profile>>)>), StoreError> {
+    let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
+    let mut people = None;
     let workspace_id = first.workspace;
     let keyed = jobs.iter().filter_map(|job| job.idempotency.as_ref().map(|(i, _)| (i.key.as_str(), job.cause.at)));
     let stored = stored_answers(tx, workspace_id, keyed).await?;
@@ -430,7 +444,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
+        let Saved { receipts, people: written } = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
+        people = written;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
         }
@@ -471,7 +486,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
             replies[i] = Some(Reply::Done(group));
         }
     }
-    replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
+    let replies = replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect::<Result<_, _>>()?;
+    Ok((replies, people))
 }
 
 /// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed (`ahead` is
