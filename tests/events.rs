@@ -11,6 +11,7 @@ stories![
     a_message_counts_once_however_often_it_is_sent,
     what_is_wrong_with_an_event_spoils_no_other,
     a_person_seen_moves_up_and_has_channels,
+    the_channel_used_last_goes_by_time_and_not_by_arrival,
     the_senders_clock_is_corrected,
     an_anonymous_person_joins_the_identified_one,
     merges_within_one_request_keep_everything,
@@ -164,6 +165,28 @@ async fn a_person_seen_moves_up_and_has_channels(app: &App) {
     taken(app, json!([{"profile_id": id(&person), "type": "page", "channel": "web", "occurred_at": at(200)}])).await;
     assert_eq!(app.filtered(json!({"field": "last_seen_at", "op": "gte", "value": at(200)})).await, ["crm-17"]);
     assert_eq!(app.find(json!({"q": "lovelace"})).await, ["crm-17"], "the search text stays");
+}
+
+/// Also where events that name no channel come in between, and across a merge and back.
+async fn the_channel_used_last_goes_by_time_and_not_by_arrival(app: &App) {
+    let event = |who: &str, seconds: i64, channel: Option<&str>| json!({"identities": by("external_id", who), "type": "visit", "occurred_at": at(seconds), "channel": channel});
+    for (who, order) in [("u1", [(1, Some("web")), (3, None), (2, Some("chat"))]), ("u2", [(3, None), (2, Some("chat")), (1, Some("web"))])]
+    {
+        for (seconds, channel) in order {
+            taken(app, json!([event(who, seconds, channel)])).await;
+        }
+        let person = app.get(&format!("/v1/profiles/lookup?external_id={who}")).await.ok();
+        assert_eq!((&person["last_channel"], &person["channels"]), (&json!("chat"), &json!(["chat", "web"])), "{who}");
+        assert_eq!(person["last_seen_at"], "2026-01-01T00:00:03.000000Z");
+    }
+    // Somebody who was seen later, and heard from earlier.
+    taken(app, json!([event("u3", 1, Some("email")), event("u3", 9, None)])).await;
+    let of = async |who: &str| app.get(&format!("/v1/profiles/lookup?external_id={who}")).await.ok();
+    let (first, third) = (of("u1").await, of("u3").await);
+    let merged = crate::merges::merge(app, &first, &third).await;
+    assert_eq!(of("u3").await["last_channel"], "chat");
+    crate::merges::revert(app, &merged).await;
+    assert_eq!((&of("u1").await["last_channel"], &of("u3").await["last_channel"]), (&json!("chat"), &json!("email")));
 }
 
 async fn the_senders_clock_is_corrected(app: &App) {

@@ -276,10 +276,12 @@ async fn a_window_ends_by_itself(app: &App) {
     for n in 0..INSTANTS {
         people.push(app.person(nobody(&format!("u{n}"))).await);
     }
-    let instants: Vec<_> = (0..INSTANTS).map(|n| (Instant::now() + Duration::from_secs(u64::try_from(5 + 3 * n).expect("a number")), 5 + 3 * n)).collect();
-    let visits = people.iter().zip(&instants).map(|(person, (_, left))| {
-        json!({"profile_id": id(person), "type": "visit", "occurred_at": ago(DAYS - left)})
-    });
+    let instants: Vec<_> =
+        (0..INSTANTS).map(|n| (Instant::now() + Duration::from_secs(u64::try_from(5 + 3 * n).expect("a number")), 5 + 3 * n)).collect();
+    let visits = people
+        .iter()
+        .zip(&instants)
+        .map(|(person, (_, left))| json!({"profile_id": id(person), "type": "visit", "occurred_at": ago(DAYS - left)}));
     track(app, visits.collect()).await;
     let mut late = Vec::new();
     for (person, (instant, _)) in people.iter().zip(instants) {
@@ -303,7 +305,9 @@ async fn a_window_ends_by_itself(app: &App) {
     assert_eq!(app.filtered(members(&gone)).await.len(), people.len());
     // Somebody who was there before the definition was made is moved as well.
     track(app, json!([{"profile_id": id(&people[0]), "type": "click", "occurred_at": ago(0)}])).await;
-    let clicked = segment(app, "Clicked", json!({"all": [{"field": "last_seen_at", "op": "exists"}, {"not": {"event": "click", "within": "PT2S"}}]})).await;
+    let clicked =
+        segment(app, "Clicked", json!({"all": [{"field": "last_seen_at", "op": "exists"}, {"not": {"event": "click", "within": "PT2S"}}]}))
+            .await;
     eventually("the new window ends too", async || (app.filtered(members(&clicked)).await.len() == people.len()).then_some(())).await;
 }
 

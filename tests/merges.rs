@@ -68,11 +68,11 @@ async fn merge_with(app: &App, primary: &Value, secondary: &Value, keep: Value) 
     app.post("/v1/merges").json(agreed(primary, secondary, keep, &seen)).await.created()
 }
 
-async fn merge(app: &App, primary: &Value, secondary: &Value) -> Value {
+pub async fn merge(app: &App, primary: &Value, secondary: &Value) -> Value {
     merge_with(app, primary, secondary, json!({})).await
 }
 
-async fn revert(app: &App, merge: &Value) -> Value {
+pub async fn revert(app: &App, merge: &Value) -> Value {
     app.post(&format!("/v1/merges/{}/revert", id(merge))).await.ok()
 }
 

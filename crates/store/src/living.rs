@@ -58,7 +58,7 @@ impl Pace {
             // who wait meanwhile go along in the same transaction.
             Self { people: 448, rest: 0.5 }
         } else {
-            Self { people: 896, rest: 0.1 }
+            Self { people: 1_344, rest: 0.2 }
         }
     }
 }

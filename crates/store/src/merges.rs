@@ -82,6 +82,8 @@ struct Stored {
     reason: Option<String>,
     reverted_at: Option<At>,
     reverted_by: Option<String>,
+    primary_heard_at: Option<At>,
+    secondary_heard_at: Option<At>,
     conflicts: Option<String>,
 }
 
@@ -89,13 +91,18 @@ const UNREADABLE: StoreError = StoreError::Unreadable("a merge");
 
 impl Stored {
     fn record(&self) -> Result<Record, StoreError> {
+        let read = |document: &str, heard: &Option<At>| {
+            let mut profile: Profile = serde_json::from_str(document).map_err(|_| UNREADABLE)?;
+            profile.activity.heard = heard.as_ref().map(|at| at.0);
+            Ok::<_, StoreError>(profile)
+        };
         Ok(Record {
             id: RecordId(self.id),
             primary_id: ProfileId(self.primary_id),
             secondary_id: ProfileId(self.secondary_id),
             holder: ProfileId(self.profile_id),
-            primary: serde_json::from_str(&self.primary_before).map_err(|_| UNREADABLE)?,
-            secondary: serde_json::from_str(&self.secondary_before).map_err(|_| UNREADABLE)?,
+            primary: read(&self.primary_before, &self.primary_heard_at)?,
+            secondary: read(&self.secondary_before, &self.secondary_heard_at)?,
             keep: serde_json::from_str(&self.keep).map_err(|_| UNREADABLE)?,
             reverted: self.reverted_at.is_some(),
         })
@@ -126,7 +133,7 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Opt
     tx.optional(
         sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
                     secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                    reverted_at, reverted_by, conflicts{as_text} AS conflicts
+                    reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
              FROM merges WHERE workspace_id = $1 AND id = $2")
         .bind(workspace)
         .bind(id),
@@ -140,7 +147,7 @@ pub(crate) async fn among(tx: &mut Tx, workspace: WorkspaceId, merges: impl Into
         .all(
             sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
                         secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                        reverted_at, reverted_by, conflicts{as_text} AS conflicts
+                        reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
                  FROM merges WHERE workspace_id = $1 AND id {among}")
             .bind(workspace)
             .rows(crate::rows::ids(merges)),
@@ -165,7 +172,7 @@ pub(crate) async fn later(tx: &mut Tx, workspace: WorkspaceId, than: &Record) ->
         .all(
             sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
                         secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                        reverted_at, reverted_by, conflicts{as_text} AS conflicts
+                        reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
                  FROM merges
                  WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
                  ORDER BY id")
@@ -187,15 +194,15 @@ pub(crate) async fn is_erased(tx: &mut Tx, workspace: WorkspaceId, id: RecordId)
 /// The person an id answers with. E: 404, or 410.
 async fn answering(tx: &mut Tx, workspace: WorkspaceId, id: ProfileId) -> Result<Profile, StoreError> {
     let mut who = id;
-    let mut rows = profiles::documents(tx, workspace, [who.0]).await?;
-    if rows.is_empty()
+    let mut found = profiles::whole(tx, workspace, [who.0], false).await?;
+    if found.is_empty()
         && let Some((_, survivor)) = profiles::redirects(tx, workspace, [who.0]).await?.pop()
     {
         who = ProfileId(survivor);
-        rows = profiles::documents(tx, workspace, [who.0]).await?;
+        found = profiles::whole(tx, workspace, [who.0], false).await?;
     }
-    if let Some(row) = rows.pop() {
-        return serde_json::from_str(&row.document).map_err(|_| StoreError::Unreadable("a profile's document"));
+    if let Some(profile) = found.pop() {
+        return Ok(profile);
     }
     let erased: Option<(Uuid,)> =
         tx.optional(sql("SELECT id FROM erasures WHERE workspace_id = $1 AND profile_id = $2").bind(workspace).bind(who)).await?;
@@ -280,7 +287,7 @@ impl Store {
                     .all(
                         sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep,
                                     primary_before{as_text} AS primary_before, secondary_before{as_text} AS secondary_before,
-                                    moved{as_text} AS moved, merged_at, actor, request_id, reason, reverted_at, reverted_by,
+                                    moved{as_text} AS moved, merged_at, actor, request_id, reason, reverted_at, reverted_by, primary_heard_at, secondary_heard_at,
                                     conflicts{as_text} AS conflicts
                              FROM merges
                              WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3

@@ -154,7 +154,9 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     see(&mut survivor, &without, seen);
     survivor.consents = fold(ledger.iter().filter(|entry| !members.contains(&entry.origin)));
     let mut secondary = record.secondary.clone();
-    secondary.activity = did.clone();
+    let heard = did.heard.or(secondary.activity.heard);
+    secondary.activity.clone_from(did);
+    secondary.activity.heard = heard;
     secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
     let decisions = opt_outs(now, &with, &mut secondary, &mut left);
     for identity in std::mem::take(&mut secondary.identities) {
@@ -248,8 +250,9 @@ fn taken_out(
     if now.last_seen_at == with.last_seen_at {
         out.last_seen_at = without.last_seen_at;
     }
-    if now.last_channel == with.last_channel {
+    if now.heard() == with.heard() {
         out.last_channel.clone_from(&without.last_channel);
+        out.activity.heard = without.activity.heard;
     }
     out.created_at = without.created_at;
     out.merged_from.retain(|id| !members.contains(id));

@@ -127,9 +127,11 @@ fn record(n: u128, primary: &Profile, secondary: &Profile, keep: &Keep) -> Recor
     }
 }
 
-/// As a document is kept: without what stands beside it.
+/// As a merge remembers somebody: without what they did, but for when they were heard from.
 fn stored(profile: &Profile) -> Profile {
-    Profile { activity: Activity::default(), ..profile.clone() }
+    let mut activity = Activity::default();
+    activity.heard = profile.activity.heard;
+    Profile { activity, ..profile.clone() }
 }
 
 fn seen(people: &[&Profile]) -> Seen {
@@ -261,6 +263,7 @@ proptest! {
         prop_assert_eq!(joined.channels.iter().cloned().collect::<BTreeSet<_>>(), united(|p| &p.channels));
         let mut did = first.activity.clone();
         did.join(&second.activity);
+        did.heard = first.heard().max(second.heard()).map(|(at, _)| at);
         prop_assert_eq!(&joined.activity, &did);
         for kind in ["email", "phone", "external_id"] {
             let kind = IdentityKind::parse(kind).expect("a kind");

@@ -358,6 +358,8 @@ pub(super) async fn move_rows(
         ("secondary_rows", Kind::Json),
         ("primary_before", Kind::Json),
         ("secondary_before", Kind::Json),
+        ("primary_heard_at", Kind::Time),
+        ("secondary_heard_at", Kind::Time),
         ("moved", Kind::Json),
         ("merged_at", Kind::Time),
         ("actor", Kind::Text),
@@ -394,6 +396,8 @@ pub(super) async fn move_rows(
             serde_json::to_string(&secondary_rows).map_err(unwritable)?.into(),
             document(&merge.primary)?.into(),
             document(secondary)?.into(),
+            merge.primary.heard().map(|(at, _)| at).into(),
+            secondary.heard().map(|(at, _)| at).into(),
             moved.to_string().into(),
             merge.at.into(),
             merge.cause.actor.as_str().into(),
@@ -404,10 +408,10 @@ pub(super) async fn move_rows(
     tx.run(
         sql("INSERT INTO merges (
                  workspace_id, id, profile_id, primary_id, secondary_id, automatic, keep, secondary_rows, primary_before,
-                 secondary_before, moved, merged_at, actor, request_id, reason
+                 secondary_before, primary_heard_at, secondary_heard_at, moved, merged_at, actor, request_id, reason
              )
              SELECT $1, r.id, r.profile_id, r.primary_id, r.secondary_id, r.automatic, r.keep, r.secondary_rows, r.primary_before,
-                    r.secondary_before, r.moved, r.merged_at, r.actor, r.request_id, r.reason
+                    r.secondary_before, r.primary_heard_at, r.secondary_heard_at, r.moved, r.merged_at, r.actor, r.request_id, r.reason
              FROM {rows} AS r")
         .bind(workspace)
         .rows(rows),

@@ -637,12 +637,15 @@ async fn note(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
     )
     .await?;
     if !back.later.is_empty() {
-        let mut rows = Rows::new(&[("id", Kind::Uuid), ("primary_before", Kind::Json)]);
+        let mut rows = Rows::new(&[("id", Kind::Uuid), ("primary_before", Kind::Json), ("heard_at", Kind::Time)]);
         for (id, profile) in &back.later {
-            rows.push([(*id).into(), serde_json::to_string(profile).map_err(unwritable)?.into()]);
+            let heard = profile.heard().map(|(at, _)| at);
+            rows.push([(*id).into(), serde_json::to_string(profile).map_err(unwritable)?.into(), heard.into()]);
         }
         tx.run(
-            sql("UPDATE merges SET primary_before = (SELECT r.primary_before FROM {rows} AS r WHERE r.id = merges.id)
+            sql("UPDATE merges
+                 SET primary_before = (SELECT r.primary_before FROM {rows} AS r WHERE r.id = merges.id),
+                     primary_heard_at = (SELECT r.heard_at FROM {rows} AS r WHERE r.id = merges.id)
                  WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
             .rows(rows),

@@ -139,7 +139,8 @@ pub(super) async fn save(
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let head = move_head(tx, workspace, &effects).await?;
     changes.run(tx).await?;
-    Ok(Saved { receipts, people: head.map(|head| (head, people)) })
+    // Those who were merged or parted are better read as the rows say.
+    Ok(Saved { receipts, people: head.filter(|_| settled).map(|head| (head, people)) })
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
@@ -208,7 +209,8 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
 /// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
 /// Where the states before are not `settled`, only those who were merely seen count.
 fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], settled: bool) -> BTreeSet<ProfileId> {
-    let more: BTreeSet<ProfileId> = effects.iter().filter(|e| !settled && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
+    let more: BTreeSet<ProfileId> =
+        effects.iter().filter(|e| !settled && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
     spans
         .iter()
         .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(before, after)| same_row(before, after)))

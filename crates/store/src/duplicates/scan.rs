@@ -321,8 +321,11 @@ async fn judge(pairs: Vec<Pair>, portraits: HashMap<Uuid, Portrait>, rules: Rule
     let found = apart(pairs, move |pair| {
         let (portraits, rules) = &*known;
         let (one, other) = (portraits.get(&pair.0)?, portraits.get(&pair.1)?);
-        (score(one, other, &rules.frequencies) >= rules.threshold)
-            .then(|| Found { pair, judgement: compare(one, other, &rules.frequencies), named_by: String::new() })
+        (score(one, other, &rules.frequencies) >= rules.threshold).then(|| Found {
+            pair,
+            judgement: compare(one, other, &rules.frequencies),
+            named_by: String::new(),
+        })
     });
     Ok(found.await?.into_iter().flatten().collect())
 }
