@@ -39,7 +39,7 @@ use crate::{
 /// People judged in one transaction.
 const CHUNK: i64 = 1_000;
 /// Such transactions in one step of the job.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 8;
 /// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
 /// How the job of a definition shares the database: writers keep half of their pace, and a million people are done in half a
@@ -767,9 +767,6 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
     let mut total = if turn.checkpoint.is_null() { Some(store.count(question.clone()).await?) } else { None };
     let (mut walk, mut batch) = look_ahead(store.clone(), store.walk(question)).await?;
     for _ in 0..ROUNDS {
-        if *store.jobs.closing.borrow() {
-            return Ok(());
-        }
         let Some(Batch { people, last: (at, last), ahead }) = batch else { return finish(store, sort, row, turn, total).await };
         // The next are looked for while these are at the door.
         let next = tokio::spawn(look_ahead(store.clone(), walk));

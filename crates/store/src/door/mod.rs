@@ -18,8 +18,6 @@ mod trust;
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
-use save::Saved;
-
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     fmt,
@@ -38,7 +36,6 @@ use people_domain::{
     identity::IdentityKey,
     label::Going,
     living::Living,
-    profile::Profile,
     property::Definitions,
 };
 use sqlx::FromRow;
@@ -361,7 +358,7 @@ impl Worker {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
             let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key).await {
-                Ok(done) => tx.commit().await.map(|()| done),
+                Ok(replies) => tx.commit().await.map(|()| replies),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)
@@ -373,14 +370,10 @@ impl Worker {
                     pause(attempt).await;
                 }
                 done => {
-                    let (replies, people) = match done {
-                        Ok((replies, people)) => (Ok(replies), people),
-                        Err(error) => (Err(error), None),
-                    };
                     if let Some(job) = jobs.first() {
-                        self.keeper.written(job.workspace, people);
+                        self.keeper.written(job.workspace);
                     }
-                    return replies;
+                    return done;
                 }
             }
         }
@@ -388,15 +381,8 @@ impl Worker {
     }
 }
 
-/// The replies, and the people who were written.
-async fn in_transaction(
-    tx: &mut Tx,
-    jobs: &[Job],
-    known: &mut Known,
-    key: &SuppressionKey,
-) -> Result<(Vec<Reply>, Option<(i64, Vec<Arc<Profile>>)>), StoreError> {
-    let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
-    let mut people = None;
+async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let workspace_id = first.workspace;
     let keyed = jobs.iter().filter_map(|job| job.idempotency.as_ref().map(|(i, _)| (i.key.as_str(), job.cause.at)));
     let stored = stored_answers(tx, workspace_id, keyed).await?;
@@ -444,8 +430,7 @@ async fn in_transaction(
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let Saved { receipts, people: written } = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
-        people = written;
+        let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
         }
@@ -486,8 +471,7 @@ async fn in_transaction(
             replies[i] = Some(Reply::Done(group));
         }
     }
-    let replies = replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect::<Result<_, _>>()?;
-    Ok((replies, people))
+    replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
 }
 
 /// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed (`ahead` is

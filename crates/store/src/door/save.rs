@@ -37,16 +37,7 @@ pub(super) struct Span<'a> {
     pub(super) after: Option<&'a Arc<Profile>>,
 }
 
-/// What was written.
-#[derive(Debug, Default)]
-pub(super) struct Saved {
-    /// Of the erased.
-    pub(super) receipts: HashMap<RecordId, Receipt>,
-    /// People as they are now, and the head of the feed by which everybody can know it.
-    pub(super) people: Option<(i64, Vec<Arc<Profile>>)>,
-}
-
-/// Writes everything.
+/// Writes everything; answers the receipts of the erased.
 pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -54,7 +45,7 @@ pub(super) async fn save(
     Happened { occurrences, merges, reverted }: Happened,
     lived: &Lived,
     now: Timestamp,
-) -> Result<Saved, StoreError> {
+) -> Result<HashMap<RecordId, Receipt>, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
     let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
@@ -64,7 +55,7 @@ pub(super) async fn save(
         // Late events of people who have been seen since.
         timeline::events(tx, workspace, occurrences, Vec::new(), gap, &mut Vec::new()).await?;
         living::write_due(tx, workspace, lived).await?;
-        return Ok(Saved::default());
+        return Ok(HashMap::new());
     }
     if !inferred.is_empty() {
         properties::insert(tx, workspace, &sorted(inferred)).await?;
@@ -137,10 +128,9 @@ pub(super) async fn save(
     timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, &mut joined).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
-    let head = move_head(tx, workspace, &effects).await?;
+    move_head(tx, workspace, &effects).await?;
     changes.run(tx).await?;
-    // Those who were merged or parted are better read as the rows say.
-    Ok(Saved { receipts, people: head.filter(|_| settled).map(|head| (head, people)) })
+    Ok(receipts)
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
@@ -800,16 +790,14 @@ fn told(effects: &[Effect]) -> impl Iterator<Item = (&'static str, &Effect)> {
 }
 
 /// Moves the head of the feed by what the group tells, last of all: its row is locked from here to the commit, so numbers
-/// follow the order of commits. Answers where it is now.
-async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<Option<i64>, StoreError> {
+/// follow the order of commits.
+async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
     let count = i64::try_from(told(effects).count()).unwrap_or(i64::MAX);
     if count == 0 {
-        return Ok(None);
+        return Ok(());
     }
-    let head: Option<(i64,)> = tx
-        .optional(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq").bind(workspace).bind(count))
-        .await?;
-    head.map(|(head,)| Some(head)).ok_or(StoreError::Unreadable("the head of a change feed"))
+    let moved = tx.run(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1").bind(workspace).bind(count)).await?;
+    if moved == 1 { Ok(()) } else { Err(StoreError::Unreadable("the head of a change feed")) }
 }
 
 /// The rows of the feed: the last numbers up to its head, which has been moved by then.

@@ -35,8 +35,6 @@ const STEP: i64 = 500;
 const SMALL: i64 = 2_000;
 /// A model nobody asks is given up after this time.
 const IDLE: Duration = Duration::from_secs(15 * 60);
-/// People at most who wait to be taken in as they were written; of more, all are read.
-const HANDED: usize = 4_096;
 /// Models asked this lately are kept in step with writes of other instances beside the questions.
 const WARM: Duration = Duration::from_secs(60);
 
@@ -71,9 +69,6 @@ pub(crate) struct Kept {
     definitions_version: AtomicI64,
     /// What the model was made with; held while it is brought in step.
     definitions: tokio::sync::Mutex<Arc<Definitions>>,
-    /// People as this process wrote them, by the head of the feed at that time: whose last change stands no further is as
-    /// they are here, and need not be read.
-    handed: Mutex<HashMap<Uuid, (i64, Arc<Profile>)>>,
     loaded: watch::Sender<bool>,
     asked: Mutex<Instant>,
 }
@@ -91,8 +86,8 @@ struct Head {
 #[derive(FromRow)]
 struct Changed {
     profile_id: Uuid,
-    /// Their last change.
-    seq: i64,
+    document: Option<String>,
+    activity: Option<String>,
     kept_from: i64,
 }
 
@@ -133,18 +128,10 @@ impl Keeper {
         }
     }
 
-    /// Tells that a workspace was written to, so that its model follows before anybody asks: of these people it is told here
-    /// how they are, with the head of the feed that tells of it.
-    pub(crate) fn written(&self, workspace: WorkspaceId, people: Option<(i64, Vec<Arc<Profile>>)>) {
+    /// Tells that a workspace was written to, so that its model follows before anybody asks.
+    pub(crate) fn written(&self, workspace: WorkspaceId) {
         self.inner.moved.send_replace(());
-        if self.inner.budget == 0 {
-            return;
-        }
-        let kept = lock(&self.inner.kept).get(&workspace).cloned();
-        if let Some(kept) = kept {
-            if let Some((head, people)) = people {
-                kept.hand(head, people);
-            }
+        if self.inner.budget > 0 && lock(&self.inner.kept).contains_key(&workspace) {
             lock(&self.inner.written).insert(workspace);
             self.inner.wake.notify_one();
         }
@@ -193,7 +180,6 @@ impl Keeper {
             seq: AtomicI64::new(0),
             definitions_version: AtomicI64::new(0),
             definitions: tokio::sync::Mutex::default(),
-            handed: Mutex::default(),
             loaded: watch::channel(false).0,
             asked: Mutex::new(Instant::now()),
         });
@@ -285,9 +271,10 @@ impl Keeper {
             let changed: Vec<Changed> = store
                 .pools
                 .all(
-                    sql("SELECT c.profile_id, max(c.seq) AS seq,
+                    sql("SELECT c.profile_id, d.document, d.activity{as_text} AS activity,
                                 (SELECT kept_from FROM change_heads WHERE workspace_id = $1) AS kept_from
-                         FROM changes AS c WHERE c.workspace_id = $1 AND c.seq > $2 AND c.seq <= $3 GROUP BY c.profile_id")
+                         FROM (SELECT DISTINCT profile_id FROM changes WHERE workspace_id = $1 AND seq > $2 AND seq <= $3) AS c
+                         LEFT JOIN profile_documents AS d ON d.workspace_id = $1 AND d.profile_id = c.profile_id")
                     .bind(workspace)
                     .bind(from)
                     .bind(to),
@@ -300,40 +287,27 @@ impl Keeper {
                 self.forget(workspace, kept);
                 return Ok(false);
             }
-            let (mut people, unknown) = kept.take(changed, to);
-            let unread: Vec<Loaded> = if unknown.is_empty() {
-                Vec::new()
-            } else {
-                store
-                    .pools
-                    .all(
-                        sql("SELECT profile_id, document, activity{as_text} AS activity FROM profile_documents
-                             WHERE workspace_id = $1 AND profile_id {among}")
-                        .bind(workspace)
-                        .rows(crate::rows::ids(unknown.iter().copied())),
-                    )
-                    .await?
-            };
             let (kept_too, definitions) = (Arc::clone(kept), Arc::clone(&known));
             compute(move || {
-                let mut gone = unknown;
-                for row in unread {
-                    gone.remove(&row.profile_id);
-                    people.push(Arc::new(row.whole.read()?));
-                }
+                let people: Vec<(ProfileId, Option<Profile>)> = changed
+                    .into_iter()
+                    .map(|row| {
+                        let whole = row.document.zip(row.activity).map(|(document, activity)| Whole { document, activity });
+                        Ok((ProfileId(row.profile_id), whole.map(|whole| whole.read()).transpose()?))
+                    })
+                    .collect::<Result<_, StoreError>>()?;
                 let mut model = kept_too.model.write().unwrap_or_else(PoisonError::into_inner);
-                for profile in people {
-                    model.put(&profile, &definitions);
-                }
-                for id in gone {
-                    model.remove(ProfileId(id));
+                for (id, person) in people {
+                    match person {
+                        Some(profile) => model.put(&profile, &definitions),
+                        None => model.remove(id),
+                    }
                 }
                 Ok::<(), StoreError>(())
             })
             .await??;
             kept.seq.store(to, Ordering::Release);
         }
-        kept.clear();
         Ok(true)
     }
 
@@ -410,47 +384,6 @@ impl Keeper {
 }
 
 impl Kept {
-    /// Takes people over as they were written.
-    fn hand(&self, head: i64, people: Vec<Arc<Profile>>) {
-        if self.state.load(Ordering::Acquire) != READY || head <= self.seq.load(Ordering::Acquire) {
-            return;
-        }
-        let mut handed = lock(&self.handed);
-        if handed.len() + people.len() > HANDED {
-            handed.clear();
-            return;
-        }
-        for profile in people {
-            let known = handed.entry(profile.id.0).or_insert_with(|| (head, Arc::clone(&profile)));
-            // Groups that ran side by side come in either order.
-            if known.0 < head {
-                *known = (head, profile);
-            }
-        }
-    }
-
-    /// Of those who changed up to `to`: people as they were handed over, and those who have to be read.
-    fn take(&self, changed: Vec<Changed>, to: i64) -> (Vec<Arc<Profile>>, BTreeSet<Uuid>) {
-        let mut handed = lock(&self.handed);
-        let (mut people, mut unknown) = (Vec::new(), BTreeSet::new());
-        for row in changed {
-            match handed.get(&row.profile_id) {
-                Some((head, profile)) if *head >= row.seq => people.push(Arc::clone(profile)),
-                _ => _ = unknown.insert(row.profile_id),
-            }
-            if handed.get(&row.profile_id).is_some_and(|(head, _)| *head <= to) {
-                handed.remove(&row.profile_id);
-            }
-        }
-        (people, unknown)
-    }
-
-    /// Lets go of whom the model knows already: they were read before they were handed over.
-    fn clear(&self) {
-        let seq = self.seq.load(Ordering::Acquire);
-        lock(&self.handed).retain(|_, (head, _)| *head > seq);
-    }
-
     fn bytes(&self) -> usize {
         self.model.read().unwrap_or_else(PoisonError::into_inner).bytes()
     }
