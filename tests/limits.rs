@@ -114,8 +114,8 @@ async fn a_full_lane_sheds_and_the_others_go_on(engine: Engine) {
     let took = begun.elapsed();
     answer.refused(503, "overloaded");
     assert_eq!(answer.header("retry-after"), Some("1"), "{answer}");
-    // A few milliseconds where nothing else runs. Here other stories do, but it did not wait for the bodies' ten seconds.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Within 50 ms where nothing else runs; here other stories do.
+    assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(rejected(&app, "overloaded").await, 1);
     // Searches have a lane of their own, health has none.
     assert_eq!(app.find(json!({"q": "lovelace"})).await, ["crm-17"]);

@@ -265,7 +265,7 @@ async fn a_new_rule_reaches_everyone_and_a_switched_off_one_lets_go(app: &App) {
 }
 
 /// Nothing is written: time alone moves people, each within two seconds of the instant at which thirty days are over. Other
-/// stories share the machine and may hold everything up for a moment, though not at each of the instants.
+/// stories share the machine and may hold everything up for a moment, though not at most of the instants.
 async fn a_window_ends_by_itself(app: &App) {
     const DAYS: i64 = 30 * 86_400;
     const INSTANTS: i64 = 6;
@@ -300,7 +300,8 @@ async fn a_window_ends_by_itself(app: &App) {
         late.push(Instant::now() - instant);
         assert!(was >= instant || version(&moved) > version(&now), "and the version tells");
     }
-    assert!(late.iter().any(|late| *late <= Duration::from_secs(2)), "within two seconds of the instant: {late:?}");
+    let in_time = late.iter().filter(|late| **late <= Duration::from_secs(2)).count();
+    assert!(in_time * 2 > late.len(), "within two seconds of the instant: {late:?}");
     assert_eq!(app.filtered(members(&lately)).await, [""; 0]);
     assert_eq!(app.filtered(members(&gone)).await.len(), people.len());
     // Somebody who was there before the definition was made is moved as well.

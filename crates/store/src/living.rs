@@ -42,8 +42,8 @@ const CHUNK: i64 = 1_000;
 const ROUNDS: usize = 8;
 /// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
-/// How the job of a definition shares the database: writers keep half of their pace, and a million people are done in half a
-/// minute.
+/// How the job of a definition shares the database. Meant so that writers keep half of their pace and a million people are done in
+/// half a minute; README tells how far that holds.
 struct Pace {
     /// People of one transaction.
     people: i64,
@@ -176,32 +176,18 @@ impl TryFrom<Stored> for Defined {
 }
 
 impl Breed {
-    const fn all_rows(self) -> &'static str {
+    /// All of a workspace; more conditions may follow.
+    const fn select(self) -> &'static str {
         match self {
             Self::Segment => {
                 "SELECT id, name, description, filter, 'remove' AS on_exit, (1 = 1) AS enabled, status, definition_version, job_id,
                         created_at, updated_at, computed_at
-                 FROM segments WHERE workspace_id = $1 ORDER BY id"
+                 FROM segments WHERE workspace_id = $1"
             }
             Self::Rule => {
                 "SELECT id, label AS name, CAST(NULL AS TEXT) AS description, filter, on_exit, enabled, status, definition_version, job_id,
                         created_at, updated_at, computed_at
-                 FROM label_rules WHERE workspace_id = $1 ORDER BY id"
-            }
-        }
-    }
-
-    const fn one_row(self) -> &'static str {
-        match self {
-            Self::Segment => {
-                "SELECT id, name, description, filter, 'remove' AS on_exit, (1 = 1) AS enabled, status, definition_version, job_id,
-                        created_at, updated_at, computed_at
-                 FROM segments WHERE workspace_id = $1 AND id = $2"
-            }
-            Self::Rule => {
-                "SELECT id, label AS name, CAST(NULL AS TEXT) AS description, filter, on_exit, enabled, status, definition_version, job_id,
-                        created_at, updated_at, computed_at
-                 FROM label_rules WHERE workspace_id = $1 AND id = $2"
+                 FROM label_rules WHERE workspace_id = $1"
             }
         }
     }
@@ -222,12 +208,13 @@ impl Breed {
 
 /// One of them, those being removed too.
 async fn row(tx: &mut Tx, workspace: WorkspaceId, sort: Breed, id: Uuid) -> Result<Option<Defined>, StoreError> {
-    let row: Option<Stored> = tx.optional(sql(sort.one_row()).bind(workspace).bind(id)).await?;
+    let row: Option<Stored> =
+        tx.optional(Sql::composed(format!("{} AND id = $2", sort.select()), vec![workspace.into(), id.into()])).await?;
     row.map(Defined::try_from).transpose()
 }
 
 async fn rows(tx: &mut Tx, workspace: WorkspaceId, sort: Breed) -> Result<Vec<Defined>, StoreError> {
-    let rows: Vec<Stored> = tx.all(sql(sort.all_rows()).bind(workspace)).await?;
+    let rows: Vec<Stored> = tx.all(Sql::composed(format!("{} ORDER BY id", sort.select()), vec![workspace.into()])).await?;
     rows.into_iter().map(Defined::try_from).collect()
 }
 
@@ -767,6 +754,10 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
     let mut total = if turn.checkpoint.is_null() { Some(store.count(question.clone()).await?) } else { None };
     let (mut walk, mut batch) = look_ahead(store.clone(), store.walk(question)).await?;
     for _ in 0..ROUNDS {
+        // What is left is anybody's once this process has gone.
+        if *store.jobs.closing.borrow() {
+            return Ok(());
+        }
         let Some(Batch { people, last: (at, last), ahead }) = batch else { return finish(store, sort, row, turn, total).await };
         // The next are looked for while these are at the door.
         let next = tokio::spawn(look_ahead(store.clone(), walk));

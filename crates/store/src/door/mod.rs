@@ -393,7 +393,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         for command in open.iter().flat_map(|i| &jobs[*i].commands) {
             command.needs(&mut needs);
         }
-        let ahead = open.iter().find_map(|i| jobs[*i].step.as_ref().map(|step| step.ahead.clone())).unwrap_or_default();
+        let mut steps = open.iter().filter_map(|i| jobs[*i].step.as_ref());
+        let ahead = steps.find(|step| !step.ahead.is_empty()).map(|step| step.ahead.clone()).unwrap_or_default();
         let (mut directory, definitions, hasher) = load(tx, workspace_id, &needs, known, key, Some(&ahead)).await?;
         let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
         directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
