@@ -38,6 +38,7 @@ mod races;
 mod readme;
 mod registry;
 mod rejected_events;
+mod reversals;
 mod scrub;
 mod suppressions;
 mod tracking;

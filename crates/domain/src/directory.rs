@@ -501,11 +501,6 @@ impl Directory {
         self.going = going;
     }
 
-    /// Whether somebody's label was named by hand in this group.
-    pub fn is_claimed(&self, id: ProfileId, label: &str) -> bool {
-        !self.labelling.claims.is_empty() && self.labelling.claims.contains_key(&(id, label.to_owned()))
-    }
-
     /// What was decided about labels that no profile shows.
     pub fn take_labelling(&mut self) -> Labelling {
         std::mem::take(&mut self.labelling)

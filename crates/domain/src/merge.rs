@@ -9,7 +9,7 @@
 pub mod plan;
 pub mod revert;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,9 @@ use crate::{
     Refusal,
     consent::{self, Decision},
     directory::check_limits,
+    id::SegmentId,
     identity::IdentityKind,
-    profile::Profile,
+    profile::{Profile, SegmentBadge},
     property::Standard,
     refusal::{Issues, token},
 };
@@ -35,6 +36,42 @@ pub enum Side {
 
 /// Choices by field: `company`, `attributes.plan`, …
 pub type Keep = BTreeMap<String, Side>;
+
+/// What rules and segments make of a survivor, beyond uniting what both had: some of it may go, and more may come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    pub labels_gone: BTreeSet<String>,
+    pub labels_new: BTreeSet<String>,
+    pub segments_gone: BTreeSet<SegmentId>,
+    pub segments_new: Vec<SegmentBadge>,
+}
+
+impl Judged {
+    /// What is between everything that was `united` and what the survivor carries then.
+    pub fn of<'p>(united: impl Iterator<Item = &'p Profile> + Clone, survivor: &Profile) -> Self {
+        let labels: BTreeSet<&String> = united.clone().flat_map(|profile| &profile.labels).collect();
+        let segments: BTreeSet<SegmentId> = united.flat_map(|profile| &profile.segments).map(|badge| badge.id).collect();
+        let held: BTreeSet<SegmentId> = survivor.segments.iter().map(|badge| badge.id).collect();
+        Self {
+            labels_gone: labels.iter().filter(|label| !survivor.labels.contains(label)).map(|label| (*label).clone()).collect(),
+            labels_new: survivor.labels.iter().filter(|label| !labels.contains(label)).cloned().collect(),
+            segments_gone: segments.difference(&held).copied().collect(),
+            segments_new: survivor.segments.iter().filter(|badge| !segments.contains(&badge.id)).cloned().collect(),
+        }
+    }
+
+    fn lay_over(&self, profile: &mut Profile) {
+        profile.labels.retain(|label| !self.labels_gone.contains(label));
+        profile.labels.extend(self.labels_new.iter().cloned());
+        profile.labels.sort();
+        profile.labels.dedup();
+        profile.segments.retain(|badge| !self.segments_gone.contains(&badge.id));
+        let new = self.segments_new.iter().filter(|badge| profile.segments.iter().all(|held| held.id != badge.id)).cloned();
+        let new: Vec<SegmentBadge> = new.collect();
+        profile.segments.extend(new);
+        profile.segments.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    }
+}
 
 /// Kinds whose primary key a caller may choose; every other key stays, whichever is first.
 const TOP_KEYS: [&str; 3] = ["email", "phone", "external_id"];

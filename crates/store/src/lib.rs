@@ -59,7 +59,7 @@ pub use find::{Found, Question, Walk};
 pub use history::Entry;
 pub use labels::{Carried, GoingLabel, LABEL_REMOVAL, LABEL_RENAME, Label, LabelChange, LabelDone, LabelMade, LabelRefusal};
 pub use living::{Breed, Defined as Definition, DefinitionRefusal, Redefined, RenderDefinition, Settle, Wording};
-pub use merges::{Merged, Moves, Sides, TakenBack};
+pub use merges::{Merged, Moves, Previewed, TakenBack};
 pub use meters::{PoolSize, Standings};
 pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};

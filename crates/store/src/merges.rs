@@ -8,7 +8,7 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     merge::{
         self, Keep,
-        plan::{self, FieldOutcome},
+        plan::{self, FieldOutcome, Plan},
         revert::{Left, Record},
     },
     profile::Profile,
@@ -16,7 +16,7 @@ use people_domain::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, Tx, profiles, statement::sql, time::At};
+use crate::{Store, StoreError, Tx, door, living, profiles, properties, statement::sql, time::At};
 
 /// A merge as it was carried out, and whether it was taken back.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,11 +57,12 @@ pub struct Moves {
     pub consents: i64,
 }
 
-/// The two a preview is about, as they are.
+/// The two a preview is about, as they are, and what the merge would make of them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sides {
+pub struct Previewed {
     pub primary: Profile,
     pub secondary: Profile,
+    pub plan: Plan,
     pub moves: Moves,
 }
 
@@ -75,6 +76,7 @@ struct Stored {
     keep: String,
     primary_before: String,
     secondary_before: String,
+    judged: Option<String>,
     moved: String,
     merged_at: At,
     actor: String,
@@ -85,6 +87,19 @@ struct Stored {
     primary_heard_at: Option<At>,
     secondary_heard_at: Option<At>,
     conflicts: Option<String>,
+}
+
+/// Whole rows of merges.
+macro_rules! merges {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
+                    secondary_before{as_text} AS secondary_before, judged{as_text} AS judged, moved{as_text} AS moved, merged_at, actor,
+                    request_id, reason, reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
+             FROM merges ",
+            $which
+        )
+    };
 }
 
 const UNREADABLE: StoreError = StoreError::Unreadable("a merge");
@@ -104,6 +119,7 @@ impl Stored {
             primary: read(&self.primary_before, &self.primary_heard_at)?,
             secondary: read(&self.secondary_before, &self.secondary_heard_at)?,
             keep: serde_json::from_str(&self.keep).map_err(|_| UNREADABLE)?,
+            judged: self.judged.as_deref().map(serde_json::from_str).transpose().map_err(|_| UNREADABLE)?,
             reverted: self.reverted_at.is_some(),
         })
     }
@@ -117,7 +133,7 @@ impl Stored {
             secondary_id: record.secondary_id,
             survivor_id: record.holder,
             automatic: self.automatic,
-            fields: plan::told(&record.primary, &record.secondary, &record.keep),
+            fields: plan::told(&record.primary, &record.secondary, &record.keep, record.judged.as_ref()),
             keep: record.keep,
             moved: serde_json::from_str(&self.moved).map_err(|_| UNREADABLE)?,
             merged_at: self.merged_at.0,
@@ -131,10 +147,7 @@ impl Stored {
 
 async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Stored>, StoreError> {
     tx.optional(
-        sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
-                    secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                    reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
-             FROM merges WHERE workspace_id = $1 AND id = $2")
+        sql(merges!("WHERE workspace_id = $1 AND id = $2"))
         .bind(workspace)
         .bind(id),
     )
@@ -145,10 +158,7 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Opt
 pub(crate) async fn among(tx: &mut Tx, workspace: WorkspaceId, merges: impl IntoIterator<Item = Uuid>) -> Result<Vec<Merged>, StoreError> {
     let rows: Vec<Stored> = tx
         .all(
-            sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
-                        secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                        reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
-                 FROM merges WHERE workspace_id = $1 AND id {among}")
+            sql(merges!("WHERE workspace_id = $1 AND id {among}"))
             .bind(workspace)
             .rows(crate::rows::ids(merges)),
         )
@@ -170,12 +180,8 @@ pub(crate) async fn merged(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) ->
 pub(crate) async fn later(tx: &mut Tx, workspace: WorkspaceId, than: &Record) -> Result<Vec<Record>, StoreError> {
     let rows: Vec<Stored> = tx
         .all(
-            sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep, primary_before{as_text} AS primary_before,
-                        secondary_before{as_text} AS secondary_before, moved{as_text} AS moved, merged_at, actor, request_id, reason,
-                        reverted_at, reverted_by, primary_heard_at, secondary_heard_at, conflicts{as_text} AS conflicts
-                 FROM merges
-                 WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
-                 ORDER BY id")
+            sql(merges!("WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
+                 ORDER BY id"))
             .bind(workspace)
             .bind(than.primary_id)
             .bind(than.id),
@@ -220,9 +226,17 @@ struct Counted {
 }
 
 impl Store {
-    /// Two people as they are, and what a merge would move. E: one of them is nobody, erased, or the other.
-    pub async fn sides(&self, workspace: WorkspaceId, primary: ProfileId, secondary: ProfileId) -> Result<Sides, StoreError> {
+    /// What a merge of these two would come to. E: one of them is nobody, erased, or the other; a choice that cannot be made.
+    pub async fn preview_merge(
+        &self,
+        workspace: WorkspaceId,
+        primary: ProfileId,
+        secondary: ProfileId,
+        keep: Keep,
+    ) -> Result<Previewed, StoreError> {
+        let now = self.now();
         self.read(move |tx| {
+            let keep = keep.clone();
             Box::pin(async move {
                 let first = answering(tx, workspace, primary).await?;
                 let second = answering(tx, workspace, secondary).await?;
@@ -251,7 +265,14 @@ impl Store {
                     identities: size(second.identities.len()),
                     consents: of("consents"),
                 };
-                Ok(Sides { primary: first, secondary: second, moves })
+                let mut plan = plan::plan(&first, &second, &keep)?;
+                let properties = properties::load(tx, workspace).await?;
+                let living = living::load(tx, workspace, &properties).await?;
+                if !living.is_empty() {
+                    let judged = door::foresee(tx, workspace, &living, &plan.result, second.id, now).await?;
+                    plan = plan.judged(&first, &second, &judged);
+                }
+                Ok(Previewed { primary: first, secondary: second, plan, moves })
             })
         })
         .await
@@ -285,13 +306,8 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql("SELECT id, profile_id, primary_id, secondary_id, automatic, keep{as_text} AS keep,
-                                    primary_before{as_text} AS primary_before, secondary_before{as_text} AS secondary_before,
-                                    moved{as_text} AS moved, merged_at, actor, request_id, reason, reverted_at, reverted_by, primary_heard_at, secondary_heard_at,
-                                    conflicts{as_text} AS conflicts
-                             FROM merges
-                             WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3
-                             ORDER BY id DESC LIMIT $4")
+                        sql(merges!("WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3
+                             ORDER BY id DESC LIMIT $4"))
                         .bind(workspace)
                         .bind(profile)
                         .bind(before.map_or(Uuid::max(), |id| id.0))

@@ -70,7 +70,7 @@ pub const BESIDE: &[(&str, &str)] = &[
 ];
 
 /// What an erasure takes out of tables whose rows stay, before the rows of [`TABLES`] go. The erased people are given as
-/// `{rows}` of one column `id`.
+/// `{rows}` of one column `id`. What they left in rows of other people is the door's to find (`door/erasing.rs`).
 pub const REDACTIONS: &[&str] = &[
     // Stored answers that speak of them keep their key, so that a retry does not bring the person back, and lose the rest.
     "UPDATE idempotency_answers SET body = NULL, headers = {empty_list}
@@ -80,17 +80,8 @@ pub const REDACTIONS: &[&str] = &[
     // A merge that went with somebody is still known to have been.
     "INSERT INTO merges_erased (workspace_id, id)
      SELECT m.workspace_id, m.id FROM merges AS m
-     WHERE m.workspace_id = $1
-       AND (m.profile_id IN (SELECT id FROM {rows} AS r) OR m.returned_profile_id IN (SELECT id FROM {rows} AS r))
+     WHERE m.workspace_id = $1 AND m.profile_id IN (SELECT id FROM {rows} AS r)
      ON CONFLICT DO NOTHING",
-    // Whom a merge was taken back from: between the two, their history spoke of both; and the record speaks of both.
-    "UPDATE profile_history SET changes = {empty_list}
-     WHERE workspace_id = $1 AND (profile_id, id) IN (
-         SELECT h.profile_id, h.id FROM merges AS m CROSS JOIN profile_history AS h
-         WHERE m.workspace_id = $1 AND m.returned_profile_id IN (SELECT id FROM {rows} AS r)
-           AND h.workspace_id = $1 AND h.profile_id = m.profile_id AND h.id >= m.id AND h.id <= m.revert_record_id
-     )",
-    "DELETE FROM merges WHERE workspace_id = $1 AND returned_profile_id IN (SELECT id FROM {rows} AS r)",
 ];
 
 /// Tables that keep a profile's id after it is gone, and nothing else of the person: receipts, the
@@ -334,13 +325,29 @@ pub const EXPORTS: &[(&str, Export)] = &[
         "merges",
         Export::Section(Section {
             name: "merges",
+            // Once a merge was taken back, each of the two has what it remembers of them, and not of the other.
             select: r#"SELECT t.id AS "id:uuid", t.merged_at AS "merged_at:time", t.primary_id AS "primary_id:uuid", t.secondary_id AS "secondary_id:uuid",
                 t.automatic AS "automatic:bool", t.primary_before{as_text} AS "primary_before:json",
                 t.secondary_before{as_text} AS "secondary_before:json", t.keep{as_text} AS "keep:json",
-                t.secondary_rows{as_text} AS "secondary_rows:json", t.moved{as_text} AS "moved:json", t.actor AS "actor:text",
+                t.primary_rows{as_text} AS "primary_rows:json", t.secondary_rows{as_text} AS "secondary_rows:json",
+                t.moved{as_text} AS "moved:json", t.actor AS "actor:text",
                 t.request_id AS "request_id:text", t.reason AS "reason:text", t.reverted_at AS "reverted_at:time",
-                t.reverted_by AS "reverted_by:text", t.conflicts{as_text} AS "conflicts:json" FROM merges AS t"#,
-            whose: "profile_id",
+                t.reverted_by AS "reverted_by:text", t.conflicts{as_text} AS "conflicts:json"
+                FROM (
+                    SELECT workspace_id, id, profile_id AS person_id, merged_at, primary_id, secondary_id, automatic, primary_before,
+                        CASE WHEN reverted_at IS NULL THEN secondary_before END AS secondary_before, keep, primary_rows,
+                        CASE WHEN reverted_at IS NULL THEN secondary_rows END AS secondary_rows, moved, actor, request_id, reason,
+                        reverted_at, reverted_by, conflicts
+                    FROM merges
+                    UNION ALL
+                    SELECT workspace_id, id, returned_profile_id AS person_id, merged_at, primary_id, secondary_id, automatic,
+                        CASE WHEN reverted_at IS NULL THEN primary_before END AS primary_before, secondary_before, keep,
+                        CASE WHEN reverted_at IS NULL THEN primary_rows END AS primary_rows, secondary_rows, moved, actor,
+                        request_id, reason, reverted_at, reverted_by,
+                        CASE WHEN reverted_at IS NULL THEN conflicts END AS conflicts
+                    FROM merges WHERE returned_profile_id IS NOT NULL
+                ) AS t"#,
+            whose: "person_id",
             order: Order::Id("id"),
         }),
     ),

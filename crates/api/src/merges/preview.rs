@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, post, web::Data};
-use people_domain::{id::ProfileId, merge::plan};
+use people_domain::id::ProfileId;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -37,8 +37,9 @@ impl Shape for PreviewMerge {}
 ///
 /// What the survivor would look like, field by field, and what would move; nothing changes. For each field the caller's
 /// choice holds, else what the primary has, else what the secondary has. Identities, labels, segments, channels and lists
-/// of texts are united; of the consents on a channel the latest decision holds, at the same instant the opt-out. The
-/// result is computed by the same rule that carries the merge out.
+/// of texts are united; of the consents on a channel the latest decision holds, at the same instant the opt-out. Segments and
+/// rules then judge the survivor, as they would after any change: some of what was united may go, and more may come; a label
+/// that either of the two carries by hand stays. The result is computed by the same rules that carry the merge out.
 #[utoipa::path(
     tag = "merges",
     request_body(content = PreviewMerge, example = json!({
@@ -62,15 +63,13 @@ pub async fn preview_merge(
 ) -> ApiResult<HttpResponse> {
     let PreviewMerge { primary_id, secondary_id, keep } = body.value;
     let keep = view::keep(keep);
-    let sides = app.store.sides(caller.workspace(), ProfileId(primary_id), ProfileId(secondary_id)).await?;
-    let plan = plan::plan(&sides.primary, &sides.secondary, &keep)?;
-    let previewed =
-        Previewed { primary: (sides.primary.id, sides.primary.version), secondary: (sides.secondary.id, sides.secondary.version), keep };
+    let told = app.store.preview_merge(caller.workspace(), ProfileId(primary_id), ProfileId(secondary_id), keep.clone()).await?;
+    let previewed = Previewed { primary: (told.primary.id, told.primary.version), secondary: (told.secondary.id, told.secondary.version), keep };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergePreview {
         preview_token: cursor::sealed(caller.workspace(), &previewed),
-        primary: sides.primary,
-        secondary: sides.secondary,
-        fields: plan.fields.into_iter().map(Into::into).collect(),
-        moves: sides.moves.into(),
+        primary: told.primary,
+        secondary: told.secondary,
+        fields: told.plan.fields.into_iter().map(Into::into).collect(),
+        moves: told.moves.into(),
     }))
 }

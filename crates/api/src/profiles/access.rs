@@ -191,13 +191,19 @@ pub struct ExportedMerge {
     pub primary_id: String,
     pub secondary_id: String,
     pub automatic: bool,
-    pub primary_before: ProfileView,
-    pub secondary_before: ProfileView,
+    /// The survivor as they were. Once the merge was taken back each of the two finds what it remembers of them here, and
+    /// `null` for the other.
+    pub primary_before: Option<ProfileView>,
+    /// The one who became part of them, likewise.
+    pub secondary_before: Option<ProfileView>,
     /// Whose value was chosen, by field; `{}` where nobody chose.
     #[schema(value_type = Object)]
     pub keep: Value,
-    /// The merged person's labels and segments as they were, with who put them on and when. `null` for merges older than
-    /// their keeping.
+    /// The survivor's labels and segments as they were, with who put them on and when. `null` for merges older than their
+    /// keeping, and for the other once the merge was taken back.
+    #[schema(value_type = Option<Object>)]
+    pub primary_rows: Option<Value>,
+    /// The same of the one who became part of them.
     #[schema(value_type = Option<Object>)]
     pub secondary_rows: Option<Value>,
     /// Rows that moved, by kind.

@@ -58,12 +58,8 @@ impl Directory {
         let mut causes: BTreeMap<ProfileId, Arc<Cause>> = BTreeMap::new();
         for effect in &self.effects {
             let id = self.survivor(effect.profile_id);
-            // Whose events have yet to go back to whom they came from is judged after that.
-            if effect.action == Action::MergeReverted {
-                continue;
-            }
             causes.insert(id, Arc::clone(&effect.cause));
-            if matches!(effect.action, Action::Created | Action::Merged | Action::MergedInto) {
+            if matches!(effect.action, Action::Created | Action::Merged | Action::MergedInto | Action::MergeReverted) {
                 all.insert(id);
                 continue;
             }
@@ -103,6 +99,24 @@ impl Directory {
                 (!which.is_empty()).then(|| Touched { profile: Arc::clone(profile), which, exact, absorbed, cause })
             })
             .collect()
+    }
+
+    /// Labels that were put on by hand in this group: of this person, those they carried before by a rule; of people merged in
+    /// the group (`absorbed`, and their survivor), any.
+    pub fn named_by_hand(&self, absorbed: &[ProfileId], id: ProfileId) -> BTreeSet<String> {
+        let whose = |other: ProfileId| other == id || absorbed.contains(&other);
+        let mut out: BTreeSet<String> =
+            self.labelling.claims.keys().filter(|(person, _)| whose(*person)).map(|(_, label)| label.clone()).collect();
+        if !absorbed.is_empty() {
+            let by_hand = self.effects.iter().filter(|effect| {
+                whose(effect.profile_id) && effect.cause.source != "rule" && !matches!(effect.action, Action::Merged | Action::MergedInto)
+            });
+            for effect in by_hand {
+                let before: &[String] = effect.before.as_ref().map_or(&[], |before| &before.labels);
+                out.extend(effect.after.iter().flat_map(|after| &after.labels).filter(|label| !before.contains(label)).cloned());
+            }
+        }
+        out
     }
 
     /// Judges one person and notes what follows. `ruled`: which labels a rule put on them.

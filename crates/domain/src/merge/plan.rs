@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Keep, merged, outcome};
+use super::{Judged, Keep, merged, outcome};
 use crate::{Refusal, profile::Profile, property::Standard};
 
 /// Whose value the survivor has.
@@ -58,10 +58,23 @@ pub fn plan(primary: &Profile, secondary: &Profile, keep: &Keep) -> Result<Plan,
     Ok(Plan { result, fields })
 }
 
+impl Plan {
+    /// With the labels and segments that rules and segments leave the survivor.
+    pub fn judged(self, primary: &Profile, secondary: &Profile, judged: &Judged) -> Self {
+        let mut result = self.result;
+        judged.lay_over(&mut result);
+        let fields = fields(primary, secondary, &result);
+        Self { result, fields }
+    }
+}
+
 /// A merge that happened, told again.
-pub fn told(primary: &Profile, secondary: &Profile, keep: &Keep) -> Vec<FieldOutcome> {
+pub fn told(primary: &Profile, secondary: &Profile, keep: &Keep, judged: Option<&Judged>) -> Vec<FieldOutcome> {
     let mut result = merged(primary, secondary, keep);
     result.settle(Some(primary));
+    if let Some(judged) = judged {
+        judged.lay_over(&mut result);
+    }
     fields(primary, secondary, &result)
 }
 

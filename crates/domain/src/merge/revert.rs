@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Keep, merged,
+    Judged, Keep, merged,
     plan::{self, values},
 };
 use crate::{
@@ -35,6 +35,8 @@ pub struct Record {
     pub primary: Profile,
     pub secondary: Profile,
     pub keep: Keep,
+    /// What rules and segments made of the two; `None`: nothing.
+    pub judged: Option<Judged>,
     pub reverted: bool,
 }
 
@@ -48,6 +50,9 @@ impl Record {
     fn joined(&self, primary: &Profile) -> Profile {
         let mut out = merged(primary, &self.secondary, &self.keep);
         out.settle(Some(primary));
+        if let Some(judged) = &self.judged {
+            judged.lay_over(&mut out);
+        }
         out
     }
 }
@@ -159,6 +164,7 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     secondary.activity.heard = heard;
     secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
     let decisions = opt_outs(now, &with, &mut secondary, &mut left);
+    decided_since(now, &with, &without, &mut left);
     for identity in std::mem::take(&mut secondary.identities) {
         if now.holds(&identity.key()) {
             secondary.identities.push(identity);
@@ -280,6 +286,26 @@ fn fold<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<Consent> {
     }
     out.sort_by(|a, b| a.channel.cmp(&b.channel));
     out
+}
+
+/// A decision that is no opt-out, and came after the merge on a channel that the merge had decided: it was the survivor's, and
+/// stays theirs.
+fn decided_since(now: &Profile, with: &Profile, without: &Profile, left: &mut Vec<Left>) {
+    let of = |profile: &Profile, channel: &str| profile.consents.iter().find(|known| known.channel == channel).cloned();
+    for consent in now.consents.iter().filter(|consent| consent.status != Status::OptedOut) {
+        let decision = |known: &Consent| (known.status, known.occurred_at, known.source.clone());
+        let [was, would] = [with, without].map(|profile| of(profile, &consent.channel).as_ref().map(decision));
+        if was == would || was == Some(decision(consent)) {
+            continue;
+        }
+        left.push(Left {
+            field: format!("consents.{}", consent.channel),
+            reason: Why::EditedSince,
+            merged: serde_json::json!(of(with, &consent.channel)),
+            current: serde_json::json!(consent),
+            before: serde_json::json!(of(without, &consent.channel)),
+        });
+    }
 }
 
 /// Somebody opted out of the merged person, through whichever address: nobody can tell whose wish it was, so it holds for

@@ -123,6 +123,7 @@ fn record(n: u128, primary: &Profile, secondary: &Profile, keep: &Keep) -> Recor
         primary: stored(primary),
         secondary: stored(secondary),
         keep: keep.clone(),
+        judged: None,
         reverted: false,
     }
 }

@@ -1,5 +1,10 @@
-//! What an erased person left in the rows of others: identities of theirs that somebody else's messages named and that
-//! were refused. The event and its entry in the history stay, since they are the other's; the identity goes.
+//! What erased people left in the rows of others.
+//!
+//! Identities of theirs that somebody else's messages named and that were refused: the event and its entry in the history
+//! stay, since they are the other's; the identity goes. And what merges remember that were taken back: whoever came back from
+//! one stands in its record, and in those of all merges that their survivor went through meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use people_domain::{
     directory::{Action, Effect},
@@ -13,19 +18,103 @@ use uuid::Uuid;
 
 use crate::{
     StoreError, Tx,
-    rows::{Kind, Rows},
+    rows::{Kind, Rows, ids},
     statement::sql,
     time::At,
 };
 
-/// Removes the traces of everyone these effects erase.
+/// Removes the traces of everyone these effects erase, while their own rows are still there.
 pub(super) async fn traces(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
     let erased: Vec<&Effect> = effects.iter().filter(|effect| effect.action == Action::Erased).collect();
     if erased.is_empty() {
         return Ok(());
     }
-    refused_by_events(tx, workspace, &erased).await?;
-    told_by_history(tx, workspace, &erased).await
+    let mut names = Names::of(tx, workspace, &erased).await?;
+    refused_by_events(tx, workspace, &mut names).await?;
+    told_by_history(tx, workspace, &names).await?;
+    remembered_by_merges(tx, workspace, &erased).await
+}
+
+/// What others' rows may call the erased by.
+#[derive(Debug, Default)]
+struct Names {
+    /// Their ids, and those of people who had been merged into them.
+    ids: BTreeSet<Uuid>,
+    /// Who answered for them while they were merged: under these ids, only their keys are theirs.
+    hosts: BTreeSet<Uuid>,
+    /// Kind and value of every identity they have, or had once.
+    keys: BTreeSet<(String, String)>,
+}
+
+#[derive(FromRow)]
+struct Told {
+    changes: String,
+}
+
+impl Names {
+    async fn of(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]) -> Result<Self, StoreError> {
+        let people = || ids(erased.iter().map(|effect| effect.profile_id.0));
+        let mut names = Self { ids: erased.iter().map(|effect| effect.profile_id.0).collect(), ..Self::default() };
+        let former: Vec<(Uuid,)> = tx
+            .all(
+                sql("SELECT profile_id FROM profile_redirects WHERE workspace_id = $1 AND survivor_profile_id IN (SELECT id FROM {rows} AS r)")
+                    .bind(workspace)
+                    .rows(people()),
+            )
+            .await?;
+        names.ids.extend(former.into_iter().map(|(id,)| id));
+        let hosts: Vec<(Uuid, Uuid)> = tx
+            .all(
+                sql("SELECT primary_id, profile_id FROM merges
+                     WHERE workspace_id = $1 AND returned_profile_id IN (SELECT id FROM {rows} AS r)")
+                .bind(workspace)
+                .rows(people()),
+            )
+            .await?;
+        names.hosts.extend(hosts.into_iter().flat_map(|(primary, holder)| [primary, holder]));
+        for identity in erased.iter().filter_map(|effect| effect.before.as_ref()).flat_map(|before| &before.identities) {
+            names.keys.insert((identity.kind.as_str().to_owned(), identity.value.clone()));
+        }
+        // Keys they have given up since.
+        let entries: Vec<Told> = tx
+            .all(
+                sql("SELECT h.changes{as_text} AS changes FROM profile_history AS h
+                     WHERE h.workspace_id = $1 AND h.profile_id IN (SELECT id FROM {rows} AS r) AND h.action <> 'identity_refused'
+                       AND ({position}(h.fields, $2) > 0 OR {position}(h.fields, $3) > 0 OR {position}(h.fields, $4) > 0
+                            OR {position}(h.fields, $5) > 0)")
+                .bind(workspace)
+                .bind("\nidentities.")
+                .bind("\nemail\n")
+                .bind("\nphone\n")
+                .bind("\nexternal_id\n")
+                .rows(people()),
+            )
+            .await?;
+        for entry in entries {
+            let changes: Vec<Change> = serde_json::from_str(&entry.changes).map_err(|_| StoreError::Unreadable("a history entry"))?;
+            for change in changes {
+                let kind = match change.field.as_str() {
+                    kind @ ("email" | "phone" | "external_id") => kind,
+                    field => match field.strip_prefix("identities.") {
+                        Some(kind) => kind,
+                        None => continue,
+                    },
+                };
+                for value in [&change.old, &change.new] {
+                    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                    names.keys.extend(values.iter().filter_map(Value::as_str).map(|value| (kind.to_owned(), value.to_owned())));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    fn is_theirs(&self, key: &RefusedKey) -> bool {
+        key.profile_id.is_some_and(|id| {
+            self.ids.contains(&id.0)
+                || (self.hosts.contains(&id.0) && self.keys.contains(&(key.kind.clone(), key.value.clone())))
+        })
+    }
 }
 
 #[derive(FromRow)]
@@ -36,10 +125,11 @@ struct RefusingEvent {
     refused: String,
 }
 
-async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]) -> Result<(), StoreError> {
+/// Takes their keys out of others' events, and learns those keys.
+async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Names) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("text", Kind::Text)]);
-    for effect in erased {
-        rows.push([effect.profile_id.to_string().into()]);
+    for id in names.ids.iter().chain(&names.hosts) {
+        rows.push([id.to_string().into()]);
     }
     let found: Vec<RefusingEvent> = tx
         .all(
@@ -50,14 +140,22 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effec
             .rows(rows),
         )
         .await?;
+    let mut gone = Vec::new();
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("refused", Kind::Json)]);
     for event in found {
         let mut keys: Vec<RefusedKey> =
             serde_json::from_str(&event.refused).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
-        keys.retain(|key| !erased.iter().any(|effect| key.profile_id == Some(effect.profile_id)));
+        let before = keys.len();
+        for key in keys.extract_if(.., |key| names.is_theirs(key)) {
+            gone.push((key.kind, key.value));
+        }
+        if keys.len() == before {
+            continue;
+        }
         let kept = serde_json::to_string(&keys).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
         rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), kept.into()]);
     }
+    names.keys.extend(gone);
     if rows.is_empty() {
         return Ok(());
     }
@@ -78,12 +176,11 @@ struct Entry {
     changes: String,
 }
 
-async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]) -> Result<(), StoreError> {
-    let keys: Vec<_> = erased.iter().filter_map(|effect| effect.before.as_ref()).flat_map(|before| &before.identities).collect();
+async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, names: &Names) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("text", Kind::Text)]);
-    for key in &keys {
+    for (_, value) in &names.keys {
         // As it stands in the list of changes.
-        rows.push([Value::from(key.value.as_str()).to_string().into()]);
+        rows.push([Value::from(value.as_str()).to_string().into()]);
     }
     let entries: Vec<Entry> = tx
         .all(
@@ -99,8 +196,8 @@ async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]
         let mut changes: Vec<Change> = serde_json::from_str(&entry.changes).map_err(|_| StoreError::Unreadable("a history entry"))?;
         let mut touched = false;
         for change in &mut changes {
-            let theirs = keys.iter().any(|key| {
-                change.field.strip_prefix("identities.") == Some(key.kind.as_str()) && change.new.as_str() == Some(key.value.as_str())
+            let theirs = change.field.strip_prefix("identities.").zip(change.new.as_str()).is_some_and(|(kind, value)| {
+                names.keys.contains(&(kind.to_owned(), value.to_owned()))
             });
             if theirs {
                 change.new = Value::Null;
@@ -123,4 +220,89 @@ async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]
     )
     .await
     .map(|_| ())
+}
+
+/// Somebody who was inside of another between two records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stay {
+    /// In whom, and who holds their records today.
+    inside: Uuid,
+    holder: Uuid,
+    from: Uuid,
+    to: Uuid,
+}
+
+#[derive(FromRow)]
+struct TakenBack {
+    id: Uuid,
+    profile_id: Uuid,
+    primary_id: Uuid,
+    secondary_id: Uuid,
+    revert_record_id: Uuid,
+}
+
+/// Merges that were taken back and remember the erased: those they came back from, and those that their survivor went through
+/// while they were part of them, as either side and through further survivors. The records go; that there was a merge is
+/// still known, and what happened to the survivors in between stays without its values, since it speaks of both.
+async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]) -> Result<(), StoreError> {
+    let seeds: Vec<TakenBack> = tx
+        .all(
+            sql("SELECT id, profile_id, primary_id, secondary_id, revert_record_id FROM merges
+                 WHERE workspace_id = $1 AND returned_profile_id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(ids(erased.iter().map(|effect| effect.profile_id.0))),
+        )
+        .await?;
+    let stay = |merge: &TakenBack, to: Uuid| Stay { inside: merge.primary_id, holder: merge.profile_id, from: merge.id, to };
+    let mut open: Vec<Stay> = seeds.iter().map(|merge| stay(merge, merge.revert_record_id)).collect();
+    let mut seen: BTreeMap<Uuid, TakenBack> = seeds.into_iter().map(|merge| (merge.id, merge)).collect();
+    while !open.is_empty() {
+        let mut rows =
+            Rows::new(&[("inside", Kind::Uuid), ("holder", Kind::Uuid), ("from_id", Kind::Uuid), ("to_id", Kind::Uuid)]);
+        for Stay { inside, holder, from, to } in &open {
+            rows.push([(*inside).into(), (*holder).into(), (*from).into(), (*to).into()]);
+        }
+        let found: Vec<TakenBack> = tx
+            .all(
+                sql("SELECT m.id, m.profile_id, m.primary_id, m.secondary_id, m.revert_record_id
+                     FROM {rows} AS r CROSS JOIN merges AS m
+                     WHERE m.workspace_id = $1 AND m.profile_id = r.holder AND m.primary_id = r.inside
+                       AND m.id > r.from_id AND m.id < r.to_id AND m.revert_record_id IS NOT NULL
+                     UNION
+                     SELECT m.id, m.profile_id, m.primary_id, m.secondary_id, m.revert_record_id
+                     FROM {rows} AS r CROSS JOIN merges AS m
+                     WHERE m.workspace_id = $1 AND m.returned_profile_id = r.holder AND m.secondary_id = r.inside
+                       AND m.id > r.from_id AND m.id < r.to_id AND m.revert_record_id IS NOT NULL")
+                .bind(workspace)
+                .rows(rows),
+            )
+            .await?;
+        let mut next = Vec::new();
+        for merge in found {
+            // Into whom their survivor went, they went along.
+            if let Some(here) = open.iter().find(|stay| stay.inside == merge.secondary_id && stay.from < merge.id && merge.id < stay.to) {
+                next.push(stay(&merge, here.to.min(merge.revert_record_id)));
+            }
+            seen.insert(merge.id, merge);
+        }
+        open = next;
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let records = || ids(seen.keys().copied());
+    for statement in [
+        "INSERT INTO merges_erased (workspace_id, id) SELECT $1, r.id FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING",
+        "UPDATE profile_history SET changes = {empty_list}
+         WHERE workspace_id = $1 AND (profile_id, id) IN (
+             SELECT h.profile_id, h.id FROM merges AS m CROSS JOIN profile_history AS h
+             WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)
+               AND h.workspace_id = $1 AND h.profile_id = m.profile_id AND h.id >= m.id AND h.id <= m.revert_record_id
+         )",
+        "DELETE FROM merge_sessions WHERE workspace_id = $1 AND merge_id IN (SELECT id FROM {rows} AS r)",
+        "DELETE FROM merges WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)",
+    ] {
+        tx.run(sql(statement).bind(workspace).rows(records())).await?;
+    }
+    Ok(())
 }

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use people_domain::{
     Timestamp,
     activity::Told,
-    directory::{Directory, Lived, Merge, Touched},
-    event::{Event, Occurrence},
+    directory::{Directory, Happened, Lived, Reverted, Touched},
+    event::Event,
     filter::{EventTally, EventTest, Events},
     id::{ProfileId, RecordId, WorkspaceId},
     living::Living,
+    merge::Judged,
     profile::Profile,
 };
 use sqlx::FromRow;
@@ -46,16 +47,36 @@ struct Asked<'a> {
     coming: Vec<Event>,
 }
 
+/// Somebody to be judged.
+#[derive(Clone, Copy, Debug)]
+struct Subject<'a> {
+    profile: &'a Profile,
+    which: &'a BTreeSet<usize>,
+    /// Whose rows are theirs too: people merged into them, whose rows have not moved yet.
+    absorbed: &'a [ProfileId],
+}
+
+impl<'a> Subject<'a> {
+    fn of(touched: &'a Touched) -> Self {
+        Self { profile: &touched.profile, which: &touched.which, absorbed: &touched.absorbed }
+    }
+
+    fn held(&self) -> impl Iterator<Item = ProfileId> {
+        self.absorbed.iter().copied().chain([self.profile.id])
+    }
+}
+
 /// Loads what judging needs, judges everyone touched, and notes what follows.
 pub(super) async fn settle(
     tx: &mut Tx,
     workspace: WorkspaceId,
     directory: &mut Directory,
     living: &Living,
-    (occurrences, merges): (&[Occurrence], &[Merge]),
+    happened: &Happened,
     now: Timestamp,
     ids: &mut SystemIds,
 ) -> Result<Lived, StoreError> {
+    let Happened { occurrences, merges, reverted } = happened;
     let mut lived = Lived::default();
     let touched = directory.touched(living, occurrences, merges);
     if touched.is_empty() {
@@ -63,10 +84,11 @@ pub(super) async fn settle(
     }
     let which: BTreeSet<usize> = touched.iter().flat_map(|t| t.which.iter().copied()).collect();
     let tests = living.tests(&which);
-    let mut bases = bases(tx, workspace, &touched, &tests, now).await?;
-    let mut ruled = ruled(tx, workspace, living, &touched).await?;
+    let subjects: Vec<Subject> = touched.iter().map(Subject::of).collect();
+    let mut bases = bases(tx, workspace, &subjects, reverted, &tests, now).await?;
+    let mut carried = carried(tx, workspace, living, &subjects).await?;
     let owner: HashMap<ProfileId, ProfileId> =
-        touched.iter().flat_map(|t| t.absorbed.iter().map(|id| (*id, t.profile.id)).chain([(t.profile.id, t.profile.id)])).collect();
+        subjects.iter().flat_map(|subject| subject.held().map(|id| (id, subject.profile.id))).collect();
     let mut coming: HashMap<ProfileId, Vec<Event>> = HashMap::new();
     if !tests.is_empty() {
         for occurrence in occurrences {
@@ -79,12 +101,8 @@ pub(super) async fn settle(
     }
     for person in &touched {
         let id = person.profile.id;
-        let mut labels = BTreeMap::new();
-        for held in person.absorbed.iter().chain([&id]) {
-            labels.extend(ruled.remove(held).unwrap_or_default());
-        }
-        // What was named by hand in this very group is no rule's any more.
-        labels.retain(|label, _| !directory.is_claimed(id, label));
+        let by_hand = directory.named_by_hand(&person.absorbed, id);
+        let labels = by_rule(&mut carried, Subject::of(person), by_hand);
         let told = Asked {
             profile: &person.profile,
             bases: bases.remove(&id).unwrap_or_default(),
@@ -96,61 +114,91 @@ pub(super) async fn settle(
     Ok(lived)
 }
 
+/// What a merge that has not happened leaves the survivor, as `planned`: judged as it would be.
+pub(crate) async fn foresee(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    living: &Living,
+    planned: &Profile,
+    absorbed: ProfileId,
+    now: Timestamp,
+) -> Result<Judged, StoreError> {
+    // A merge changes the survivor, and that is when.
+    let mut judged = Profile { updated_at: now.max(planned.updated_at), ..planned.clone() };
+    let (which, absorbed) = (living.all(), [absorbed]);
+    let subject = Subject { profile: planned, which: &which, absorbed: &absorbed };
+    let tests = living.tests(&which);
+    let mut bases = bases(tx, workspace, &[subject], &[], &tests, now).await?;
+    let mut carried = carried(tx, workspace, living, &[subject]).await?;
+    let mut labels = by_rule(&mut carried, subject, BTreeSet::new());
+    let told = Asked { profile: planned, bases: bases.remove(&planned.id).unwrap_or_default(), tests: &tests, coming: Vec::new() };
+    living.settle(&mut judged, &mut labels, &which, &told, now);
+    Ok(Judged::of(std::iter::once(planned), &judged))
+}
+
 #[derive(FromRow)]
 struct Counted {
     profile_id: Uuid,
+    origin_profile_id: Uuid,
     n: i64,
     first: At,
     last: At,
 }
 
 #[derive(FromRow)]
-struct Happened {
+struct Happening {
     profile_id: Uuid,
+    origin_profile_id: Uuid,
     occurred_at: At,
     channel: Option<String>,
     properties: String,
 }
 
-/// One statement for each test that the tallies do not answer.
+/// One statement for each test that the tallies do not answer. Of people who are parted the events still stand with the
+/// survivor: they go by where they came from.
 async fn bases(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    touched: &[Touched],
+    subjects: &[Subject<'_>],
+    parted: &[Reverted],
     tests: &[&EventTest],
     now: Timestamp,
 ) -> Result<HashMap<ProfileId, HashMap<usize, Base>>, StoreError> {
+    let returning: HashMap<(Uuid, Uuid), ProfileId> = parted
+        .iter()
+        .flat_map(|back| back.members.iter().map(|member| ((back.survivor.id.0, member.0), back.secondary.id)))
+        .collect();
+    let origin = if parted.is_empty() { "e.profile_id" } else { "e.origin_profile_id" };
     let mut out: HashMap<ProfileId, HashMap<usize, Base>> = HashMap::new();
     for (place, test) in tests.iter().enumerate() {
-        let open = touched.iter().filter(|person| match person.profile.activity.of(&test.kind) {
+        let open = subjects.iter().filter(|subject| match subject.profile.activity.of(&test.kind) {
             Told::Never => false,
             Told::Counted(tally) => !test.counts_all() && test.within.is_none_or(|span| tally.last >= now.minus(span)),
             Told::Unknown => true,
         });
-        let owner: HashMap<Uuid, ProfileId> =
-            open.flat_map(|t| t.absorbed.iter().map(|id| (id.0, t.profile.id)).chain([(t.profile.id.0, t.profile.id)])).collect();
+        let owner: HashMap<Uuid, ProfileId> = open.flat_map(|subject| subject.held().map(|id| (id.0, subject.profile.id))).collect();
         if owner.is_empty() {
             continue;
         }
+        let with_survivors = parted.iter().filter(|back| owner.contains_key(&back.secondary.id.0)).map(|back| back.survivor.id.0);
+        let holders: BTreeSet<Uuid> = owner.keys().copied().chain(with_survivors).collect();
+        let whose = |holder: Uuid, origin: Uuid| returning.get(&(holder, origin)).or_else(|| owner.get(&holder)).copied();
         if test.is_relative() {
-            let rows: Vec<Happened> = tx
-                .all(
-                    sql("SELECT e.profile_id, e.occurred_at, e.channel, e.properties{as_text} AS properties FROM events AS e
-                         WHERE e.workspace_id = $1 AND e.type = $2 AND e.profile_id {among}")
-                    .bind(workspace)
-                    .bind(test.kind.as_str())
-                    .rows(ids(owner.keys().copied())),
-                )
-                .await?;
+            let text = format!(
+                "SELECT e.profile_id, {origin} AS origin_profile_id, e.occurred_at, e.channel, e.properties{{as_text}} AS properties
+                 FROM events AS e WHERE e.workspace_id = $1 AND e.type = $2 AND e.profile_id {{among}}"
+            );
+            let args = vec![workspace.into(), test.kind.as_str().into()];
+            let rows: Vec<Happening> = tx.all(Sql::composed(text, args).rows(ids(holders))).await?;
             for row in rows {
-                let Some(id) = owner.get(&row.profile_id) else { continue };
+                let Some(id) = whose(row.profile_id, row.origin_profile_id) else { continue };
                 let event = Event {
                     kind: test.kind.clone(),
                     channel: row.channel,
                     occurred_at: row.occurred_at.0,
                     properties: serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
                 };
-                match out.entry(*id).or_default().entry(place).or_insert_with(|| Base::Whole(Vec::new())) {
+                match out.entry(id).or_default().entry(place).or_insert_with(|| Base::Whole(Vec::new())) {
                     Base::Whole(events) => events.push(event),
                     Base::Counted { .. } => {}
                 }
@@ -159,15 +207,16 @@ async fn bases(
         }
         let mut composer = Composer::new(tx.engine(), now, workspace);
         let events = composer.events(test);
+        let group = if parted.is_empty() { "" } else { ", e.origin_profile_id" };
         let text = format!(
-            "SELECT e.profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last FROM events AS e
-             WHERE {events} AND e.profile_id {{among}} GROUP BY e.profile_id"
+            "SELECT e.profile_id, {origin} AS origin_profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last
+             FROM events AS e WHERE {events} AND e.profile_id {{among}} GROUP BY e.profile_id{group}"
         );
-        let rows: Vec<Counted> = tx.all(Sql::composed(text, composer.args).rows(ids(owner.keys().copied()))).await?;
+        let rows: Vec<Counted> = tx.all(Sql::composed(text, composer.args).rows(ids(holders))).await?;
         for row in rows {
-            let Some(id) = owner.get(&row.profile_id) else { continue };
+            let Some(id) = whose(row.profile_id, row.origin_profile_id) else { continue };
             let (n, from, to) = (row.n, row.first.0, row.last.0);
-            out.entry(*id)
+            out.entry(id)
                 .or_default()
                 .entry(place)
                 .and_modify(|base| {
@@ -182,38 +231,64 @@ async fn bases(
 }
 
 #[derive(FromRow)]
-struct Ruled {
+struct LabelRow {
     profile_id: Uuid,
     label: String,
+    source: String,
     rule_id: Option<Uuid>,
 }
 
-/// Which labels a rule put on: of those who carry some, and are judged by a rule that may take one off.
-async fn ruled(
+/// Who put on the labels of one person.
+#[derive(Debug, Default)]
+struct Carried {
+    by_rule: BTreeMap<String, RecordId>,
+    by_hand: BTreeSet<String>,
+}
+
+/// Who put on their labels: of those who carry some, and are judged by a rule that may take one off. Those by hand are
+/// read where two came to be one.
+async fn carried(
     tx: &mut Tx,
     workspace: WorkspaceId,
     living: &Living,
-    touched: &[Touched],
-) -> Result<HashMap<ProfileId, BTreeMap<String, RecordId>>, StoreError> {
-    let concerned = touched.iter().filter(|t| !t.profile.labels.is_empty() && living.may_unlabel(&t.which));
-    let people: Vec<Uuid> = concerned.flat_map(|t| t.absorbed.iter().chain([&t.profile.id]).map(|id| id.0)).collect();
+    subjects: &[Subject<'_>],
+) -> Result<HashMap<ProfileId, Carried>, StoreError> {
+    let concerned = subjects.iter().filter(|subject| !subject.profile.labels.is_empty() && living.may_unlabel(subject.which));
+    let people: Vec<Uuid> = concerned.flat_map(|subject| subject.held().map(|id| id.0).collect::<Vec<_>>()).collect();
     if people.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<Ruled> = tx
-        .all(
-            sql("SELECT profile_id, label, rule_id FROM profile_labels WHERE workspace_id = $1 AND source = 'rule' AND profile_id {among}")
-                .bind(workspace)
-                .rows(ids(people)),
-        )
-        .await?;
-    let mut out: HashMap<ProfileId, BTreeMap<String, RecordId>> = HashMap::new();
+    let text = if subjects.iter().all(|subject| subject.absorbed.is_empty()) {
+        "SELECT profile_id, label, source, rule_id FROM profile_labels WHERE workspace_id = $1 AND source = 'rule' AND profile_id {among}"
+    } else {
+        "SELECT profile_id, label, source, rule_id FROM profile_labels WHERE workspace_id = $1 AND profile_id {among}"
+    };
+    let rows: Vec<LabelRow> = tx.all(sql(text).bind(workspace).rows(ids(people))).await?;
+    let mut out: HashMap<ProfileId, Carried> = HashMap::new();
     for row in rows {
-        if let Some(rule) = row.rule_id {
-            out.entry(ProfileId(row.profile_id)).or_default().insert(row.label, RecordId(rule));
+        let carried = out.entry(ProfileId(row.profile_id)).or_default();
+        match row.rule_id {
+            Some(rule) if row.source == "rule" => {
+                carried.by_rule.insert(row.label, RecordId(rule));
+            }
+            _ => {
+                carried.by_hand.insert(row.label);
+            }
         }
     }
     Ok(out)
+}
+
+/// Labels that are a rule's to take off: not those that either of two who were merged carries by hand.
+fn by_rule(carried: &mut HashMap<ProfileId, Carried>, subject: Subject<'_>, mut by_hand: BTreeSet<String>) -> BTreeMap<String, RecordId> {
+    let mut out = BTreeMap::new();
+    for id in subject.held() {
+        let own = carried.remove(&id).unwrap_or_default();
+        out.extend(own.by_rule);
+        by_hand.extend(own.by_hand);
+    }
+    out.retain(|label, _| !by_hand.contains(label));
+    out
 }
 
 impl Events for Asked<'_> {

@@ -12,6 +12,7 @@ use std::{
 use people_domain::{
     directory::Merge,
     id::{ProfileId, RecordId, WorkspaceId},
+    merge::Judged,
     profile::Profile,
     session::Session,
 };
@@ -158,13 +159,13 @@ async fn counts(
 }
 
 /// Rows of a person that a union cannot give back.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SecondaryRows {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct RowsOf {
     pub(super) labels: Vec<LabelRow>,
     pub(super) segments: Vec<SegmentRow>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct LabelRow {
     pub(super) label: String,
     pub(super) source: String,
@@ -196,18 +197,19 @@ struct StoredSegment {
     entered_at: At,
 }
 
-async fn secondary_rows(
+/// Labels and segments of people, with who put them on and when.
+pub(super) async fn rows_of(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    survivors: &BTreeMap<ProfileId, ProfileId>,
-) -> Result<HashMap<Uuid, SecondaryRows>, StoreError> {
-    let gone = || ids(survivors.keys().map(|id| id.0));
+    people: impl Iterator<Item = ProfileId> + Clone,
+) -> Result<HashMap<Uuid, RowsOf>, StoreError> {
+    let whose = || ids(people.clone().map(|id| id.0));
     let labels: Vec<StoredLabel> = tx
         .all(
             sql("SELECT profile_id, label, source, rule_id, actor, created_at FROM profile_labels
                  WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
-            .rows(gone()),
+            .rows(whose()),
         )
         .await?;
     let segments: Vec<StoredSegment> = tx
@@ -215,10 +217,10 @@ async fn secondary_rows(
             sql("SELECT profile_id, segment_id, entered_at FROM profile_segments
                  WHERE workspace_id = $1 AND profile_id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
-            .rows(gone()),
+            .rows(whose()),
         )
         .await?;
-    let mut out: HashMap<Uuid, SecondaryRows> = HashMap::new();
+    let mut out: HashMap<Uuid, RowsOf> = HashMap::new();
     for row in labels {
         out.entry(row.profile_id).or_default().labels.push(LabelRow {
             label: row.label,
@@ -306,12 +308,15 @@ pub(super) async fn remember_sessions(
     .map(|_| ())
 }
 
-/// Moves every row, removes who is no more, and writes down what happened.
+/// Moves every row, removes who is no more, and writes down what happened. `primary_rows`: of those who stay, as they stood
+/// before the group; `spans`: what it made of them.
 pub(super) async fn move_rows(
     tx: &mut Tx,
     workspace: WorkspaceId,
     merges: &[Merge],
     survivors: &BTreeMap<ProfileId, ProfileId>,
+    primary_rows: &HashMap<Uuid, RowsOf>,
+    spans: &BTreeMap<ProfileId, Span<'_>>,
 ) -> Result<(), StoreError> {
     if merges.is_empty() {
         return Ok(());
@@ -321,9 +326,9 @@ pub(super) async fn move_rows(
         moves.push([(*from).into(), (*to).into()]);
     }
     let gone = || ids(survivors.keys().map(|id| id.0));
-    duplicates::carry(tx, workspace, survivors).await?;
+    let mut dismissals = duplicates::carry(tx, workspace, survivors).await?;
     let [mut events, mut sessions, mut consents] = counts(tx, workspace, survivors).await?;
-    let mut rows_of = secondary_rows(tx, workspace, survivors).await?;
+    let mut secondary_rows = rows_of(tx, workspace, survivors.keys().copied()).await?;
     if events.values().sum::<i64>() > MANY {
         tx.take_time().await?;
     }
@@ -355,7 +360,10 @@ pub(super) async fn move_rows(
         ("secondary_id", Kind::Uuid),
         ("automatic", Kind::Bool),
         ("keep", Kind::Json),
+        ("primary_rows", Kind::Json),
         ("secondary_rows", Kind::Json),
+        ("judged", Kind::Json),
+        ("dismissals", Kind::Json),
         ("primary_before", Kind::Json),
         ("secondary_before", Kind::Json),
         ("primary_heard_at", Kind::Time),
@@ -385,15 +393,25 @@ pub(super) async fn move_rows(
             "identities": secondary.identities.len(),
             "consents": of(&mut consents),
         });
-        let secondary_rows = rows_of.remove(&secondary.id.0).unwrap_or_default();
+        let survivor = survivors.get(&secondary.id).copied().unwrap_or(merge.primary.id);
+        let primary_rows = primary_rows.get(&merge.primary.id.0).cloned().unwrap_or_default();
+        let secondary_rows = secondary_rows.remove(&secondary.id.0).unwrap_or_default();
+        // What others brought in the same group is none of this merge's.
+        let together = merges.iter().filter(|other| survivors.get(&other.secondary.id) == Some(&survivor));
+        let united = together.flat_map(|other| [&*other.primary, &*other.secondary]);
+        let judged = spans.get(&survivor).and_then(|span| span.after).map(|after| Judged::of(united, after));
+        let dismissals = dismissals.remove(&secondary.id).unwrap_or_default();
         rows.push([
             merge.id.into(),
-            survivors.get(&secondary.id).copied().unwrap_or(merge.primary.id).into(),
+            survivor.into(),
             merge.primary.id.into(),
             secondary.id.into(),
             merge.automatic.into(),
             serde_json::to_string(&merge.keep).map_err(unwritable)?.into(),
+            serde_json::to_string(&primary_rows).map_err(unwritable)?.into(),
             serde_json::to_string(&secondary_rows).map_err(unwritable)?.into(),
+            judged.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?.into(),
+            serde_json::to_string(&dismissals).map_err(unwritable)?.into(),
             document(&merge.primary)?.into(),
             document(secondary)?.into(),
             merge.primary.heard().map(|(at, _)| at).into(),
@@ -407,11 +425,11 @@ pub(super) async fn move_rows(
     }
     tx.run(
         sql("INSERT INTO merges (
-                 workspace_id, id, profile_id, primary_id, secondary_id, automatic, keep, secondary_rows, primary_before,
-                 secondary_before, primary_heard_at, secondary_heard_at, moved, merged_at, actor, request_id, reason
+                 workspace_id, id, profile_id, primary_id, secondary_id, automatic, keep, primary_rows, secondary_rows, judged, dismissals,
+                 primary_before, secondary_before, primary_heard_at, secondary_heard_at, moved, merged_at, actor, request_id, reason
              )
-             SELECT $1, r.id, r.profile_id, r.primary_id, r.secondary_id, r.automatic, r.keep, r.secondary_rows, r.primary_before,
-                    r.secondary_before, r.primary_heard_at, r.secondary_heard_at, r.moved, r.merged_at, r.actor, r.request_id, r.reason
+             SELECT $1, r.id, r.profile_id, r.primary_id, r.secondary_id, r.automatic, r.keep, r.primary_rows, r.secondary_rows, r.judged,
+                    r.dismissals, r.primary_before, r.secondary_before, r.primary_heard_at, r.secondary_heard_at, r.moved, r.merged_at, r.actor, r.request_id, r.reason
              FROM {rows} AS r")
         .bind(workspace)
         .rows(rows),

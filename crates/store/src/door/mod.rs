@@ -15,6 +15,7 @@ mod save;
 mod timeline;
 mod trust;
 
+pub(crate) use living::foresee;
 pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
@@ -411,16 +412,11 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         }
         let happened = directory.finish(&mut ids);
         let now = open.iter().map(|i| jobs[*i].cause.at).max().unwrap_or(Timestamp::MIN);
-        let mut lived = if definitions.is_empty() {
+        let lived = if definitions.is_empty() {
             Lived::default()
         } else {
-            living::settle(tx, workspace_id, &mut directory, &definitions, (&happened.occurrences, &happened.merges), now, &mut ids).await?
+            living::settle(tx, workspace_id, &mut directory, &definitions, &happened, now, &mut ids).await?
         };
-        if !definitions.is_empty() {
-            // Whose events have yet to go back is judged once they have.
-            let parted = happened.reverted.iter().flat_map(|r| [r.survivor.id, r.secondary.id]);
-            lived.due.extend(parted.map(|id| (id, Some(now), false)));
-        }
         let acts = groups.iter().zip(open.iter().map(|i| &jobs[*i])).flat_map(|(group, job)| {
             let done = job.commands.iter().zip(&group.outcomes).filter_map(|(command, outcome)| Act::done(command, outcome.as_ref().ok()?));
             done.map(|act| (&*job.cause, act))

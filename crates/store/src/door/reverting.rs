@@ -14,7 +14,7 @@ use people_domain::{
     activity::{Activity, Tally},
     clock,
     consent::{Decision, Status},
-    directory::{MergeStanding, Reverted, Standing},
+    directory::{Lived, MergeStanding, Reverted, Standing},
     id::{ProfileId, RecordId, WorkspaceId},
     identity::IdentityKey,
     merge::revert::{Entry, Reversal, Seen},
@@ -25,13 +25,14 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    StoredSession,
-    merging::{LabelRow, SecondaryRows},
+    StoredSession, living,
+    merging::{self, LabelRow, RowsOf},
     save::Span,
     timeline,
 };
 use crate::{
     StoreError, Tx,
+    duplicates::{self, Dismissal},
     ids::new_id,
     merges,
     rows::{Kind, Rows, ids},
@@ -151,8 +152,8 @@ async fn events(tx: &mut Tx, workspace: WorkspaceId, survivor: ProfileId) -> Res
 /// A person before and after.
 type State = (ProfileId, Option<Arc<Profile>>, Option<Arc<Profile>>);
 
-/// States that make the ordinary saving leave alone the rows that go back as they are: keys, and labels of the one who
-/// returns.
+/// States that make the ordinary saving leave alone the rows that go back as they are: keys, and those labels of the one who
+/// returns that they still carry once they have been judged.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     states: Vec<State>,
@@ -162,14 +163,16 @@ impl Staged {
     pub(super) fn of(reverted: &[Reverted], spans: &BTreeMap<ProfileId, Span<'_>>) -> Self {
         let mut states = Vec::new();
         for back in reverted {
+            let after = |id: ProfileId| spans.get(&id).and_then(|span| span.after.cloned());
             if let Some(mut before) = spans.get(&back.survivor.id).and_then(|span| span.before.map(|before| (**before).clone())) {
                 before.identities.retain(|identity| !back.secondary.holds(&identity.key()));
-                states.push((back.survivor.id, Some(Arc::new(before)), Some(Arc::clone(&back.survivor))));
+                states.push((back.survivor.id, Some(Arc::new(before)), after(back.survivor.id)));
             }
+            let last = after(back.secondary.id);
             let mut before = Profile::empty(back.secondary.id, back.secondary.created_at);
             before.identities.clone_from(&back.secondary.identities);
-            before.labels.clone_from(&back.secondary.labels);
-            states.push((back.secondary.id, Some(Arc::new(before)), Some(Arc::clone(&back.secondary))));
+            before.labels = labels_back(back, last.as_deref());
+            states.push((back.secondary.id, Some(Arc::new(before)), last));
         }
         Self { states }
     }
@@ -181,12 +184,26 @@ impl Staged {
     }
 }
 
-/// Moves every row back. The one who returns has a document by now.
-pub(super) async fn move_rows(tx: &mut Tx, workspace: WorkspaceId, reverted: &[Reverted], gap_seconds: i64) -> Result<(), StoreError> {
+/// Labels of before that the one who returns carries: those that no rule has taken off in the same breath.
+fn labels_back(back: &Reverted, last: Option<&Profile>) -> Vec<String> {
+    back.secondary.labels.iter().filter(|label| last.is_some_and(|last| last.labels.contains(label))).cloned().collect()
+}
+
+/// Moves every row back. The one who returns has a document by now; `spans` tell who the two are at the end.
+pub(super) async fn move_rows(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    reverted: &[Reverted],
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    gap_seconds: i64,
+) -> Result<(), StoreError> {
     for back in reverted {
         tx.take_time().await?;
         keys(tx, workspace, back).await?;
-        sets(tx, workspace, back).await?;
+        let last = |id: ProfileId| spans.get(&id).and_then(|span| span.after);
+        if let (Some(survivor), Some(secondary)) = (last(back.survivor.id), last(back.secondary.id)) {
+            sets(tx, workspace, back, survivor, secondary).await?;
+        }
         timelines(tx, workspace, back, gap_seconds).await?;
         for statement in GO_BACK {
             tx.run(sql(statement).bind(workspace).bind(back.survivor.id).bind(back.secondary.id).rows(members(back))).await?;
@@ -220,18 +237,14 @@ async fn keys(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
 }
 
 /// Labels, segments, channels and consents: what a union made one is made two.
-async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<(), StoreError> {
-    let stored: Option<(Option<String>,)> = tx
-        .optional(
-            sql("SELECT secondary_rows{as_text} AS secondary_rows FROM merges WHERE workspace_id = $1 AND id = $2")
-                .bind(workspace)
-                .bind(back.merge_id),
-        )
-        .await?;
-    let was: SecondaryRows = match stored.and_then(|(text,)| text) {
-        Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("what a merge remembers"))?,
-        None => SecondaryRows::default(),
-    };
+async fn sets(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    back: &Reverted,
+    survivor: &Profile,
+    secondary: &Profile,
+) -> Result<(), StoreError> {
+    let was = Memory::of(tx, workspace, back).await?.secondary;
     let mut names = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
     let mut labels = Rows::new(&[
         ("label", Kind::Text),
@@ -240,8 +253,8 @@ async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
         ("actor", Kind::Text),
         ("created_at", Kind::Time),
     ]);
-    for label in &back.secondary.labels {
-        let row = was.labels.iter().find(|row| row.label == *label).cloned().unwrap_or_else(|| LabelRow {
+    for label in labels_back(back, Some(secondary)) {
+        let row = was.labels.iter().find(|row| row.label == label).cloned().unwrap_or_else(|| LabelRow {
             label: label.clone(),
             source: "manual".to_owned(),
             rule_id: None,
@@ -269,7 +282,7 @@ async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
         .await?;
     }
     let mut segments = Rows::new(&[("segment_id", Kind::Uuid), ("entered_at", Kind::Time)]);
-    for row in was.segments.iter().filter(|row| back.secondary.segments.iter().any(|badge| badge.id.0 == row.segment_id)) {
+    for row in was.segments.iter().filter(|row| secondary.segments.iter().any(|badge| badge.id.0 == row.segment_id)) {
         segments.push([row.segment_id.into(), row.entered_at.into()]);
     }
     if !segments.is_empty() {
@@ -288,7 +301,6 @@ async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
         kept.for_each(|name| rows.push([name.into()]));
         rows
     };
-    let survivor = &back.survivor;
     tx.run(
         sql("DELETE FROM profile_segments WHERE workspace_id = $1 AND profile_id = $2 AND segment_id NOT IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
@@ -311,6 +323,111 @@ async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
     )
     .await
     .map(|_| ())
+}
+
+#[derive(FromRow)]
+struct Remembering {
+    primary_rows: Option<String>,
+    secondary_rows: Option<String>,
+    dismissals: Option<String>,
+}
+
+/// What a merge remembers beside both documents.
+#[derive(Debug, Default)]
+struct Memory {
+    primary: RowsOf,
+    secondary: RowsOf,
+    dismissals: Vec<Dismissal>,
+}
+
+impl Memory {
+    async fn of(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<Self, StoreError> {
+        fn read<T: Default + serde::de::DeserializeOwned>(text: Option<String>) -> Result<T, StoreError> {
+            text.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(&text))
+                .map_err(|_| StoreError::Unreadable("what a merge remembers"))
+        }
+        let stored: Option<Remembering> = tx
+            .optional(
+                sql("SELECT primary_rows{as_text} AS primary_rows, secondary_rows{as_text} AS secondary_rows, dismissals{as_text} AS dismissals
+                     FROM merges WHERE workspace_id = $1 AND id = $2")
+                .bind(workspace)
+                .bind(back.merge_id),
+            )
+            .await?;
+        let Some(stored) = stored else { return Ok(Self::default()) };
+        Ok(Self {
+            primary: read(stored.primary_rows)?,
+            secondary: read(stored.secondary_rows)?,
+            dismissals: read(stored.dismissals)?,
+        })
+    }
+}
+
+/// Rows that the survivor has in the secondary's place, or that judging has just written anew, are as they were before the
+/// merge; and so is what had been decided of duplicates. After everything else is in its place.
+pub(super) async fn as_they_were(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    reverted: &[Reverted],
+    spans: &BTreeMap<ProfileId, Span<'_>>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for back in reverted {
+        if spans.get(&back.survivor.id).is_none_or(|span| span.after.is_none()) {
+            continue;
+        }
+        let memory = Memory::of(tx, workspace, back).await?;
+        let current = merging::rows_of(tx, workspace, std::iter::once(back.survivor.id)).await?.remove(&back.survivor.id.0).unwrap_or_default();
+        let mut labels = Rows::new(&[
+            ("label", Kind::Text),
+            ("source", Kind::Text),
+            ("rule_id", Kind::Uuid),
+            ("actor", Kind::Text),
+            ("created_at", Kind::Time),
+        ]);
+        for row in current.labels {
+            let Some(was) = memory.primary.labels.iter().find(|was| was.label == row.label && **was != row) else { continue };
+            let anew = row.created_at == now && row.rule_id.is_some() && row.rule_id == was.rule_id;
+            if anew || memory.secondary.labels.contains(&row) {
+                let was = was.clone();
+                labels.push([was.label.into(), was.source.into(), was.rule_id.into(), was.actor.into(), was.created_at.into()]);
+            }
+        }
+        if !labels.is_empty() {
+            // A rule whose label seemed to be by hand has not judged it.
+            let due = Lived { due: vec![(back.survivor.id, Some(now), false)], ..Lived::default() };
+            living::write_due(tx, workspace, &due).await?;
+            tx.run(
+                sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+                     SELECT $1, $2, r.label, r.source, r.rule_id, r.actor, r.created_at FROM {rows} AS r WHERE true
+                     ON CONFLICT (workspace_id, profile_id, label) DO UPDATE SET
+                         source = EXCLUDED.source, rule_id = EXCLUDED.rule_id, actor = EXCLUDED.actor, created_at = EXCLUDED.created_at")
+                .bind(workspace)
+                .bind(back.survivor.id)
+                .rows(labels),
+            )
+            .await?;
+        }
+        let mut segments = Rows::new(&[("segment_id", Kind::Uuid), ("entered_at", Kind::Time)]);
+        for row in current.segments.iter().filter(|row| row.entered_at == now) {
+            if let Some(was) = memory.primary.segments.iter().find(|was| was.segment_id == row.segment_id) {
+                segments.push([was.segment_id.into(), was.entered_at.into()]);
+            }
+        }
+        if !segments.is_empty() {
+            tx.run(
+                sql("INSERT INTO profile_segments (workspace_id, profile_id, segment_id, entered_at)
+                     SELECT $1, $2, r.segment_id, r.entered_at FROM {rows} AS r WHERE true
+                     ON CONFLICT (workspace_id, profile_id, segment_id) DO UPDATE SET entered_at = EXCLUDED.entered_at")
+                .bind(workspace)
+                .bind(back.survivor.id)
+                .rows(segments),
+            )
+            .await?;
+        }
+        duplicates::part(tx, workspace, back.survivor.id, back.secondary.id, &memory.dismissals, now).await?;
+    }
+    Ok(())
 }
 
 /// What came from `{rows}` (of one column `id`) goes from `$2` back to `$3`.
@@ -406,6 +523,7 @@ async fn timelines(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_sec
     }
     let before = Before::of(&restored, &into);
     let strays = strays(tx, workspace, back, &before).await?;
+    forget_theirs(tx, workspace, back, &restored, &into).await?;
     keep_since(tx, workspace, survivor, &mut restored, &into).await?;
     if restored.is_empty() && strays.is_empty() {
         return Ok(());
@@ -493,6 +611,76 @@ async fn keep_since(
         }
     }
     Ok(())
+}
+
+#[derive(FromRow)]
+struct Later {
+    merge_id: Uuid,
+    id: Uuid,
+    properties: String,
+}
+
+/// Later merges remember sessions as they were then: those that are the secondary's again are none of their business, and
+/// those that stay lose what the secondary had brought.
+async fn forget_theirs(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    back: &Reverted,
+    restored: &[Session],
+    into: &HashMap<RecordId, RecordId>,
+) -> Result<(), StoreError> {
+    tx.run(
+        sql("DELETE FROM merge_sessions
+             WHERE workspace_id = $1 AND profile_id = $2 AND merge_id > $3 AND origin_profile_id IN (SELECT id FROM {rows} AS r)")
+        .bind(workspace)
+        .bind(back.survivor.id)
+        .bind(back.merge_id)
+        .rows(members(back)),
+    )
+    .await?;
+    let kept: HashMap<Uuid, &Session> =
+        restored.iter().filter(|session| session.profile_id == back.survivor.id).map(|session| (session.id.0, session)).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let later: Vec<Later> = tx
+        .all(
+            sql("SELECT merge_id, id, properties{as_text} AS properties FROM merge_sessions
+                 WHERE workspace_id = $1 AND profile_id = $2 AND merge_id > $3 AND id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(back.survivor.id)
+            .bind(back.merge_id)
+            .rows(ids(kept.keys().copied())),
+        )
+        .await?;
+    let mut rows = Rows::new(&[("merge_id", Kind::Uuid), ("id", Kind::Uuid), ("properties", Kind::Json)]);
+    for row in later {
+        let Some(before) = kept.get(&row.id) else { continue };
+        let mut properties: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?;
+        let brought: Vec<&Session> =
+            restored.iter().filter(|session| session.profile_id == back.secondary.id && into.get(&session.id) == Some(&before.id)).collect();
+        properties.retain(|key, value| {
+            before.properties.get(key) == Some(value) || !brought.iter().any(|session| session.properties.get(key) == Some(value))
+        });
+        for (key, value) in &before.properties {
+            properties.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        rows.push([row.merge_id.into(), row.id.into(), serde_json::Value::Object(properties).to_string().into()]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("UPDATE merge_sessions
+             SET properties = (SELECT r.properties FROM {rows} AS r WHERE r.merge_id = merge_sessions.merge_id AND r.id = merge_sessions.id)
+             WHERE workspace_id = $1 AND profile_id = $2 AND (merge_id, id) IN (SELECT merge_id, id FROM {rows} AS r)")
+        .bind(workspace)
+        .bind(back.survivor.id)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
 async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> Result<Vec<Session>, StoreError> {

@@ -94,6 +94,11 @@ pub(super) async fn save(
         let effects = Arc::clone(&effects);
         Later::of(engine, many, move || Ok(changes(workspace, &effects)))
     };
+    let primary_rows = if merges.is_empty() {
+        HashMap::new()
+    } else {
+        merging::rows_of(tx, workspace, merges.iter().map(|merge| merge.primary.id)).await?
+    };
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
     profiles.run(tx).await?;
@@ -110,14 +115,15 @@ pub(super) async fn save(
     }
     history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
-    merging::move_rows(tx, workspace, &merges, &survivors).await?;
+    merging::move_rows(tx, workspace, &merges, &survivors, &primary_rows, &spans).await?;
     // Only now do the survivors have what came with the merged and was taken off them within the group, as a rule does.
     let grown: BTreeSet<ProfileId> = survivors.values().copied().collect();
     labels_gone(tx, workspace, alive(&spans).filter(|(_, after)| grown.contains(&after.id))).await?;
-    reverting::move_rows(tx, workspace, &reverted, gap).await?;
+    reverting::move_rows(tx, workspace, &reverted, &spans, gap).await?;
     if !settled {
         living::write_segments(tx, workspace, alive(&spans), now).await?;
     }
+    reverting::as_they_were(tx, workspace, &reverted, &spans, now).await?;
     living::write_due(tx, workspace, lived).await?;
     let kept = occurrences.into_iter().filter_map(|mut occurrence| {
         occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);

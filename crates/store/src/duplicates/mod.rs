@@ -12,7 +12,7 @@ mod suggestions;
 pub(crate) use follow::LookOut;
 pub(crate) use named::Named;
 pub use scan::{DUPLICATE_SCAN, DuplicateScan};
-pub(crate) use suggestions::carry;
+pub(crate) use suggestions::{Dismissal, carry, part};
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use people_domain::{
     Timestamp,
-    duplicate::Judgement,
+    duplicate::{Judgement, Portrait, compare},
     id::{ProfileId, WorkspaceId},
 };
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::{frequencies, people};
 use crate::{
     StoreError, Tx,
     ids::new_id,
+    profiles, properties,
     rows::{Kind, Rows, ids},
     statement::sql,
     time::At,
@@ -148,11 +151,30 @@ struct Carried {
     dismissed_by: Option<String>,
 }
 
+/// With whom somebody had been decided not to be one, when they were merged. Names and reasons are not kept: they are the
+/// other's too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Dismissal {
+    other: Uuid,
+    found_at: Timestamp,
+    dismissed_at: Timestamp,
+    dismissed_by: Option<String>,
+    /// The survivor has it from them: it was not decided of the survivor before.
+    inherited: bool,
+}
+
+/// By who was merged.
+pub(crate) type Dismissals = HashMap<ProfileId, Vec<Dismissal>>;
+
 /// Of people who are merged: a decision that two are not one binds whoever they have become, and so does a message that
-/// named both. Everything else is judged anew.
-pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTreeMap<ProfileId, ProfileId>) -> Result<(), StoreError> {
+/// named both. Everything else is judged anew. Answers the decisions that went over.
+pub(crate) async fn carry(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivors: &BTreeMap<ProfileId, ProfileId>,
+) -> Result<Dismissals, StoreError> {
     if survivors.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
     let moved = || ids(survivors.keys().map(|id| id.0));
     let rows: Vec<Carried> = tx
@@ -181,6 +203,27 @@ pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTree
     )
     .await?;
     let survivor = |id: Uuid| survivors.get(&ProfileId(id)).map_or(id, |survivor| survivor.0);
+    let decided: BTreeSet<Pair> = standing(tx, workspace, survivors.values().map(|id| id.0).collect())
+        .await?
+        .into_iter()
+        .filter(|(_, row)| !row.is_open())
+        .map(|(pair, _)| pair)
+        .collect();
+    let mut dismissals: Dismissals = HashMap::new();
+    for row in rows.iter().filter(|row| row.status == "dismissed") {
+        for (one, other) in [(row.profile_id, row.other_profile_id), (row.other_profile_id, row.profile_id)] {
+            if let Some(to) = survivors.get(&ProfileId(one)) {
+                let dismissal = Dismissal {
+                    other,
+                    found_at: row.found_at.0,
+                    dismissed_at: row.dismissed_at.as_ref().map_or(row.found_at.0, |at| at.0),
+                    dismissed_by: row.dismissed_by.clone(),
+                    inherited: to.0 != survivor(other) && !decided.contains(&pair(to.0, survivor(other))),
+                };
+                dismissals.entry(ProfileId(one)).or_default().push(dismissal);
+            }
+        }
+    }
     let mut kept: BTreeMap<Pair, Carried> = BTreeMap::new();
     for row in rows {
         let (one, other) = (survivor(row.profile_id), survivor(row.other_profile_id));
@@ -190,7 +233,7 @@ pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTree
         }
     }
     if kept.is_empty() {
-        return Ok(());
+        return Ok(dismissals);
     }
     let mut rows = Rows::new(&[
         ("id", Kind::Uuid),
@@ -228,6 +271,90 @@ pub(crate) async fn carry(tx: &mut Tx, workspace: WorkspaceId, survivors: &BTree
              SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by,
                  named_by = EXCLUDED.named_by
              WHERE duplicate_suggestions.status = 'open'")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await?;
+    Ok(dismissals)
+}
+
+/// Of two who were merged and are parted: what had been decided of the secondary is theirs again, and not the survivor's.
+pub(crate) async fn part(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    survivor: ProfileId,
+    secondary: ProfileId,
+    dismissals: &[Dismissal],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if dismissals.is_empty() {
+        return Ok(());
+    }
+    // Who the others have become since; who is gone is nobody's duplicate.
+    let led: HashMap<Uuid, Uuid> = profiles::redirects(tx, workspace, dismissals.iter().map(|d| d.other)).await?.into_iter().collect();
+    let other = |dismissal: &Dismissal| led.get(&dismissal.other).copied().unwrap_or(dismissal.other);
+    let mut inherited = Rows::new(&[("profile_id", Kind::Uuid), ("other_profile_id", Kind::Uuid), ("dismissed_at", Kind::Time)]);
+    for dismissal in dismissals.iter().filter(|d| d.inherited && other(d) != survivor.0) {
+        let (one, two) = pair(survivor.0, other(dismissal));
+        inherited.push([one.into(), two.into(), dismissal.dismissed_at.into()]);
+    }
+    if !inherited.is_empty() {
+        tx.run(
+            sql("DELETE FROM duplicate_suggestions
+                 WHERE workspace_id = $1 AND status = 'dismissed'
+                   AND (profile_id, other_profile_id, dismissed_at) IN (SELECT profile_id, other_profile_id, dismissed_at FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(inherited),
+        )
+        .await?;
+    }
+    let concerned = dismissals.iter().map(other).chain([secondary.0]).collect();
+    let definitions = properties::load(tx, workspace).await?;
+    let portraits: HashMap<Uuid, Portrait> =
+        people(tx, workspace, concerned).await?.iter().map(|(id, profile)| (*id, Portrait::of(profile, &definitions))).collect();
+    let frequencies = frequencies(tx, workspace).await?;
+    let mut rows = Rows::new(&[
+        ("id", Kind::Uuid),
+        ("profile_id", Kind::Uuid),
+        ("other_profile_id", Kind::Uuid),
+        ("score", Kind::Int),
+        ("reasons", Kind::Json),
+        ("found_at", Kind::Time),
+        ("dismissed_at", Kind::Time),
+        ("dismissed_by", Kind::Text),
+    ]);
+    let mut told = BTreeSet::new();
+    for dismissal in dismissals {
+        let other = other(dismissal);
+        let (Some(one), Some(two)) = (portraits.get(&secondary.0), portraits.get(&other)) else { continue };
+        if other == secondary.0 || !told.insert(other) {
+            continue;
+        }
+        let judgement = compare(one, two, &frequencies);
+        let reasons = serde_json::to_string(&judgement.reasons).map_err(|_| StoreError::Unreadable("the reasons of a suggestion"))?;
+        let (one, two) = pair(secondary.0, other);
+        rows.push([
+            new_id(now).into(),
+            one.into(),
+            two.into(),
+            judgement.score.into(),
+            reasons.into(),
+            dismissal.found_at.into(),
+            dismissal.dismissed_at.into(),
+            dismissal.dismissed_by.clone().into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.run(
+        sql("INSERT INTO duplicate_suggestions (
+                 workspace_id, id, profile_id, other_profile_id, score, reasons, named_by, status, found_at, dismissed_at, dismissed_by
+             )
+             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, '', 'dismissed', r.found_at, r.dismissed_at, r.dismissed_by
+             FROM {rows} AS r WHERE true
+             ON CONFLICT (workspace_id, profile_id, other_profile_id) DO UPDATE
+             SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by")
         .bind(workspace)
         .rows(rows),
     )

@@ -1,0 +1,7 @@
+-- What taking a merge back has to know beside both documents.
+-- JSON: labels and segments of the survivor as they were, with who put them on and when.
+ALTER TABLE merges ADD COLUMN primary_rows TEXT;
+-- JSON: labels and segments of the survivor once rules and segments had been judged; NULL: both united.
+ALTER TABLE merges ADD COLUMN judged TEXT;
+-- JSON: with whom the secondary had been decided not to be one.
+ALTER TABLE merges ADD COLUMN dismissals TEXT;
