@@ -332,11 +332,15 @@ async fn nobody_is_merged_with_themselves_nor_with_a_stranger(app: &App) {
         assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("one person already")), "{told}");
         app.post("/v1/merges").json(agreed(one, other, json!({}), &token)).await.refused_at("/secondary_id", "self_merge");
     }
-    // By the old id, it is the survivor who is merged.
+    // An id that was merged away is not merged again; the survivor is, by their own.
     let third = app.person(json!({"external_id": "third"})).await;
-    let told = preview(app, &third, &second, json!({})).await;
-    assert_eq!(told["secondary"]["id"], first["id"]);
-    let record = app.post("/v1/merges").json(agreed(&third, &second, json!({}), &told)).await.created();
+    let told = preview(app, &third, &first, json!({})).await;
+    for (pointer, primary, secondary) in [("/secondary_id", &third, &second), ("/primary_id", &second, &third)] {
+        let refused = app.post("/v1/merges/preview").json(pair(primary, secondary, json!({}))).await.refused_at(pointer, "merged_away");
+        assert!(refused["errors"][0]["detail"].as_str().is_some_and(|detail| detail.contains(id(&first))), "{refused}");
+    }
+    app.post("/v1/merges").json(agreed(&third, &second, json!({}), &told)).await.refused_at("/secondary_id", "merged_away");
+    let record = app.post("/v1/merges").json(agreed(&third, &first, json!({}), &told)).await.created();
     assert_eq!((&record["primary_id"], &record["secondary_id"]), (&third["id"], &first["id"]));
     same(&neighbour.read(id(&theirs)).await, &theirs);
     app.get(&format!("/v1/merges/{}", id(&nobody))).await.refused(404, "not_found");
@@ -1213,9 +1217,11 @@ async fn a_life_of_merges_and_reversals_keeps_everything(app: &App) {
                     }
                 }
                 _ => {
-                    let answer = app.post("/v1/merges/preview").json(pair(&people[one], &people[other], json!({}))).await;
+                    // By the ids they answer with today.
+                    let (one, other) = (app.read(id(&people[one])).await, app.read(id(&people[other])).await);
+                    let answer = app.post("/v1/merges/preview").json(pair(&one, &other, json!({}))).await;
                     if answer.status == 200 {
-                        let body = agreed(&people[one], &people[other], json!({}), &answer.json());
+                        let body = agreed(&one, &other, json!({}), &answer.json());
                         standing.push(app.post("/v1/merges").json(body).await.created());
                     } else {
                         answer.refused_at("/secondary_id", "self_merge");

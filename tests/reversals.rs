@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use people_tests::{App, eventually, same, stories};
+use futures_util::future::join_all;
+use people_tests::{App, Engine, Server, engine_stories, eventually, same, stories};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ stories![
     what_others_named_is_erased_under_every_id_and_former_key,
     each_of_two_parted_has_their_own_in_the_export,
 ];
+
+engine_stories![merges_and_erasures_that_cross_lose_nothing];
 
 fn country(code: &str) -> Value {
     json!({"field": "country", "op": "eq", "value": code})
@@ -390,4 +393,105 @@ async fn each_of_two_parted_has_their_own_in_the_export(app: &App) {
     assert_eq!((&one["primary_before"]["company"], &one["secondary_before"], &one["secondary_rows"]), (&json!("alphawords"), &Value::Null, &Value::Null));
     assert_eq!((&two["secondary_before"]["job_title"], &two["primary_before"], &two["primary_rows"]), (&json!("betajob"), &Value::Null, &Value::Null));
     assert!(!one.to_string().contains("beta") && !two.to_string().contains("alpha"), "{one} {two}");
+}
+
+/// Merges both ways and through a third, reversals, events, edits and an erasure of the same people, all at once; on PostgreSQL
+/// through two servers of one database.
+async fn merges_and_erasures_that_cross_lose_nothing(engine: Engine) {
+    let server = Server::new(engine).await;
+    let beside = (engine != Engine::Sqlite).then(|| Server::on(server.database.clone(), &[]));
+    let apps = [App::default_of(&server), App::default_of(beside.as_ref().unwrap_or(&server))];
+    for round in 0..10_usize {
+        let app = &apps[0];
+        let mut people = Vec::new();
+        for n in 0..3 {
+            let person = app.person(json!({"external_id": format!("r{round}p{n}")})).await;
+            send(app, json!([{"profile_id": id(&person), "type": "page", "channel": "web", "occurred_at": at(n * 600), "message_id": format!("r{round}p{n}")}])).await;
+            people.push(person);
+        }
+        let fine = |answer: &people_tests::Answer| {
+            assert!(matches!(answer.status, 200 | 201 | 404 | 409 | 410 | 422), "round {round}: {answer}");
+        };
+        let mergers = join_all([(0, 1), (1, 0), (1, 2), (2, 0)].into_iter().enumerate().map(async |(n, (primary, secondary))| {
+            let app = &apps[n % 2];
+            let mut done = 0;
+            // Until it is its turn, or somebody else's merge has come first for good.
+            for _ in 0..60 {
+                if done == 2 {
+                    break;
+                }
+                let body = json!({"primary_id": people[primary]["id"], "secondary_id": people[secondary]["id"]});
+                let told = app.post("/v1/merges/preview").json(body).await;
+                fine(&told);
+                if told.status != 200 {
+                    continue;
+                }
+                let answer = app.post("/v1/merges").json(agreed(&people[primary], &people[secondary], json!({}), &told.json())).await;
+                fine(&answer);
+                if answer.status == 201 {
+                    done += 1;
+                    if round % 3 == 0 {
+                        fine(&app.post(&format!("/v1/merges/{}/revert", answer.json()["id"].as_str().unwrap_or_default())).await);
+                    }
+                }
+            }
+            done
+        }));
+        let writers = join_all((0..6_usize).map(async |writer| {
+            let app = &apps[writer % 2];
+            let mut sent = Vec::new();
+            for step in 0..4_usize {
+                let person = &people[(writer + step) % 3];
+                let message = format!("r{round}w{writer}s{step}");
+                let event = json!({"identities": [{"kind": "external_id", "value": person["external_id"]}], "type": "page", "channel": "web", "message_id": message});
+                let answer = app.post("/v1/events").json(json!({"events": [event]})).await;
+                fine(&answer);
+                assert_eq!(answer.json()["results"][0]["status"], 201, "round {round}: {answer}");
+                sent.push((message, answer.json()["results"][0]["profile_id"].clone()));
+                fine(&app.patch(&path(person, "")).json(json!({"attributes": {format!("a{writer}"): step}})).await);
+            }
+            sent
+        }));
+        let eraser = async {
+            if round % 2 == 1 {
+                tokio::task::yield_now().await;
+                fine(&apps[1].delete(&path(&people[2], "")).await);
+            }
+        };
+        let (done, sent, ()) = tokio::join!(mergers, writers, eraser);
+        assert!(done.iter().sum::<usize>() > 0, "round {round}: nobody was merged, which shows nothing");
+        // Whoever an event was told to be of has it, whoever they have become; unless they were erased since.
+        for (message, owner) in sent.iter().flatten() {
+            let app = &apps[round % 2];
+            let owner = app.get(&format!("/v1/profiles/{}", owner.as_str().expect("an id"))).await;
+            assert!(matches!(owner.status, 200 | 410), "round {round}: {owner}");
+            if owner.status == 200 {
+                let owner = owner.json();
+                let events = all(app, id(&owner), "timeline").await;
+                // A reversal may have taken the one the event was told to be of away from those it was of.
+                let reverted = round % 3 == 0;
+                let has = events.iter().any(|e| e["message_id"] == message.as_str());
+                assert!(has || reverted, "round {round}: {message} is lost");
+            }
+        }
+        let database = &server.database;
+        for dangling in [
+            "SELECT count(*) FROM events AS e WHERE NOT EXISTS (SELECT 1 FROM profile_documents AS d WHERE d.profile_id = e.profile_id)",
+            "SELECT count(*) FROM sessions AS e WHERE NOT EXISTS (SELECT 1 FROM profile_documents AS d WHERE d.profile_id = e.profile_id)",
+            "SELECT count(*) FROM events AS e WHERE e.session_id IS NOT NULL AND NOT EXISTS (
+                 SELECT 1 FROM sessions AS s WHERE s.id = e.session_id AND s.profile_id = e.profile_id)",
+            "SELECT count(*) FROM profile_redirects AS r WHERE NOT EXISTS (SELECT 1 FROM profiles AS p WHERE p.id = r.survivor_profile_id)
+                 AND NOT EXISTS (SELECT 1 FROM erasures AS x WHERE x.profile_id = r.survivor_profile_id)",
+        ] {
+            assert_eq!(database.one(dangling).await, "0", "round {round}: {dangling}");
+        }
+        if round % 2 == 0 {
+            // Nobody was erased: every event that was answered is there, once.
+            let count = format!("SELECT count(*) FROM events WHERE message_id LIKE 'r{round}w%' OR message_id LIKE 'r{round}p%'");
+            assert_eq!(database.one(&count).await, "27", "round {round}");
+        }
+    }
+    if let Some(beside) = beside {
+        beside.kill();
+    }
 }

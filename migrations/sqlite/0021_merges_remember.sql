@@ -5,3 +5,7 @@ ALTER TABLE merges ADD COLUMN primary_rows TEXT;
 ALTER TABLE merges ADD COLUMN judged TEXT;
 -- JSON: with whom the secondary had been decided not to be one.
 ALTER TABLE merges ADD COLUMN dismissals TEXT;
+-- How often values occur was kept with the values themselves, which may be of people who are erased since. It is counted
+-- anew by the next scan, by hashes.
+DELETE FROM duplicate_censuses;
+UPDATE workspaces SET census_version = census_version + 1;

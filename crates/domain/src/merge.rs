@@ -19,7 +19,7 @@ use crate::{
     Refusal,
     consent::{self, Decision},
     directory::check_limits,
-    id::SegmentId,
+    id::{ProfileId, SegmentId},
     identity::IdentityKind,
     profile::{Profile, SegmentBadge},
     property::Standard,
@@ -96,6 +96,15 @@ pub fn one_person(same_id: bool) -> Refusal {
         "the two are one person already: an id that was merged answers for the survivor"
     };
     Refusal::at("/secondary_id", "self_merge", detail)
+}
+
+/// Why an id that was merged away is not merged again: what happens to the survivor is asked for by their own id.
+pub fn merged_away(side: Side, survivor: ProfileId) -> Refusal {
+    let pointer = match side {
+        Side::Primary => "/primary_id",
+        Side::Secondary => "/secondary_id",
+    };
+    Refusal::at(pointer, "merged_away", format!("this profile was merged into {survivor}; ask for a merge with {survivor} instead"))
 }
 
 /// E: 422, each choice that is none at its place.

@@ -7,7 +7,7 @@ use people_domain::{
     Code, Refusal, Timestamp,
     id::{ProfileId, RecordId, WorkspaceId},
     merge::{
-        self, Keep,
+        self, Keep, Side,
         plan::{self, FieldOutcome, Plan},
         revert::{Left, Record},
     },
@@ -242,6 +242,11 @@ impl Store {
                 let second = answering(tx, workspace, secondary).await?;
                 if first.id == second.id {
                     return Err(merge::one_person(primary == secondary).into());
+                }
+                for (asked, found, side) in [(primary, first.id, Side::Primary), (secondary, second.id, Side::Secondary)] {
+                    if asked != found {
+                        return Err(merge::merged_away(side, found).into());
+                    }
                 }
                 let rows: Vec<Counted> = tx
                     .all(

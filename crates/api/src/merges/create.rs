@@ -81,7 +81,7 @@ pub(super) fn record(group: &Group) -> ApiResult<MergeView> {
         (status = 404, description = "One of the two is nobody (`not_found`)"),
         (status = 409, description = "One of the two has changed since the preview (`preview_stale`)"),
         (status = 410, description = "One of the two was erased (`profile_erased`)"),
-        (status = 422, description = "The two are one person, or the token is none of this preview (`validation_failed`)")
+        (status = 422, description = "The two are one person, one of the ids was merged away (`merged_away`), or the token is none of this preview (`validation_failed`)")
     ),
     security(("api_key" = ["profiles:merge"]))
 )]

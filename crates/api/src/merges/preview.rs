@@ -50,7 +50,7 @@ impl Shape for PreviewMerge {}
         (status = 200, description = "What it would do", body = MergePreview),
         (status = 404, description = "One of the two is nobody (`not_found`)"),
         (status = 410, description = "One of the two was erased (`profile_erased`)"),
-        (status = 422, description = "The two are one person, a choice is none, or they exceed a limit together (`validation_failed`)")
+        (status = 422, description = "The two are one person, one of the ids was merged away (`merged_away`), a choice is none, or they exceed a limit together (`validation_failed`)")
     ),
     security(("api_key" = ["profiles:merge"]))
 )]

@@ -7,7 +7,7 @@ use crate::{
     Code, Refusal, Timestamp, history,
     id::{IdSource, ProfileId, RecordId},
     merge::{
-        self, Keep,
+        self, Keep, Side,
         revert::{self, Left, Parted, Reversal, Why},
     },
     profile::Profile,
@@ -73,6 +73,11 @@ impl Directory {
         let (first, second) = self.two(primary, secondary)?;
         if ((first.id, first.version), (second.id, second.version)) != (expected.primary, expected.secondary) {
             return Err(Refusal::new(Code::PreviewStale, "One of the two has changed since the preview; look at a new one."));
+        }
+        for (asked, found, side) in [(primary, first.id, Side::Primary), (secondary, second.id, Side::Secondary)] {
+            if asked != found {
+                return Err(merge::merged_away(side, found));
+            }
         }
         let (survivor, id) = self.merge(first.id, second.id, keep, false, cause, ids)?;
         Ok(Outcome::Merged { id, survivor, other: second.id })

@@ -1,8 +1,12 @@
 //! How often values occur in a workspace: what agreement by chance is judged by.
+//!
+//! What is counted is kept by hashes. A value that many share may all the same be somebody's, and nothing here would know
+//! whose once they are erased.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use super::Portrait;
 
@@ -27,7 +31,13 @@ struct Field {
     people: u64,
     /// How many more than two, on average, share a value that is not listed.
     others: f64,
-    common: HashMap<String, u64>,
+    /// Who has it, by the hash of the value.
+    common: HashMap<u64, u64>,
+}
+
+/// The same in every process, whenever it was built: it is stored.
+fn hash(value: &str) -> u64 {
+    SipHasher13::new().hash(value.as_bytes())
 }
 
 impl Frequencies {
@@ -35,7 +45,7 @@ impl Frequencies {
     /// nothing was counted.
     pub(super) fn chance(&self, field: &str, value: &str, presumed: f64) -> f64 {
         let (others, people) = match self.fields.get(field) {
-            Some(field) => (field.common.get(value).map_or(field.others, |held| count(held.saturating_sub(2))), count(field.people)),
+            Some(field) => (field.common.get(&hash(value)).map_or(field.others, |held| count(held.saturating_sub(2))), count(field.people)),
             None => (0.0, 0.0),
         };
         ((others + PRESUMED * presumed) / (people + PRESUMED)).clamp(RAREST, 0.99)
@@ -43,7 +53,7 @@ impl Frequencies {
 
     /// Whether the value is among the common ones.
     pub(super) fn is_common(&self, field: &str, value: &str) -> bool {
-        self.fields.get(field).is_some_and(|field| field.common.contains_key(value))
+        self.fields.get(field).is_some_and(|field| field.common.contains_key(&hash(value)))
     }
 }
 
@@ -91,5 +101,5 @@ fn of_field(values: HashMap<String, u64>) -> Field {
     // Of somebody with such a value: how many have it beside them and one more.
     let meetings: u64 = rest.iter().map(|(_, held)| held * held.saturating_sub(2)).sum();
     let others = if unlisted == 0 { 0.0 } else { count(meetings) / count(unlisted) };
-    Field { people, others, common: sorted.into_iter().collect() }
+    Field { people, others, common: sorted.into_iter().map(|(value, held)| (hash(&value), held)).collect() }
 }

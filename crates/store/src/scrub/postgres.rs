@@ -1,12 +1,16 @@
 //! PostgreSQL: a deleted row stays in its table, its indexes, the planner's statistics and the write-ahead log.
 //!
 //! `VACUUM FULL` writes every table that holds personal data anew, `ANALYZE` the statistics, whose table is then written
-//! anew too; the log is turned over until every segment of it has been replaced. None of this waits inside a transaction, and
+//! anew too (a table that has become empty is helped to forget its own); the log is turned over until every segment of it has been replaced. None of this waits inside a transaction, and
 //! every lock is held for one table only. What was archived or backed up before is the operator's own.
 
 use std::time::{Duration, Instant};
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{
+    AssertSqlSafe, PgConnection, PgPool, Postgres,
+    postgres::PgArguments,
+    query::Query,
+};
 
 use super::ScrubError;
 use crate::{engine::pause, registry};
@@ -31,6 +35,10 @@ async fn everything(connection: &mut PgConnection, log: bool) -> Result<(), Scru
     let tables = registry::TABLES.iter().map(|table| (table.name, table.rewrite)).chain(registry::BESIDE.iter().copied());
     for (table, rewrite) in tables {
         rewrite_table(connection, table, rewrite, citus.is_none()).await?;
+        // Citus does not change the type of a column that rows are distributed by, not even to its own.
+        if citus.is_none() {
+            forget_statistics(connection, table).await?;
+        }
     }
     // What was sampled of people's values before is a dead row of this table.
     rewrite_table(connection, "pg_catalog.pg_statistic", "VACUUM (FULL) pg_catalog.pg_statistic", true).await?;
@@ -68,8 +76,20 @@ async fn wait_for_old_snapshots(connection: &mut PgConnection) -> Result<(), Scr
 
 async fn rewrite_table(connection: &mut PgConnection, table: &str, rewrite: &'static str, check: bool) -> Result<(), ScrubError> {
     let before = file_of(connection, table).await?;
-    for attempt in 0..ATTEMPTS {
-        match sqlx::query(rewrite).execute(&mut *connection).await {
+    with_the_table(connection, || sqlx::query(rewrite)).await?;
+    // What a role may not rewrite is left out with no more than a warning.
+    if check && file_of(connection, table).await? == before {
+        return Err(ScrubError::NotYet(format!(
+            "{table} was not written anew: this role may not do so; run `people scrub` as the owner of the database"
+        )));
+    }
+    Ok(())
+}
+
+/// Carries out what needs a table to itself.
+async fn with_the_table<'q>(connection: &mut PgConnection, statement: impl Fn() -> Query<'q, Postgres, PgArguments>) -> Result<(), ScrubError> {
+    for attempt in 0.. {
+        match statement().execute(&mut *connection).await {
             Ok(_) => break,
             // The table is in use, and writers would have queued up behind the wait: let them go first.
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") && attempt + 1 < ATTEMPTS => {
@@ -78,13 +98,37 @@ async fn rewrite_table(connection: &mut PgConnection, table: &str, rewrite: &'st
             Err(error) => return Err(error.into()),
         }
     }
-    // What a role may not rewrite is left out with no more than a warning.
-    if check && file_of(connection, table).await? == before {
-        return Err(ScrubError::NotYet(format!(
-            "{table} was not written anew: this role may not do so; run `people scrub` as the owner of the database"
-        )));
-    }
     Ok(())
+}
+
+/// A table without rows keeps the statistics of those it had: `ANALYZE` finds nothing to put in their place. They go when a
+/// column is given its own type again.
+async fn forget_statistics(connection: &mut PgConnection, table: &str) -> Result<(), ScrubError> {
+    let (filled,): (bool,) =
+        sqlx::query_as(AssertSqlSafe(format!("SELECT EXISTS (SELECT 1 FROM {table})"))).fetch_one(&mut *connection).await?;
+    if filled {
+        return Ok(());
+    }
+    let columns: Vec<(String,)> = sqlx::query_as(
+        "SELECT format(
+                    'ALTER COLUMN %I TYPE %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+                    CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %I', c.collname) ELSE '' END
+                )
+         FROM pg_stats AS s
+         JOIN pg_attribute AS a ON a.attrelid = $1::text::regclass AND a.attname = s.attname
+         JOIN pg_type AS t ON t.oid = a.atttypid
+         LEFT JOIN pg_collation AS c ON c.oid = a.attcollation
+         WHERE s.schemaname = current_schema() AND s.tablename = $1",
+    )
+    .bind(table)
+    .fetch_all(&mut *connection)
+    .await?;
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let columns: Vec<String> = columns.into_iter().map(|(column,)| column).collect();
+    let text = format!("ALTER TABLE {table} {}", columns.join(", "));
+    with_the_table(connection, || sqlx::query(AssertSqlSafe(text.clone()))).await
 }
 
 async fn file_of(connection: &mut PgConnection, table: &str) -> Result<Option<String>, ScrubError> {
