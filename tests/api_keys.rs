@@ -71,6 +71,15 @@ async fn rotating_makes_a_new_secret_and_ends_the_old_one(app: &App) {
     assert_ne!(rotated["key"], made["key"]);
     app.with_key(made["key"].as_str().unwrap_or_default()).get("/v1/profiles").await.refused(401, "unauthorized");
     app.with_key(rotated["key"].as_str().unwrap_or_default()).get("/v1/profiles").await.ok();
+    // A new secret is as good as the key: nobody gets one for more than they hold.
+    let clerk = app.with_scopes(&["admin", "profiles:read"]).await;
+    clerk.post(&format!("/v1/api-keys/{}/rotate", id(&made))).await.ok();
+    let strong = app.post("/v1/api-keys").json(json!({"name": "y", "scopes": ["profiles:read", "profiles:delete"]})).await.created();
+    let refused = clerk.post(&format!("/v1/api-keys/{}/rotate", id(&strong))).await.refused(403, "missing_scope");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("profiles:delete")), "{refused}");
+    app.with_key(strong["key"].as_str().unwrap_or_default()).get("/v1/profiles").await.ok();
+    let widened = json!({"scopes": ["profiles:read", "profiles:delete"]});
+    clerk.patch(&format!("/v1/api-keys/{}", id(&made))).json(widened).await.refused_at("/scopes/1", "not_an_option");
 }
 
 async fn narrowing_a_key_takes_effect(app: &App) {

@@ -1,7 +1,7 @@
 //! `POST /v1/bulk/preview` and `POST /v1/bulk`: one change of many people, previewed, confirmed, made exactly of those who
 //! were confirmed.
 
-use people_tests::{Answer, App, eventually, stories};
+use people_tests::{Answer, App, Engine, Server, engine_stories, eventually, stories};
 use serde_json::{Value, json};
 
 use crate::cast::{ada, grace, id, list, nobody};
@@ -21,6 +21,8 @@ stories![
     an_action_that_is_none_is_refused_at_its_place,
     a_selection_that_is_none_is_refused_at_its_place,
 ];
+
+engine_stories![who_was_merged_or_changed_before_their_turn_is_told_and_left_alone];
 
 /// Previews and carries out.
 pub(crate) async fn confirmed(app: &App, selection: Value, action: Value) -> Answer {
@@ -91,7 +93,17 @@ async fn a_changed_selection_is_refused_with_both_numbers(app: &App) {
 
 async fn everyone_has_to_be_named(app: &App) {
     let action = json!({"type": "add_labels", "labels": ["x"]});
-    for selection in [json!({}), json!({"all": false}), json!({"q": ""}), json!({"q": "  "})] {
+    // What builders of filters send while they are empty is everyone too.
+    let nothing = json!({"not": {"any": []}});
+    for selection in [
+        json!({}),
+        json!({"all": false}),
+        json!({"q": ""}),
+        json!({"q": "  "}),
+        json!({"filter": {"all": []}}),
+        json!({"filter": nothing}),
+        json!({"filter": {"any": [nothing, {"field": "country", "op": "eq", "value": "GB"}]}}),
+    ] {
         let sent = json!({"selection": selection, "action": action});
         app.post("/v1/bulk/preview").json(sent).await.refused_at("/selection", "empty_selection");
     }
@@ -251,4 +263,54 @@ async fn a_selection_that_is_none_is_refused_at_its_place(app: &App) {
     let job = confirmed(app, json!({"ids": [uuid::Uuid::now_v7()]}), action).await.is(202);
     let done = finished(app, &job).await;
     assert_eq!((&done["status"], &done["total"]), (&"succeeded".into(), &0.into()));
+}
+
+/// A job waits for its turn. Whoever became part of somebody else meanwhile is not what was confirmed, and neither is the
+/// other; nobody is deleted who has changed.
+async fn who_was_merged_or_changed_before_their_turn_is_told_and_left_alone(engine: Engine) {
+    let server = Server::on(Server::new(engine).await.kill(), &[("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    let person = async |name: &str| app.person(json!({"external_id": name, "labels": ["chosen"]})).await;
+    let (merged, changed, left) = (person("a").await, person("b").await, person("c").await);
+    let survivor = app.person(json!({"external_id": "never chosen"})).await;
+    let ids = json!({"ids": [merged["id"], changed["id"], left["id"]]});
+    let mut jobs = Vec::new();
+    for action in [
+        json!({"type": "update", "patch": {"city": "Rome"}}),
+        json!({"type": "add_labels", "labels": ["bulk"]}),
+        json!({"type": "set_consent", "channel": "email", "status": "opted_out"}),
+        json!({"type": "delete"}),
+    ] {
+        jobs.push(confirmed(&app, ids.clone(), action).await.is(202));
+    }
+    crate::merges::merge(&app, &survivor, &merged).await;
+    app.patch(&format!("/v1/profiles/{}", id(&changed))).json(json!({"company": "New"})).await.ok();
+    let server = Server::on(server.kill(), &[]);
+    let app = App::default_of(&server);
+    let mut told = Vec::new();
+    for job in &jobs {
+        let done = finished(&app, job).await;
+        let errors = app.get(&format!("/v1/jobs/{}/errors", id(job))).await.ok();
+        let errors: Vec<Value> = list(&errors, "data").iter().map(|e| json!([e["code"], e["profile_id"]])).collect();
+        told.push(json!([done["status"], done["succeeded"], errors]));
+    }
+    // The job before changed the others, in versions of its own: only what was asked first can still be as confirmed.
+    let away = json!(["profile_merged", survivor["id"]]);
+    for told in &told[..3] {
+        assert_eq!(told[0], "succeeded", "{told}");
+        assert_eq!((&told[1], &told[2][0][0]), (&json!(2), &away[0]), "{told}");
+    }
+    assert_eq!(told[3][1], 0, "{told:?}");
+    let codes: Vec<&str> = told[3][2].as_array().into_iter().flatten().filter_map(|e| e[0].as_str()).collect();
+    assert_eq!(codes, ["profile_merged", "version_mismatch", "version_mismatch"]);
+    let now = app.read(id(&survivor)).await;
+    assert_eq!((&now["city"], &now["consents"], &now["labels"]), (&Value::Null, &json!([]), &json!(["chosen"])));
+    for person in [&changed, &left] {
+        let now = app.read(id(person)).await;
+        assert_eq!((&now["city"], &now["labels"]), (&json!("Rome"), &json!(["bulk", "chosen"])));
+    }
+    // As they were confirmed, they go.
+    let job = confirmed(&app, json!({"ids": [left["id"]]}), json!({"type": "delete"})).await.is(202);
+    assert_eq!(finished(&app, &job).await["succeeded"], 1);
+    app.get(&format!("/v1/profiles/{}", id(&left))).await.refused(410, "profile_erased");
 }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use people_tests::{App, BOOTSTRAP_KEY, Cli, Database, Engine, Server, cli, engine_stories, eventually, stories};
 use serde_json::{Value, json};
 
-use crate::cast::{ada, id};
+use crate::cast::{ada, id, list};
 
 engine_stories![
     migrating_twice_is_migrating_once,
@@ -15,6 +15,7 @@ engine_stories![
     the_first_start_shows_a_key_once,
     a_polite_stop_is_obeyed,
     the_log_holds_no_secret_and_nobody,
+    an_import_is_followed_across_a_restart,
 ];
 stories![a_file_is_sent_and_followed_to_its_end, everybody_is_written_to_a_file_and_back, what_the_server_refuses_is_told];
 
@@ -213,6 +214,24 @@ async fn a_file_is_sent_and_followed_to_its_end(app: &App) {
     let job = client(app, &["import", &file, "--map", "Mail=email", "--map", "Who=name"]).json();
     assert_eq!((&job["succeeded"], &job["details"]["mapping"]), (&1_500.into(), &json!({"Mail": "email", "Who": "name"})));
     assert_eq!(app.post("/v1/profiles/count").json(json!({"q": "person 1499"})).await.ok(), json!({"total": 1}));
+}
+
+/// The server goes while its job waits, and comes back under the same address.
+async fn an_import_is_followed_across_a_restart(engine: Engine) {
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    let rows: String = (0..50).map(|n| format!("person{n}@example.com,Person {n}\n")).collect();
+    let (_folder, file) = written("people.csv", &format!("Email,Name\n{rows}"));
+    let (url, key) = (app.url.clone(), app.key.clone());
+    let told = tokio::task::spawn_blocking(move || {
+        cli(&["import", &file], &[("PEOPLE_URL", &url), ("PEOPLE_KEY", &key)])
+    });
+    eventually("the file has come in", async || (!list(&app.get("/v1/jobs").await.ok(), "data").is_empty()).then_some(())).await;
+    let listen = server.url.trim_start_matches("http://").to_owned();
+    let server = Server::on(server.kill(), &[("PEOPLE_LISTEN", &listen)]);
+    let job = told.await.expect("it ends").json();
+    assert_eq!((&job["status"], &job["succeeded"]), (&"succeeded".into(), &50.into()));
+    assert_eq!(App::default_of(&server).post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 50}));
 }
 
 async fn everybody_is_written_to_a_file_and_back(app: &App) {

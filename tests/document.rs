@@ -71,6 +71,20 @@ fn every_operation_says_what_a_caller_must_know() {
         {
             lacks("an operationId of its own");
         }
+        // A list that is told in pages says how to ask for the next.
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let pages = !resolve(&document, schema)["properties"]["next_cursor"].is_null();
+        let parameters: BTreeSet<&str> = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|parameter| resolve(&document, parameter)["name"].as_str())
+            .collect();
+        if pages && name.starts_with("GET") && !whole(&name) {
+            for parameter in ["limit", "cursor"].into_iter().filter(|parameter| !parameters.contains(parameter)) {
+                lacks(&format!("the parameter {parameter}"));
+            }
+        }
         let open = OPEN.iter().any(|path| name.ends_with(&format!(" {path}")));
         let scopes = operation["security"][0]["api_key"].as_array().map_or(0, Vec::len);
         if !open && scopes == 0 {
@@ -106,6 +120,13 @@ fn every_operation_says_what_a_caller_must_know() {
         }
     }
     assert!(missing.is_empty(), "the document lacks {} things:\n{}", missing.len(), missing.join("\n"));
+}
+
+/// Lists that are so short that they are told at once.
+fn whole(operation: &str) -> bool {
+    ["properties", "label-rules", "segments", "webhooks", "{id}/labels", "{id}/segments", "{id}/consents"]
+        .iter()
+        .any(|end| operation.ends_with(&format!("/{end}")))
 }
 
 fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use people_tests::{Answer, App, Engine, Server, engine_stories, eventually, percent, stories};
+use people_tests::{Answer, App, Engine, Server, engine_stories, eventually, percent, same, stories};
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     bulk::finished,
@@ -29,6 +30,7 @@ stories![
     a_retry_of_an_import_is_answered_with_the_same_job,
     what_is_no_file_is_refused,
     nothing_of_the_file_is_kept_when_it_is_done,
+    a_file_that_breaks_off_leaves_nothing,
 ];
 engine_stories![an_import_outlives_kill_nine_and_takes_each_row_once, a_dry_run_outlives_kill_nine_and_counts_right];
 
@@ -190,7 +192,8 @@ async fn any_delimiter_and_any_quoting_is_read(app: &App) {
 
 async fn encodings_are_read_or_refused(app: &App) {
     let text = |n: usize| format!("External ID;Name\r\nx{n};Jürgen Müßig\r\n");
-    let latin1 = |n: usize| text(n).chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect::<Vec<u8>>();
+    let in_latin1 = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect::<Vec<u8>>();
+    let latin1 = |n: usize| in_latin1(&text(n));
     let utf16 = |n: usize| [0xFF, 0xFE].into_iter().chain(text(n).encode_utf16().flat_map(u16::to_le_bytes)).collect::<Vec<u8>>();
     let with_mark = |n: usize| [b"\xEF\xBB\xBF".to_vec(), text(n).into_bytes()].concat();
     for (n, (query, file)) in
@@ -202,17 +205,36 @@ async fn encodings_are_read_or_refused(app: &App) {
         let person = app.get(&format!("/v1/profiles/lookup?external_id=x{n}")).await.ok();
         assert_eq!(person["name"], "Jürgen Müßig", "{n}");
     }
-    send(app, "", latin1(9)).await.refused_at("encoding", "invalid_encoding");
+    send(app, "?encoding=utf-8", latin1(9)).await.refused_at("encoding", "invalid_encoding");
     send(app, "?encoding=klingon", text(9)).await.refused(400, "invalid_query");
-    // Far into the file, it is a row that cannot be read.
-    let mut file = String::from("External ID;Name\n");
+    // Where nobody says so and no letter is UTF-8, it is Latin-1: from its head, or from far into the file.
+    let done = imported(app, "", in_latin1("External ID;Name;Größe\r\nx5;Jürgen Müßig;\r\n")).await;
+    assert_eq!((&done["details"]["encoding"], &done["details"]["ignored"]), (&"windows-1252".into(), &json!(["Größe"])));
+    let mut long = String::from("External ID;Name\n");
+    (0..3_000).for_each(|n| long.push_str(&format!("long-{n};A name long enough to fill the head\n")));
+    let done = imported(app, "", [long.as_bytes(), b"x6;J\xFCrgen M\xFC\xDFig\n"].concat()).await;
+    assert_eq!(counts(&done), json!([3_001, 3_001, 0, 3_001, 0]));
+    for n in [5, 6] {
+        let person = app.get(&format!("/v1/profiles/lookup?external_id=x{n}")).await.ok();
+        assert_eq!(person["name"], "Jürgen Müßig", "{n}");
+    }
+    // A head that is neither is refused; far into the file, it is a row that cannot be read.
+    send(app, "", [text(9).as_bytes(), &latin1(9)].concat()).await.refused_at("encoding", "invalid_encoding");
+    let mut file = String::from("External ID;Name\nwell;Zoë\n");
     (0..3_000).for_each(|n| file.push_str(&format!("many-{n};A name long enough to fill the head\n")));
     let mut file = file.into_bytes();
     file.extend_from_slice(b"bad;J\xFCrgen\n");
     let done = imported(app, "", file).await;
-    assert_eq!(counts(&done), json!([3_001, 3_000, 1, 3_000, 0]));
+    assert_eq!(counts(&done), json!([3_002, 3_001, 1, 3_001, 0]));
     let told = &errors(app, &done).await[0];
-    assert_eq!((&told["line"], &told["code"]), (&3_002.into(), &"invalid_encoding".into()));
+    assert_eq!((&told["line"], &told["code"]), (&3_003.into(), &"invalid_encoding".into()));
+    // Lines are lines, whatever ends them.
+    for end in ["\r", "\r\n", "\n"] {
+        let rows = ["External ID,Language", "l1,none such", "l2,en", "\"l\r\n3\",nor this", "l4,nor that"];
+        let done = imported(app, "", rows.join(end)).await;
+        let lines: Vec<Value> = errors(app, &done).await.iter().map(|e| e["line"].clone()).collect();
+        assert_eq!((json!(lines), &done["failed"]), (json!([2, 4, 6]), &3.into()), "{end:?}");
+    }
 }
 
 async fn rows_about_one_person_take_effect_in_order(app: &App) {
@@ -472,17 +494,45 @@ async fn nothing_of_the_file_is_kept_when_it_is_done(app: &App) {
     }
 }
 
-const ROWS: usize = 12_000;
+async fn a_file_that_breaks_off_leaves_nothing(app: &App) {
+    let kept = async || app.database().one("SELECT count(*) FROM job_inputs").await != "0";
+    let address = app.url.trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.expect("the server listens");
+    let head = format!(
+        "POST /v1/imports HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-type: text/csv\r\ncontent-length: 9000000\r\n\r\n",
+        app.key
+    );
+    let rows: String = (0..20_000).map(|n| format!("person{n}@example.com,Person {n}\n")).collect();
+    stream.write_all(format!("{head}Email,Name\n{rows}").as_bytes()).await.expect("it is sent");
+    eventually("some of the file is kept", async || kept().await.then_some(())).await;
+    drop(stream);
+    eventually("nothing of the file is kept", async || (!kept().await).then_some(())).await;
+    assert_eq!(list(&app.get("/v1/jobs").await.ok(), "data").len(), 0);
+    assert_eq!(app.find(json!({})).await, [""; 0]);
+}
 
-/// Sends a file in which each person comes up twice, a label more each time, and kills the server whenever the job has moved
-/// on. The server that saw its end, and the job.
+const ROWS: usize = 12_000;
+/// Of so many rows, one cannot be taken.
+const BAD: usize = 100;
+const KILLS: usize = 3;
+
+/// A file in which each person comes up twice, a label more each time.
+fn twice_everybody() -> String {
+    let mut file = String::from("External ID,Labels,City,Language\n");
+    for n in 0..ROWS {
+        let language = if n % BAD == 17 { "no language" } else { "en" };
+        file.push_str(&format!("p{},l{},City {n},{language}\n", n % (ROWS / 2), n / (ROWS / 2)));
+    }
+    file
+}
+
+/// Sends the file and kills the server whenever the job has moved on, so many times at least. The server that saw its end,
+/// and the job.
 async fn killed_again_and_again(engine: Engine, query: &str) -> (Server, Value) {
     let quick = [("PEOPLE_JOB_LEASE", "1")];
     let server = Server::new(engine).await;
     let mut server = Server::on(server.kill(), &quick);
-    let mut file = String::from("External ID,Labels,City\n");
-    (0..ROWS).for_each(|n| file.push_str(&format!("p{},l{},City {n}\n", n % (ROWS / 2), n / (ROWS / 2))));
-    let job = send(&App::default_of(&server), query, file).await.is(202);
+    let job = send(&App::default_of(&server), query, twice_everybody()).await.is(202);
     let (mut kills, mut seen) = (0, 0);
     loop {
         let app = App::default_of(&server);
@@ -499,23 +549,73 @@ async fn killed_again_and_again(engine: Engine, query: &str) -> (Server, Value) 
         server = Server::on(server.kill(), &quick);
         kills += 1;
     }
-    assert!(kills >= 2, "only {kills} kills while it ran: this shows nothing");
+    assert!(kills >= KILLS, "only {kills} kills while it ran: this shows nothing");
     let done = finished(&App::default_of(&server), &job).await;
     (server, done)
 }
 
 async fn a_dry_run_outlives_kill_nine_and_counts_right(engine: Engine) {
     let (server, done) = killed_again_and_again(engine, "?dry_run=true").await;
-    assert_eq!(counts(&done), json!([ROWS, ROWS, 0, ROWS / 2, ROWS / 2]));
-    assert_eq!(App::default_of(&server).post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 0}));
+    assert_eq!(counts(&done), counts_of_all());
+    let app = App::default_of(&server);
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 0}));
+    same(&json!(every_error(&app, &done).await), &json!(bad_lines()));
+}
+
+/// What the job counts: of two rows of one person, both may be bad, since a half of the rows has as many.
+fn counts_of_all() -> Value {
+    let bad = ROWS / BAD;
+    json!([ROWS, ROWS - bad, bad, ROWS / 2 - bad / 2, ROWS / 2 - bad / 2])
+}
+
+/// Lines and codes of the rows that cannot be taken.
+fn bad_lines() -> Vec<Value> {
+    (0..ROWS).filter(|n| n % BAD == 17).map(|n| json!([n + 2, "invalid_language"])).collect()
+}
+
+async fn every_error(app: &App, job: &Value) -> Vec<Value> {
+    errors(app, job).await.iter().map(|e| json!([e["line"], e["code"]])).collect()
+}
+
+/// Everybody, but for their ids and the times of their rows.
+async fn everybody_by_what_was_sent(app: &App) -> Vec<String> {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for own in ["id", "created_at", "updated_at"] {
+                    members.shift_remove(own);
+                }
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let text = app.post("/v1/profiles/export").header("accept", "application/x-ndjson").json(json!({})).await.text();
+    let mut people: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut person: Value = serde_json::from_str(line).expect("a line is JSON");
+            strip(&mut person);
+            person.to_string()
+        })
+        .collect();
+    people.sort_unstable();
+    people
 }
 
 async fn an_import_outlives_kill_nine_and_takes_each_row_once(engine: Engine) {
     let (server, done) = killed_again_and_again(engine, "").await;
     let app = App::default_of(&server);
-    assert_eq!(counts(&done), json!([ROWS, ROWS, 0, ROWS / 2, ROWS / 2]));
-    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": ROWS / 2}));
-    let labels = json!({"field": "labels", "op": "has_all", "value": ["l0", "l1"]});
-    assert_eq!(app.post("/v1/profiles/count").json(json!({"filter": labels})).await.ok(), json!({"total": ROWS / 2}));
-    assert_eq!(server.database.one("SELECT sum(version) FROM profile_documents").await, ROWS.to_string(), "the sum of all versions");
+    assert_eq!(counts(&done), counts_of_all());
+    same(&json!(every_error(&app, &done).await), &json!(bad_lines()));
+    // The directory is the one that nobody disturbed, versions included: no row was applied twice.
+    let quiet = Server::new(engine).await;
+    let calm = App::default_of(&quiet);
+    let undisturbed = imported(&calm, "", twice_everybody()).await;
+    assert_eq!(counts(&undisturbed), counts_of_all());
+    let (one, other) = (everybody_by_what_was_sent(&app).await, everybody_by_what_was_sent(&calm).await);
+    assert_eq!(one.len(), ROWS / 2 - ROWS / BAD / 2);
+    assert!(one == other, "the directory is another than after the undisturbed import");
+    same(&json!(every_error(&calm, &undisturbed).await), &json!(bad_lines()));
 }

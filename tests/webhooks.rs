@@ -178,6 +178,14 @@ async fn a_full_payload_holds_the_profile_as_it_is_when_it_is_sent(app: &App) {
     }
     assert!(received.iter().all(|request| !request.body.contains("gone@example.com")), "somebody who is erased is told of");
     received.iter().for_each(|request| verified(request, &hook["secret"]));
+    // Profiles go out on behalf of somebody who may read them, and to where they say.
+    let clerk = app.with_scopes(&["config"]).await;
+    clerk.post("/v1/webhooks").json(json!({"url": receiver.url(), "payload": "full"})).await.refused(403, "missing_scope");
+    clerk.patch(&at(&hook, "")).json(json!({"url": receiver.url()})).await.refused(403, "missing_scope");
+    clerk.patch(&at(&hook, "")).json(json!({"payload": "full"})).await.refused(403, "missing_scope");
+    clerk.patch(&at(&hook, "")).json(json!({"description": "still theirs to change"})).await.ok();
+    let thin = clerk.post("/v1/webhooks").json(json!({"url": receiver.url()})).await.created();
+    clerk.patch(&at(&thin, "")).json(json!({"payload": "full"})).await.refused(403, "missing_scope");
 }
 
 async fn an_endpoint_is_told_of_what_it_asked_for(app: &App) {

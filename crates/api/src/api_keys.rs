@@ -277,9 +277,12 @@ pub async fn patch_api_key(
 /// Rotate an API key
 #[utoipa::path(
     tag = "api-keys",
-    description = "Gives the key a new secret, shown this once. The old one stops working within two seconds.",
+    description = "Gives the key a new secret, shown this once. The old one stops working within two seconds. The caller's key must hold every scope of the key that is rotated.",
     params(("id" = String, Path, description = "Id of the key")),
-    responses((status = 200, description = "The key, with its new secret", body = ApiKeyView)),
+    responses(
+        (status = 200, description = "The key, with its new secret", body = ApiKeyView),
+        (status = 403, description = "The key holds a scope that the caller's does not (`missing_scope`)")
+    ),
     security(("api_key" = ["admin"]))
 )]
 #[post("/v1/api-keys/{id}/rotate")]
@@ -296,8 +299,11 @@ pub async fn rotate_api_key(
         idempotency_key(&request)?.map(|key| Idempotency { key, fingerprint: format!("rotate {key_id} by {}", caller.key.id) });
     let secret = secret(&caller, idempotency.as_ref())?;
     let cause = caller.cause(app.store.now());
-    let made = app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), cause, idempotency).await?;
-    let made = made.ok_or_else(Problem::not_found)?;
+    let made = app.store.rotate_api_key(caller.workspace(), key_id, auth::hash(&secret), cause, &caller.key.scopes, idempotency).await?;
+    let made = made.ok_or_else(Problem::not_found)?.map_err(|scope| {
+        // Whoever gets the secret may do what the key may.
+        Problem::new(Kind::MissingScope, format!("A key can only be rotated with one that holds its scopes; this one lacks `{scope}`."))
+    })?;
     app.doorkeeper.forget();
     show(&mut HttpResponse::Ok(), made, secret)
 }

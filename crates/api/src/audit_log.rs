@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What to list; several conditions must all hold.
-#[derive(Debug, Deserialize, IntoParams, Serialize)]
+#[derive(Clone, Debug, Deserialize, IntoParams, Serialize)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditParams {
@@ -35,10 +35,8 @@ pub struct AuditParams {
     /// Before, RFC 3339.
     pub to: Option<String>,
     /// Entries of a page, 1 to 200; 50 by default.
-    #[serde(skip_serializing)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[serde(skip_serializing)]
     pub cursor: Option<String>,
 }
 
@@ -121,7 +119,7 @@ pub async fn list_audit_log(app: Data<App>, caller: Caller<Admin>, Query(params)
     if params.target_id.is_some() && params.target_type.is_none() {
         return Err(Problem::query("target_id", "name the `target_type` too"));
     }
-    let question = cursor::fingerprint(&("audit-log", &params));
+    let question = cursor::fingerprint(&("audit-log", AuditParams { limit: None, cursor: None, ..params.clone() }));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let asked = AuditQuestion {
         from: time("from", params.from.as_deref())?,

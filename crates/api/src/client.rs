@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -30,8 +30,12 @@ pub struct ServerArgs {
 /// `people import`; needs the scopes `bulk` and `profiles:read`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// CSV, or lines of JSON where the name ends in .ndjson or .jsonl; `-` reads CSV from standard input
+    /// CSV, or lines of JSON where the name ends in .ndjson or .jsonl; `-` reads from standard input
     file: PathBuf,
+
+    /// `csv` or `ndjson`; told from the name of the file, `csv` otherwise
+    #[arg(long)]
+    format: Option<String>,
 
     /// What a column holds, such as `--map "E-mail=email"`; repeated. Without it, columns are told from their names
     #[arg(long = "map", value_name = "COLUMN=FIELD")]
@@ -97,9 +101,20 @@ pub enum ClientError {
     Broken(#[from] io::Error),
     /// A problem the server told.
     #[error("the server refused ({code}): {detail}")]
-    Refused { code: String, detail: String },
+    Refused { status: u16, code: String, detail: String },
     #[error("{0}")]
     Failed(String),
+}
+
+impl ClientError {
+    /// Whether it may be otherwise in a moment: the server is starting again, or somebody between is in its way.
+    const fn passes(&self) -> bool {
+        match self {
+            Self::Server(_) | Self::Broken(_) => true,
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Usage(_) | Self::File { .. } | Self::Failed(_) => false,
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -166,7 +181,8 @@ fn answered(mut response: ureq::http::Response<ureq::Body>) -> Result<ureq::Body
             detail.push_str(&format!("\n  {pointer}: {what}"));
         }
     }
-    Err(ClientError::Refused { code: text(&problem["code"]).unwrap_or_else(|| response.status().as_u16().to_string()), detail })
+    let status = response.status().as_u16();
+    Err(ClientError::Refused { status, code: text(&problem["code"]).unwrap_or_else(|| response.status().as_u16().to_string()), detail })
 }
 
 fn bar(length: Option<u64>, template: &str) -> ProgressBar {
@@ -199,7 +215,13 @@ pub fn import(args: &ImportArgs) -> Result<Value> {
     }
     query.extend(args.delimiter.clone().map(|delimiter| ("delimiter", delimiter)));
     query.extend(args.encoding.clone().map(|encoding| ("encoding", encoding)));
-    let kind = if is_ndjson(&name) { "application/x-ndjson" } else { "text/csv" };
+    let ndjson = match args.format.as_deref() {
+        Some("csv") => false,
+        Some("ndjson") => true,
+        Some(_) => return Err(ClientError::Usage("--format is csv or ndjson".to_owned())),
+        None => is_ndjson(&name),
+    };
+    let kind = if ndjson { "application/x-ndjson" } else { "text/csv" };
     let (file, length): (Box<dyn Read + Send + Sync>, Option<u64>) = if name == "-" {
         (Box::new(io::stdin()), None)
     } else {
@@ -215,18 +237,28 @@ pub fn import(args: &ImportArgs) -> Result<Value> {
     follow(&client, job)
 }
 
-/// Reads the events of a job until it has ended. A stream that breaks off is taken up again.
+/// How often the job is looked for, a few seconds apart, before it is left alone.
+const LOOKS: u64 = 60;
+
+/// Reads the events of a job until it has ended. A stream that breaks off is taken up again, also when the server has to come
+/// back first.
 fn follow(client: &Client, mut job: Value) -> Result<Value> {
     let id = job["id"].as_str().unwrap_or_default().to_owned();
     let rows = bar(job["total"].as_u64(), "importing {wide_bar} {pos}/{len} rows {per_sec} {eta} {msg}");
     let mut broken = 0;
     loop {
-        let stream = BufReader::new(client.get(&format!("/v1/jobs/{id}/stream"))?.into_reader());
-        for line in stream.lines() {
+        let stream = match client.get(&format!("/v1/jobs/{id}/stream")) {
+            Ok(body) => Some(BufReader::new(body.into_reader())),
+            Err(error) if error.passes() => None,
+            Err(error) => return Err(error),
+        };
+        for line in stream.into_iter().flat_map(BufReader::lines) {
             let Ok(line) = line else { break };
             let Some(data) = line.strip_prefix("data: ") else { continue };
+            // The line may have broken off with the connection.
+            let Ok(told) = json_of(data) else { break };
             broken = 0;
-            job = json_of(data)?;
+            job = told;
             rows.set_position(job["processed"].as_u64().unwrap_or(0));
             if let Some(failed @ 1..) = job["failed"].as_u64() {
                 rows.set_message(format!("{failed} not taken"));
@@ -237,10 +269,10 @@ fn follow(client: &Client, mut job: Value) -> Result<Value> {
             }
         }
         broken += 1;
-        if broken > 10 {
+        if broken > LOOKS {
             return Err(ClientError::Failed(format!("the job goes on, but cannot be followed: GET /v1/jobs/{id}")));
         }
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(broken.min(5)));
     }
 }
 
@@ -284,9 +316,19 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     match (&args.output, name) {
         (Some(path), Some(file)) => {
             let unwritable = |error| ClientError::File { file: file.clone(), error };
-            let mut to = File::create(path).map_err(unwritable)?;
+            if path.exists() && !path.is_file() {
+                // A pipe or a device is written to, not replaced.
+                let mut to = File::options().write(true).open(path).map_err(unwritable)?;
+                io::copy(&mut from, &mut to)?;
+                writing.finish_and_clear();
+                return Ok(());
+            }
+            // Under its name it stands whole, or not at all.
+            let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+            let mut to = tempfile::NamedTempFile::new_in(beside).map_err(unwritable)?;
             io::copy(&mut from, &mut to)?;
-            to.sync_all().map_err(unwritable)?;
+            to.as_file().sync_all().map_err(unwritable)?;
+            to.persist(path).map_err(|error| unwritable(error.error))?;
         }
         _ => {
             let mut to = io::stdout().lock();

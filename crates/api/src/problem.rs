@@ -62,6 +62,7 @@ kinds! {
     SelectionChanged "selection_changed" 409 "The selection is no longer the one previewed",
     PreviewStale "preview_stale" 409 "One of the profiles has changed since the preview",
     MergeReverted "merge_reverted" 409 "The merge was reverted already",
+    ProfileMerged "profile_merged" 409 "The profile was merged into another",
     MergedFurther "merged_further" 409 "The survivor was merged in their turn",
     WebhooksNotConfigured "webhooks_not_configured" 409 "This server has no key for webhooks",
     DeliveryNotRepeatable "delivery_not_repeatable" 409 "The delivery cannot be sent again",
@@ -272,6 +273,7 @@ impl From<Refusal> for Problem {
             Code::IdempotencyMismatch => Kind::IdempotencyMismatch,
             Code::PreviewStale => Kind::PreviewStale,
             Code::MergeReverted => Kind::MergeReverted,
+            Code::ProfileMerged => Kind::ProfileMerged,
             Code::MergedFurther => Kind::MergedFurther,
             Code::MergeNotRevertible => Kind::MergeNotRevertible,
         };

@@ -155,6 +155,13 @@ pub enum Command {
         if_match: Option<Vec<u64>>,
     },
     Track(Box<Incoming>),
+    /// A command about exactly this person: whoever they were merged into since is not meant. With `version`, and as they were
+    /// then.
+    AsSelected {
+        id: ProfileId,
+        version: Option<u64>,
+        command: Box<Self>,
+    },
     /// Judge somebody again by the definition with this id, or by every one: it is new, or time has passed.
     Reconsider {
         id: ProfileId,
@@ -224,6 +231,11 @@ impl Command {
             | Self::RecordConsent { .. }
             | Self::Reconsider { .. }
             | Self::Reject(_) => {}
+            Self::AsSelected { id, command, .. } => {
+                needs.profiles.insert(*id);
+                command.needs(needs);
+                return;
+            }
             Self::Merge { primary, secondary, .. } => needs.profiles.extend([*primary, *secondary]),
             Self::Revert { merge } => {
                 needs.merges.insert(*merge);
@@ -536,6 +548,14 @@ impl Directory {
             Command::AddIdentity { id, identity, if_match } => self.add_identity(*id, identity, if_match.as_deref(), cause, ids),
             Command::RemoveIdentity { id, key, if_match } => {
                 self.remove_identity(*id, key, if_match.as_deref(), cause, ids).map(Outcome::Updated)
+            }
+            Command::AsSelected { id, version, command } => {
+                if let Some(Standing::Merged(_)) = self.people.get(id) {
+                    let detail = format!("This profile was merged into {} since it was selected; nothing was done to them.", self.survivor(*id));
+                    return Err(Refusal::new(Code::ProfileMerged, detail));
+                }
+                self.live(*id, version.as_ref().map(std::slice::from_ref))?;
+                self.decide(command, cause, ids)
             }
             Command::Erase { id, if_match, suppress } => self.erase(*id, if_match.as_deref(), *suppress, cause, ids),
             Command::NoteExport { id } => self.note_export(*id, cause, ids),

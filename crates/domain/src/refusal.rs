@@ -17,6 +17,7 @@ pub enum Code {
     IdentitySuppressed,
     NotFound,
     ProfileErased,
+    ProfileMerged,
     CursorExpired,
     VersionMismatch,
     PropertyExists,

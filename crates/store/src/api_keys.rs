@@ -287,21 +287,35 @@ impl Store {
         .await
     }
 
-    /// Gives a living key a new secret; `None` when there is no such key.
+    /// Gives a living key a new secret; `None` when there is no such key. E: a scope of it that is not among `held`.
     pub async fn rotate_api_key(
         &self,
         workspace: WorkspaceId,
         id: Uuid,
         secret_hash: String,
         cause: Arc<Cause>,
+        held: &[String],
         idempotency: Option<Idempotency>,
-    ) -> Result<Option<Made>, StoreError> {
-        let now = self.now();
+    ) -> Result<Option<Result<Made, String>>, StoreError> {
+        let (now, held) = (self.now(), Arc::new(held.to_vec()));
         self.write(move |tx| {
-            let (secret_hash, cause, idempotency) = (secret_hash.clone(), Arc::clone(&cause), idempotency.clone());
+            let (secret_hash, cause, held, idempotency) =
+                (secret_hash.clone(), Arc::clone(&cause), Arc::clone(&held), idempotency.clone());
             Box::pin(async move {
                 if let Some(made) = made_before(tx, workspace, idempotency.as_ref(), now).await? {
-                    return Ok(Some(made));
+                    return Ok(Some(Ok(made)));
+                }
+                let current: Option<Stored> = tx
+                    .optional(
+                        sql("SELECT id, workspace_id, name, scopes, trust, rate_limit, created_at, last_used_at
+                             FROM api_keys WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL {for_update}")
+                        .bind(workspace)
+                        .bind(id),
+                    )
+                    .await?;
+                let Some(current) = current.map(ApiKey::from) else { return Ok(None) };
+                if let Some(lacking) = current.scopes.into_iter().find(|scope| !held.contains(scope)) {
+                    return Ok(Some(Err(lacking)));
                 }
                 let row: Option<Stored> = tx
                     .optional(
@@ -315,7 +329,7 @@ impl Store {
                 let Some(row) = row else { return Ok(None) };
                 audit::note(tx, workspace, vec![(&cause, Act::of("api_key.rotated", "api_key", id))]).await?;
                 remember(tx, workspace, idempotency, id, now).await?;
-                Ok(Some(Made::Now(row.into())))
+                Ok(Some(Ok(Made::Now(row.into()))))
             })
         })
         .await

@@ -102,7 +102,14 @@ impl Action {
         Err(Problem::new(Kind::MissingScope, format!("This needs a key with the scope `{needed}`.")))
     }
 
-    pub fn command(&self, id: ProfileId) -> Command {
+    /// Of the person as they were selected: somebody who was merged away since is told instead of their survivor being
+    /// changed, and nobody is deleted who has changed since.
+    pub fn command(&self, id: ProfileId, version: u64) -> Command {
+        let version = matches!(self, Self::Delete).then_some(version);
+        Command::AsSelected { id, version, command: Box::new(self.of(id)) }
+    }
+
+    fn of(&self, id: ProfileId) -> Command {
         match self {
             Self::Update(patch) => Command::Update { id, patch: patch.clone(), if_match: None },
             Self::Relabel { add, remove } => Command::Relabel { id, add: add.clone(), remove: remove.clone() },

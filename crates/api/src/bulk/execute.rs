@@ -18,7 +18,7 @@ use crate::{
     auth::{Bulk, Caller},
     cursor,
     extract::{Body, NoQuery, Query, Shape},
-    jobs::{JobView, answer, stored},
+    jobs::{Inputs, JobView, answer, stored},
     problem::{ApiResult, Kind, Problem},
     profiles::country,
 };
@@ -43,7 +43,8 @@ impl Shape for ExecuteBulk {}
 /// previewed (somebody joined, left or changed), nothing happens and the answer is 409 `selection_changed`: preview again.
 /// Otherwise a job changes exactly the people that were confirmed, some hundred at a time, each once, whatever happens to
 /// the server meanwhile. Somebody for whom the change is refused is counted and told by the job's errors, and holds up
-/// nobody else. `delete` needs the scope `profiles:delete` as well.
+/// nobody else: so is somebody who was merged away before their turn came (`profile_merged`), since the survivor was not
+/// confirmed, and, when people are deleted, somebody who has changed (`version_mismatch`). `delete` needs the scope `profiles:delete` as well.
 #[utoipa::path(
     tag = "bulk",
     request_body(content = ExecuteBulk, example = json!({
@@ -81,19 +82,16 @@ pub async fn execute_bulk(
     })?;
     let question = selection.question(&app.store, workspace, confirmed.now).await?;
     let job = app.store.new_record_id();
-    let matched = walk(&app.store, question, Some(job)).await;
-    let matched = match matched {
-        Ok(matched) if matched == confirmed.matched => matched,
-        found => {
-            app.store.drop_inputs(workspace, job).await?;
-            let found = found?;
-            let detail = format!(
-                "The preview matched {} people; now {} match, or some of them have changed. Preview again.",
-                confirmed.matched.count, found.count
-            );
-            return Err(Problem::at(Kind::SelectionChanged, "/confirmation_token", "selection_changed", detail));
-        }
-    };
+    let inputs = Inputs::of(&app.store, workspace, job);
+    let matched = walk(&app.store, question, Some(job)).await?;
+    if matched != confirmed.matched {
+        let detail = format!(
+            "The preview matched {} people; now {} match, or some of them have changed. Preview again.",
+            confirmed.matched.count, matched.count
+        );
+        return Err(Problem::at(Kind::SelectionChanged, "/confirmation_token", "selection_changed", detail));
+    }
+    inputs.keep();
     let new = NewJob {
         workspace,
         id: job,

@@ -135,7 +135,7 @@ async fn sample(
         .map(|document| serde_json::from_str::<Profile>(&document.document).map(Arc::new))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| StoreError::Unreadable("a profile's document"))?;
-    let commands = people.iter().map(|profile| action.command(profile.id)).collect();
+    let commands = people.iter().map(|profile| action.command(profile.id, profile.version)).collect();
     let outcomes = app.store.rehearse(workspace, cause, commands).await?;
     let sampled = |before: Arc<Profile>, outcome: Result<Outcome, Refusal>| match outcome {
         Ok(outcome) => Sampled { before, after: outcome.profile().cloned(), error: None },

@@ -22,6 +22,8 @@ use crate::{
 
 /// People of one chunk of the walk, and of one input of the job.
 pub const PIECE: usize = 5_000;
+/// Bytes of a person in an input: id and version.
+const PACKED: usize = 24;
 
 /// Who is meant. `q` and `filter` hold at once; nothing at all is refused, since it would be everyone.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
@@ -66,6 +68,10 @@ impl Selection {
             return Err(refused("empty_selection", "q has no word to search for; everyone is {\"all\": true}"));
         }
         let mut filter = filter_of(store, workspace, self.filter.as_ref()).await.map_err(under)?;
+        // What a builder of filters sends while it is empty.
+        if self.q.is_none() && self.ids.is_none() && self.all != Some(true) && filter.constant() == Some(true) {
+            return Err(refused("empty_selection", "this filter matches everyone; if that is meant, say {\"all\": true}"));
+        }
         if let Some(ids) = &self.ids {
             filter = Filter::All(vec![filter, one_of(ids)?]);
         }
@@ -107,19 +113,20 @@ pub async fn walk(store: &Store, question: Question, keep_for: Option<RecordId>)
     let (mut count, mut hash) = (0_i64, Sha256::new());
     let mut walk = store.walk(question);
     // Pieces are all of one size but the last: the job finds a person's place by division.
-    let (mut piece, mut packed) = (0, Vec::with_capacity(PIECE * 16));
+    let (mut piece, mut packed) = (0, Vec::with_capacity(PIECE * PACKED));
     while let Some(people) = walk.next_versions().await? {
         for (id, version) in people {
             count += 1;
             hash.update(id.0.as_bytes());
             hash.update(version.to_be_bytes());
             packed.extend_from_slice(id.0.as_bytes());
-            if packed.len() == PIECE * 16 {
+            packed.extend_from_slice(&version.to_be_bytes());
+            if packed.len() == PIECE * PACKED {
                 if let Some(job) = keep_for {
                     store.keep_input(workspace, job, piece, packed).await?;
                     piece += 1;
                 }
-                packed = Vec::with_capacity(PIECE * 16);
+                packed = Vec::with_capacity(PIECE * PACKED);
             }
         }
     }
@@ -130,7 +137,11 @@ pub async fn walk(store: &Store, question: Question, keep_for: Option<RecordId>)
     Ok(Matched { count, hash })
 }
 
-/// The people of one input.
-pub fn unpack(packed: &[u8]) -> Vec<ProfileId> {
-    packed.chunks_exact(16).filter_map(|bytes| uuid::Uuid::from_slice(bytes).ok()).map(ProfileId).collect()
+/// The people of one input, each in the version selected.
+pub fn unpack(packed: &[u8]) -> Vec<(ProfileId, u64)> {
+    let person = |bytes: &[u8]| {
+        let (id, version) = bytes.split_first_chunk::<16>()?;
+        Some((ProfileId(uuid::Uuid::from_bytes(*id)), u64::from_be_bytes(version.try_into().ok()?)))
+    };
+    packed.chunks_exact(PACKED).filter_map(person).collect()
 }

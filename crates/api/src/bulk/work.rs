@@ -55,7 +55,7 @@ async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
         Some(packed) => unpack(&packed),
         None => Vec::new(),
     };
-    let people: Vec<ProfileId> = people.into_iter().skip(done % PIECE).take(STEP).collect();
+    let people: Vec<(ProfileId, u64)> = people.into_iter().skip(done % PIECE).take(STEP).collect();
     let after = done + people.len();
     let total = usize::try_from(turn.job.total.unwrap_or(0)).unwrap_or(usize::MAX);
     let end = (people.is_empty() || after >= total).then_some(End::Succeeded);
@@ -63,14 +63,14 @@ async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
     // A decision without a time of its own was made when the change was asked for, not when its turn came.
     let (action, _) = Action::parse(&parameters.action, country.as_deref(), turn.job.created_at)
         .map_err(|_| StoreError::Unreadable("the action of a job"))?;
-    let commands = people.iter().map(|id| action.command(*id)).collect();
+    let commands = people.iter().map(|(id, version)| action.command(*id, *version)).collect();
     let progress = move |group: &Group| {
         let mut progress = Progress {
             checkpoint: serde_json::to_value(Checkpoint { done: after }).unwrap_or_default(),
             end: end.clone(),
             ..Progress::default()
         };
-        for (i, (outcome, id)) in group.outcomes.iter().zip(&people).enumerate() {
+        for (i, (outcome, (id, _))) in group.outcomes.iter().zip(&people).enumerate() {
             progress.processed += 1;
             match outcome {
                 Ok(_) => progress.succeeded += 1,

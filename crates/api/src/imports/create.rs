@@ -24,7 +24,7 @@ use utoipa::IntoParams;
 
 use super::{
     mapping::{Field, given, guessed},
-    rows::{Format, Mode, Place, Row, common_type, records},
+    rows::{Format, Letters, Mode, Place, Row, common_type, records},
     spool::{HEAD, Spool},
     work::Parameters,
 };
@@ -32,7 +32,7 @@ use crate::{
     app::App,
     auth::{Bulk, Caller},
     extract::{Query, idempotency_key},
-    jobs::{JobView, answer, stored},
+    jobs::{Inputs, JobView, answer, stored},
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -60,7 +60,8 @@ pub struct ImportParams {
     pub mapping: Option<String>,
     /// For CSV: one character, or `tab`. Without it, told from the first line.
     pub delimiter: Option<String>,
-    /// `utf-8` (default), `latin1`, or any other name of the WHATWG Encoding standard. A byte order mark is believed first.
+    /// `utf-8`, `latin1`, or any other name of the WHATWG Encoding standard. A byte order mark is believed first. Without either
+    /// it is UTF-8, or Latin-1 (windows-1252) where no letter of the file is UTF-8; the job's `details` tell.
     pub encoding: Option<String>,
     /// Tell what would happen and change nothing.
     pub dry_run: Option<bool>,
@@ -168,14 +169,9 @@ pub async fn create_import(
     let key = idempotency_key(&request)?;
     let wanted = params.parse(&request)?;
     let (workspace, job) = (caller.workspace(), app.store.new_record_id());
-    let received = receive(&app, &request, workspace, job, &wanted, payload).await;
-    let received = match received {
-        Ok(received) => received,
-        Err(problem) => {
-            app.store.drop_inputs(workspace, job).await?;
-            return Err(problem);
-        }
-    };
+    let inputs = Inputs::of(&app.store, workspace, job);
+    let received = receive(&app, &request, workspace, job, &wanted, payload).await?;
+    inputs.keep();
     let new = NewJob {
         workspace,
         id: job,
@@ -199,6 +195,7 @@ struct Received {
 /// What the head of a file says.
 struct Look {
     format: Format,
+    letters: Letters,
     types: BTreeMap<String, PropertyType>,
     details: Map<String, Value>,
 }
@@ -235,19 +232,23 @@ async fn receive(
         spool.push(&chunk).await?;
         // A file that cannot be read is refused before all of it has come.
         if look.is_none() && spool.head().len() == HEAD {
-            look = Some(look_at(spool.head(), false, wanted, &definitions, strict)?);
+            look = Some(look_at(spool.head(), spool.letters(), false, wanted, &definitions, strict)?);
         }
     }
     let length = spool.finish().await?;
-    let Look { format, types, mut details } = match look {
+    let letters = spool.letters();
+    let Look { format, types, mut details, letters: at_first } = match look {
         Some(look) => look,
-        None => look_at(spool.head(), true, wanted, &definitions, strict)?,
+        None => look_at(spool.head(), letters, true, wanted, &definitions, strict)?,
     };
+    if at_first == Letters::Latin1 && letters == Letters::Utf8 {
+        return Err(mixed());
+    }
     details.insert("encoding".to_owned(), spool.encoding().to_ascii_lowercase().into());
     let header = i64::from(wanted.csv);
     let begin = begin(&format, spool.head());
     Ok(Received {
-        parameters: Parameters { format, mode: wanted.mode, dry_run: wanted.dry_run, types, length, begin },
+        parameters: Parameters { format, letters, mode: wanted.mode, dry_run: wanted.dry_run, types, length, begin },
         details: Value::Object(details),
         rows: (spool.rows() - header).max(0),
         fingerprint: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -258,7 +259,7 @@ async fn receive(
 fn begin(format: &Format, head: &[u8]) -> Place {
     match format {
         Format::Ndjson => Place::BEGINNING,
-        Format::Csv { .. } => records(format, head, true, Place::BEGINNING, 1).1,
+        Format::Csv { .. } => records(format, Letters::Utf8, head, true, Place::BEGINNING, 1).1,
     }
 }
 
@@ -266,22 +267,35 @@ fn refused(pointer: &str, code: &'static str, detail: impl Into<String>) -> Prob
     Problem::invalid(vec![Issue::new(pointer, code, detail)])
 }
 
+/// Neither the one nor the other.
+fn mixed() -> Problem {
+    refused("encoding", "invalid_encoding", "some of the file is UTF-8 and some is not; if it is Latin-1, send it with encoding=latin1")
+}
+
 /// Tells from the head of a file how to read it. `whole`: there is no more of it.
-fn look_at(head: &[u8], whole: bool, wanted: &Wanted, definitions: &Definitions, strict: bool) -> ApiResult<Look> {
+fn look_at(head: &[u8], letters: Letters, whole: bool, wanted: &Wanted, definitions: &Definitions, strict: bool) -> ApiResult<Look> {
     if head.trim_ascii().is_empty() {
         return Err(refused("", "empty_file", "the file is empty"));
     }
+    let text;
+    let head = match letters {
+        Letters::Latin1 => {
+            text = letters.read(head);
+            text.as_bytes()
+        }
+        Letters::Utf8 => head,
+    };
     if let Err(error) = std::str::from_utf8(head)
         && (whole || error.error_len().is_some())
     {
-        return Err(refused("encoding", "invalid_encoding", "the file is not UTF-8; if it is Latin-1, send it with encoding=latin1"));
+        return Err(mixed());
     }
     let mut details = Map::new();
     details.insert("mode".to_owned(), wanted.mode.as_str().into());
     details.insert("dry_run".to_owned(), wanted.dry_run.into());
     details.insert("format".to_owned(), if wanted.csv { "csv" } else { "ndjson" }.into());
     if !wanted.csv {
-        return Ok(Look { format: Format::Ndjson, types: BTreeMap::new(), details });
+        return Ok(Look { format: Format::Ndjson, letters, types: BTreeMap::new(), details });
     }
     let delimiter = wanted.delimiter.unwrap_or_else(|| likely_delimiter(head));
     let header = header(head, delimiter)?;
@@ -293,7 +307,7 @@ fn look_at(head: &[u8], whole: bool, wanted: &Wanted, definitions: &Definitions,
     let format = Format::Csv { delimiter, columns };
     let Format::Csv { columns, .. } = &format else { return Err(Problem::not_found()) };
     let place = begin(&format, head);
-    let (sample, _) = records(&format, &head[place.offset.min(head.len())..], whole, place, SAMPLE);
+    let (sample, _) = records(&format, Letters::Utf8, &head[place.offset.min(head.len())..], whole, place, SAMPLE);
     let mut types = BTreeMap::new();
     for (index, field) in &columns.used {
         let Field::Attribute(key) = field else { continue };
@@ -313,7 +327,7 @@ fn look_at(head: &[u8], whole: bool, wanted: &Wanted, definitions: &Definitions,
     details.insert("delimiter".to_owned(), char::from(delimiter).to_string().into());
     details.insert("mapping".to_owned(), columns.shown(&header));
     details.insert("ignored".to_owned(), json!(columns.ignored(&header)));
-    Ok(Look { types, details, format })
+    Ok(Look { types, details, format, letters })
 }
 
 /// The candidate that the first line has most of, outside of quotes.

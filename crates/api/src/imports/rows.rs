@@ -1,6 +1,9 @@
 //! From bytes to commands: records with their line numbers, each turned into a person's fields and those into a command,
 //! or into the reason why not. Pure, and run beside the door.
 
+use std::borrow::Cow;
+
+use encoding_rs::WINDOWS_1252;
 use people_domain::{
     Timestamp,
     country::read_country,
@@ -51,6 +54,35 @@ pub enum Format {
     Ndjson,
 }
 
+/// What bytes beyond ASCII stand for in the file as it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Letters {
+    /// What is not UTF-8 is told of the row it stands in.
+    #[default]
+    Utf8,
+    /// Nobody said so, but the file cannot be anything else: see [`Spool::letters`](super::spool::Spool::letters).
+    Latin1,
+}
+
+impl Letters {
+    /// The name the Encoding standard has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf-8",
+            Self::Latin1 => "windows-1252",
+        }
+    }
+
+    /// As UTF-8, where every byte stands for something.
+    pub fn read(self, bytes: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::Utf8 => String::from_utf8_lossy(bytes),
+            Self::Latin1 => WINDOWS_1252.decode_without_bom_handling(bytes).0,
+        }
+    }
+}
+
 /// A place between two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -77,19 +109,28 @@ pub type Fault = (String, String);
 
 /// Complete records from the beginning of `bytes`, which is where `at` stands, and the place after the last of them. The
 /// last record counts as complete when it is ended, or when nothing follows (`whole`).
-pub fn records(format: &Format, bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
+pub fn records(format: &Format, letters: Letters, bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
     match format {
-        Format::Csv { delimiter, columns } => cells(*delimiter, columns.width, bytes, whole, at, most),
-        Format::Ndjson => objects(bytes, whole, at, most),
+        Format::Csv { delimiter, columns } => cells((*delimiter, columns.width), letters, bytes, whole, at, most),
+        Format::Ndjson => objects(letters, bytes, whole, at, most),
     }
 }
 
-/// The lines begun in these bytes.
-fn lines(bytes: &[u8]) -> i64 {
-    i64::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(i64::MAX)
+/// The lines ended between two places: by a line feed, by a carriage return, or by both.
+fn lines(bytes: &[u8], from: usize, to: usize) -> i64 {
+    let ends = memchr::memchr2_iter(b'\n', b'\r', &bytes[from..to]);
+    let ends = ends.filter(|at| bytes[from + at] == b'\n' || bytes.get(from + at + 1) != Some(&b'\n'));
+    i64::try_from(ends.count()).unwrap_or(i64::MAX)
 }
 
-fn cells(delimiter: u8, width: usize, bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
+fn cells(
+    (delimiter, width): (u8, usize),
+    letters: Letters,
+    bytes: &[u8],
+    whole: bool,
+    at: Place,
+    most: usize,
+) -> (Vec<(i64, Row)>, Place) {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes);
     let mut record = csv::ByteRecord::new();
     let (mut rows, mut done, mut line) = (Vec::new(), 0, at.line);
@@ -97,7 +138,7 @@ fn cells(delimiter: u8, width: usize, bytes: &[u8], whole: bool, at: Place, most
         // Reading from memory does not fail, and records of any length are accepted.
         if !reader.read_byte_record(&mut record).unwrap_or(false) {
             if whole {
-                line += lines(&bytes[done..]);
+                line += lines(bytes, done, bytes.len());
                 done = bytes.len();
             }
             break;
@@ -108,18 +149,21 @@ fn cells(delimiter: u8, width: usize, bytes: &[u8], whole: bool, at: Place, most
         }
         // Empty lines before a record belong to it, for the reader; the line that counts is the one it begins in.
         let blank = bytes[done..after].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
-        let begins = line + lines(&bytes[done..done + blank]);
-        line += lines(&bytes[done..after]);
+        let begins = line + lines(bytes, done, done + blank);
+        line += lines(bytes, done, after);
         done = after;
-        rows.push((begins, row(&record, width)));
+        rows.push((begins, row(&record, width, letters)));
     }
     (rows, Place { offset: at.offset + done, line })
 }
 
-fn row(record: &csv::ByteRecord, width: usize) -> Row {
+fn row(record: &csv::ByteRecord, width: usize, letters: Letters) -> Row {
     if record.len() != width {
         let detail = format!("the first line names {width} columns, this row has {}; a quote or a delimiter may be missing", record.len());
         return Row::Unreadable("wrong_columns", detail);
+    }
+    if letters == Letters::Latin1 {
+        return Row::Cells(record.iter().map(|cell| letters.read(cell).into_owned()).collect());
     }
     match csv::StringRecord::from_byte_record(record.clone()) {
         Ok(record) => Row::Cells(record.iter().map(str::to_owned).collect()),
@@ -129,7 +173,7 @@ fn row(record: &csv::ByteRecord, width: usize) -> Row {
     }
 }
 
-fn objects(bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
+fn objects(letters: Letters, bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
     let (mut rows, mut done, mut line) = (Vec::new(), 0, at.line);
     while rows.len() < most && done < bytes.len() {
         let (text, after) = match memchr::memchr(b'\n', &bytes[done..]) {
@@ -138,7 +182,8 @@ fn objects(bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)
             None => break,
         };
         if !text.trim_ascii().is_empty() {
-            rows.push((line, object(text.trim_ascii())));
+            let text = text.trim_ascii();
+            rows.push((line, if letters == Letters::Latin1 { object(letters.read(text).as_bytes()) } else { object(text) }));
         }
         line += 1;
         done = after;
@@ -161,6 +206,7 @@ fn object(text: &[u8]) -> Row {
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub format: Format,
+    pub letters: Letters,
     pub mode: Mode,
     pub country: Option<String>,
     /// Types of the attributes that are mapped.
@@ -401,7 +447,7 @@ pub fn told(problem: Problem) -> Fault {
 mod tests {
     use people_domain::property::PropertyType;
 
-    use super::{Columns, Format, Place, Row, common_type, records};
+    use super::{Columns, Format, Letters, Place, Row, common_type, records};
 
     fn csv(width: usize) -> Format {
         Format::Csv { delimiter: b',', columns: Columns { width, used: Vec::new() } }
@@ -413,9 +459,9 @@ mod tests {
 
     #[test]
     fn a_record_begins_in_its_line_whatever_ends_the_ones_before() {
-        for end in ["\n", "\r\n"] {
+        for end in ["\n", "\r\n", "\r"] {
             let text = ["a,b", "", "\"two", "lines\",c", "", "", "d,e"].join(end);
-            let (rows, place) = records(&csv(2), text.as_bytes(), true, Place::BEGINNING, 10);
+            let (rows, place) = records(&csv(2), Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
             let inner = format!("two{end}lines");
             assert_eq!(rows, [(1, cells(&["a", "b"])), (3, cells(&[&inner, "c"])), (7, cells(&["d", "e"]))], "{end:?}");
             assert_eq!(place, Place { offset: text.len(), line: 7 });
@@ -424,14 +470,14 @@ mod tests {
 
     #[test]
     fn pieces_of_any_size_give_the_same_records() {
-        let text = "a,b\r\n\r\n\"x \"\"y\"\"\r\nz\",2\r\nlast,\"1\"\r\n";
-        let (whole, end) = records(&csv(2), text.as_bytes(), true, Place::BEGINNING, 10);
+        for text in ["a,b\r\n\r\n\"x \"\"y\"\"\r\nz\",2\r\nlast,\"1\"\r\n", "a,b\r\r\"x \"\"y\"\"\rz\",2\rlast,\"1\"\r"] {
+        let (whole, end) = records(&csv(2), Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
         assert_eq!(whole.len(), 3);
         for size in 1..text.len() {
             let (mut rows, mut at, mut to) = (Vec::new(), Place::BEGINNING, 0);
             while at.offset < text.len() {
                 to = (to + size).min(text.len());
-                let (found, next) = records(&csv(2), &text.as_bytes()[at.offset..to], to == text.len(), at, 1);
+                let (found, next) = records(&csv(2), Letters::Utf8, &text.as_bytes()[at.offset..to], to == text.len(), at, 1);
                 if found.is_empty() && to == text.len() {
                     break;
                 }
@@ -441,12 +487,13 @@ mod tests {
             assert_eq!(rows, whole, "in pieces of {size}");
             assert_eq!(end.line, 6);
         }
+        }
     }
 
     #[test]
     fn lines_of_json_are_counted_with_the_blank_ones() {
         let text = "{\"a\": 1}\n\n  \r\n[1]\n{\"a\": 1, \"a\": 2}\n{";
-        let (rows, place) = records(&Format::Ndjson, text.as_bytes(), true, Place::BEGINNING, 10);
+        let (rows, place) = records(&Format::Ndjson, Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
         let told: Vec<(i64, Option<&str>)> = rows
             .iter()
             .map(|(line, row)| {
@@ -459,7 +506,7 @@ mod tests {
             .collect();
         assert_eq!(told, [(1, None), (4, Some("wrong_type")), (5, Some("duplicate_key")), (6, Some("malformed_json"))]);
         assert_eq!(place.offset, text.len());
-        let (rows, place) = records(&Format::Ndjson, b"{}\n{\"a\"", false, Place::BEGINNING, 10);
+        let (rows, place) = records(&Format::Ndjson, Letters::Utf8, b"{}\n{\"a\"", false, Place::BEGINNING, 10);
         assert_eq!((rows.len(), place), (1, Place { offset: 3, line: 2 }));
     }
 

@@ -5,6 +5,8 @@ use encoding_rs::{Decoder, Encoding, UTF_8};
 use people_domain::id::{RecordId, WorkspaceId};
 use people_store::{Store, StoreError};
 
+use super::rows::Letters;
+
 /// Bytes of a piece; the last one may be shorter.
 pub const PIECE: usize = 256 * 1024;
 /// Bytes from which the columns are told.
@@ -52,6 +54,51 @@ pub struct Spool {
     piece: i64,
     head: Vec<u8>,
     counter: Counter,
+    scales: Scales,
+}
+
+/// Tells whether bytes that nobody has named an encoding for are UTF-8. Text in another encoding is hardly ever UTF-8 by
+/// chance, and UTF-8 with letters beyond ASCII is nothing else.
+#[derive(Debug, Default)]
+struct Scales {
+    /// The beginning of a letter whose end has not come yet.
+    open: Vec<u8>,
+    letters: u64,
+    faults: u64,
+}
+
+impl Scales {
+    fn weigh(&mut self, bytes: &[u8]) {
+        if self.open.is_empty() && bytes.is_ascii() {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.open);
+        all.extend_from_slice(bytes);
+        let mut rest = all.as_slice();
+        loop {
+            let beyond_ascii = |text: &[u8]| text.iter().filter(|byte| **byte >= 0xC0).count() as u64;
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    self.letters += beyond_ascii(text.as_bytes());
+                    return;
+                }
+                Err(error) => {
+                    let (good, bad) = rest.split_at(error.valid_up_to());
+                    self.letters += beyond_ascii(good);
+                    match error.error_len() {
+                        Some(length) => {
+                            self.faults += 1;
+                            rest = &bad[length..];
+                        }
+                        None => {
+                            self.open = bad.to_vec();
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Spool {
@@ -75,6 +122,7 @@ impl Spool {
             piece: 0,
             head: Vec::new(),
             counter: Counter { quotes, ..Counter::default() },
+            scales: Scales::default(),
         }
     }
 
@@ -84,7 +132,14 @@ impl Spool {
     }
 
     pub fn encoding(&self) -> &'static str {
-        self.encoding.unwrap_or(UTF_8).name()
+        self.encoding.map_or(self.letters().name(), Encoding::name)
+    }
+
+    /// What the bytes that are kept stand for, as far as they have come: Latin-1 where nobody named an encoding, something is
+    /// no UTF-8, and nothing is UTF-8 beyond ASCII.
+    pub fn letters(&self) -> Letters {
+        let told = self.encoding.is_some() || self.scales.faults == 0 || self.scales.letters > 0;
+        if told { Letters::Utf8 } else { Letters::Latin1 }
     }
 
     /// Rows so far, the header among them.
@@ -117,7 +172,14 @@ impl Spool {
     }
 
     async fn decode(&mut self, bytes: &[u8], last: bool) -> Result<(), StoreError> {
-        let Some(decoder) = &mut self.decoder else { return self.keep(bytes).await };
+        let Some(decoder) = &mut self.decoder else {
+            self.scales.weigh(bytes);
+            if last {
+                // The beginning of a letter that never ended.
+                self.scales.faults += u64::from(!std::mem::take(&mut self.scales.open).is_empty());
+            }
+            return self.keep(bytes).await;
+        };
         let room = decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(bytes.len() * 3 + 16);
         let mut text = String::with_capacity(room);
         // There is room for all of it; what is no character becomes U+FFFD.

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{
-    rows::{Fault, Format, Mode, Place, Reading, records, told},
+    rows::{Fault, Format, Letters, Mode, Place, Reading, records, told},
     spool::PIECE,
 };
 use crate::problem::Problem;
@@ -36,6 +36,8 @@ const REMEMBERED: usize = 8;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Parameters {
     pub format: Format,
+    #[serde(default)]
+    pub letters: Letters,
     pub mode: Mode,
     pub dry_run: bool,
     /// Of the attributes that are mapped.
@@ -278,7 +280,7 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         }
     }
     let reading =
-        Arc::new(Reading { format: parameters.format.clone(), mode: parameters.mode, country: row.workspace.default_country, types, now });
+        Arc::new(Reading { format: parameters.format.clone(), letters: parameters.letters, mode: parameters.mode, country: row.workspace.default_country, types, now });
     let mut bytes: Vec<u8> = Vec::new();
     let begins = from.offset / PIECE * PIECE;
     loop {
@@ -293,7 +295,7 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         let whole = begins + bytes.len() >= parameters.length;
         let (reading, taken) = (Arc::clone(&reading), std::mem::take(&mut bytes));
         let parsed = tokio::task::spawn_blocking(move || {
-            let (rows, to) = records(&reading.format, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
+            let (rows, to) = records(&reading.format, reading.letters, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
             let rows: Vec<_> = rows.into_iter().map(|(line, row)| (line, reading.command(row))).collect();
             (Chunk { from, to, rows }, taken)
         })

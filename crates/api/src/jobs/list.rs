@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What to list.
-#[derive(Debug, Deserialize, IntoParams, Serialize)]
+#[derive(Clone, Debug, Deserialize, IntoParams, Serialize)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct JobsParams {
@@ -26,10 +26,8 @@ pub struct JobsParams {
     /// `bulk`, `import`, `label_rename`, `label_removal`, …
     pub kind: Option<String>,
     /// Jobs of a page, 1 to 200; 50 by default.
-    #[serde(skip_serializing)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[serde(skip_serializing)]
     pub cursor: Option<String>,
 }
 
@@ -62,7 +60,7 @@ pub async fn list_jobs(app: Data<App>, caller: Caller<ProfilesRead>, Query(param
             JobStatus::parse(text).ok_or_else(|| Problem::query("status", &format!("Expected one of: {}.", known.join(", "))))
         })
         .transpose()?;
-    let question = cursor::fingerprint(&("jobs", &params));
+    let question = cursor::fingerprint(&("jobs", JobsParams { limit: None, cursor: None, ..params.clone() }));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut jobs = app.store.jobs(workspace, params.kind.clone(), status, before, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut jobs, limit, |last| last.id);

@@ -12,8 +12,9 @@ pub mod stream;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
+use people_domain::id::{RecordId, WorkspaceId};
 use people_store::{
-    Breed, DuplicateScan, Settle, StoredAnswer,
+    Breed, DuplicateScan, Settle, Store, StoredAnswer,
     jobs::{Enqueued, Job, JobKind},
 };
 use serde::Serialize;
@@ -25,6 +26,36 @@ use crate::{
     problem::{ApiResult, Problem},
     writes::again,
 };
+
+/// What is being kept for a job that is not there yet. Unless it comes to that, nothing of it stays: also when the caller
+/// goes away and the handler with them.
+#[derive(Debug)]
+pub struct Inputs {
+    of: Option<(Store, WorkspaceId, RecordId)>,
+}
+
+impl Inputs {
+    pub fn of(store: &Store, workspace: WorkspaceId, job: RecordId) -> Self {
+        Self { of: Some((store.clone(), workspace, job)) }
+    }
+
+    /// All of it has come: from here on it is the job's. Should no job be made, it is swept up later.
+    pub fn keep(mut self) {
+        self.of = None;
+    }
+}
+
+impl Drop for Inputs {
+    fn drop(&mut self) {
+        if let Some((store, workspace, job)) = self.of.take() {
+            tokio::spawn(async move {
+                if let Err(error) = store.drop_inputs(workspace, job).await {
+                    tracing::warn!(%error, code = error.code(), %job, "what was kept for a job that never came is left to the sweep");
+                }
+            });
+        }
+    }
+}
 
 /// Every kind of job this program can work on.
 pub fn kinds() -> Vec<Arc<dyn JobKind>> {

@@ -53,13 +53,10 @@ pub struct ListParams {
     /// `-last_seen_at` (default), `last_seen_at`, `-created_at`, `created_at`, `-updated_at`, `updated_at`, `name` or `-name`.
     pub sort: Option<String>,
     /// People of a page, 1 to 200; 50 by default.
-    #[serde(skip_serializing)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[serde(skip_serializing)]
     pub cursor: Option<String>,
     /// Tell the exact `total`.
-    #[serde(skip_serializing)]
     pub count: Option<bool>,
 }
 
@@ -227,7 +224,7 @@ pub async fn list_profiles(app: Data<App>, caller: Caller<ProfilesRead>, Query(p
         cursor: params.cursor.as_deref(),
         count: params.count.unwrap_or(false),
         now: app.store.now(),
-        fingerprint: cursor::fingerprint(&params),
+        fingerprint: cursor::fingerprint(&ListParams { limit: None, cursor: None, count: None, ..params.clone() }),
     }
     .ready()?;
     answer(&app, asked).await

@@ -9,7 +9,7 @@ use people_store::NewWebhook;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WebhookView, description_of, events_of, new_secret, payload_of, sealing, show};
+use super::{WebhookView, description_of, events_of, may_send, new_secret, payload_of, sealing, show};
 use crate::{
     app::App,
     auth::{Caller, Config},
@@ -27,7 +27,8 @@ pub struct CreateWebhook {
     pub description: Option<String>,
     /// Types of events, or patterns: `profile.created`, `profile.*`, `*`. All by default.
     pub events: Option<Vec<String>>,
-    /// `thin` (default): ids and names of fields, no personal data; `full`: the profile besides, as it is when it is sent.
+    /// `thin` (default): ids and names of fields, no personal data; `full`: the profile besides, as it is when it is sent, which
+    /// needs the scope `profiles:read` too.
     pub payload: Option<String>,
     /// `true` by default.
     pub enabled: Option<bool>,
@@ -80,6 +81,7 @@ pub async fn create_webhook(
     let events = body.events.map_or_else(Events::all, |patterns| events_of(&patterns, &mut issues));
     let payload = body.payload.map_or(Payload::Thin, |text| payload_of(&text, &mut issues));
     issues.into_result()?;
+    may_send(&caller, payload == Payload::Full)?;
     sealing(&app)?;
     let secret = new_secret(&caller, idempotency.as_ref())?;
     let new = NewWebhook {

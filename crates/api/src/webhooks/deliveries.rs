@@ -85,17 +85,15 @@ impl From<&Delivery> for DeliveryView {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams, Serialize)]
+#[derive(Clone, Debug, Deserialize, IntoParams, Serialize)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeliveriesParams {
     /// `pending`, `delivered`, `failed` or `skipped`.
     pub status: Option<String>,
     /// Rows of a page, 1 to 200; 50 by default.
-    #[serde(skip_serializing)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[serde(skip_serializing)]
     pub cursor: Option<String>,
 }
 
@@ -132,7 +130,7 @@ pub async fn list_deliveries(
             DeliveryStatus::parse(text).ok_or_else(|| Problem::query("status", &format!("Expected one of: {known}.")))
         })
         .transpose()?;
-    let question = cursor::fingerprint(&("deliveries", webhook, &params));
+    let question = cursor::fingerprint(&("deliveries", webhook, DeliveriesParams { limit: None, cursor: None, ..params.clone() }));
     let before = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     app.store.webhook(workspace, webhook).await?.ok_or_else(Problem::not_found)?;
     let mut rows = app.store.webhook_deliveries(workspace, webhook, status, before, limit + 1).await?;

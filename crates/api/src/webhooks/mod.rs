@@ -37,6 +37,14 @@ use crate::{
     problem::{ApiResult, Kind, Problem},
 };
 
+/// Whole profiles are sent on behalf of somebody who may read them. E: 403.
+fn may_send(caller: &Caller<Config>, full: bool) -> ApiResult<()> {
+    if !full || caller.holds("profiles:read") {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::MissingScope, "The payload `full` holds profiles: this needs a key with the scope `profiles:read` as well."))
+}
+
 /// An endpoint, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Webhook, example = json!({

@@ -4,12 +4,15 @@ use actix_web::{
     HttpResponse, patch,
     web::{Data, Path},
 };
-use people_domain::{refusal::Issues, webhook::address};
+use people_domain::{
+    refusal::Issues,
+    webhook::{Payload, address},
+};
 use people_store::WebhookPatch;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WebhookView, answer, description_of, events_of, payload_of};
+use super::{WebhookView, answer, description_of, events_of, may_send, payload_of};
 use crate::{
     app::App,
     auth::{Caller, Config},
@@ -82,6 +85,16 @@ pub async fn patch_webhook(
         },
     };
     issues.into_result()?;
+    // Also where whole profiles go is decided by somebody who may read them.
+    let full = match patch.payload {
+        Some(payload) => payload == Payload::Full,
+        None if patch.url.is_some() => {
+            let current = app.store.webhook(caller.workspace(), webhook).await?.ok_or_else(Problem::not_found)?;
+            current.payload == Payload::Full
+        }
+        None => false,
+    };
+    may_send(&caller, full)?;
     let cause = caller.cause(app.store.now());
     app.store.patch_webhook(caller.workspace(), webhook, patch, cause).await?.map(answer).ok_or_else(Problem::not_found)
 }

@@ -41,6 +41,24 @@ pub enum Filter {
 impl Filter {
     pub const EVERYONE: Self = Self::All(Vec::new());
 
+    /// What it says of everybody alike, whoever they are; `None`: that depends on them.
+    pub fn constant(&self) -> Option<bool> {
+        let of = |filters: &[Self], decides: bool| {
+            let answers: Vec<Option<bool>> = filters.iter().map(Self::constant).collect();
+            if answers.contains(&Some(decides)) {
+                Some(decides)
+            } else {
+                answers.iter().all(|answer| *answer == Some(!decides)).then_some(!decides)
+            }
+        };
+        match self {
+            Self::All(filters) => of(filters, false),
+            Self::Any(filters) => of(filters, true),
+            Self::Not(filter) => filter.constant().map(|answer| !answer),
+            Self::Is(..) | Self::Event(_) => None,
+        }
+    }
+
     /// Who may be told apart from now on by time alone: whoever has a time in one of the filter's windows, or before it.
     pub fn may_flip(&self, now: Timestamp) -> Self {
         let candidates = self.leaves().into_iter().filter_map(|leaf| match leaf {

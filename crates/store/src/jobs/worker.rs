@@ -28,8 +28,8 @@ const POLL: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 /// Between sweeps of what is old.
 const SWEEP: Duration = Duration::from_secs(600);
-/// Inputs whose job did not come within this time are of requests that broke off.
-const ORPHANED: i64 = 24 * 3_600;
+/// Inputs of which none has come for this long, and no job, are of requests that broke off.
+const ORPHANED: i64 = 3_600;
 
 #[derive(FromRow)]
 struct Candidate {
@@ -381,9 +381,9 @@ impl Store {
         let orphans: Vec<(Uuid, Uuid)> = self
             .pools
             .all(
-                sql("SELECT DISTINCT i.workspace_id, i.job_id FROM job_inputs AS i
-                     WHERE i.created_at < $1
-                       AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.workspace_id = i.workspace_id AND j.id = i.job_id)")
+                sql("SELECT i.workspace_id, i.job_id FROM job_inputs AS i
+                     WHERE NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.workspace_id = i.workspace_id AND j.id = i.job_id)
+                     GROUP BY i.workspace_id, i.job_id HAVING max(i.created_at) < $1")
                 .bind(orphaned),
             )
             .await?;

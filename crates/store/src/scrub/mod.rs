@@ -73,6 +73,9 @@ impl Store {
                           WHERE e.scrubbed_at IS NULL AND NOT EXISTS (
                               SELECT 1 FROM jobs AS j
                               WHERE j.workspace_id = e.workspace_id AND j.status IN ('queued', 'running') AND j.created_at <= e.erased_at
+                          ) AND NOT EXISTS (
+                              SELECT 1 FROM job_inputs AS i
+                              WHERE i.workspace_id = e.workspace_id AND i.created_at <= e.erased_at
                           )
                           ORDER BY e.erased_at LIMIT 1"))
             .await;
@@ -105,13 +108,17 @@ impl Store {
 
     async fn scrub_now(&self, log: bool) -> Result<Scrubbed, ScrubError> {
         // Committed before anything is cleaned: whoever is erased meanwhile is stamped the next time.
-        // A job that was there before may name the erased in what it was given, until it ends.
+        // A job that was there before may name the erased in what it was given, until it ends; and so may a file that is still
+        // coming in.
         let pending: Vec<Pending> = self
             .pools
             .all(sql("SELECT e.workspace_id, e.id FROM erasures AS e
                       WHERE e.scrubbed_at IS NULL AND NOT EXISTS (
                           SELECT 1 FROM jobs AS j
                           WHERE j.workspace_id = e.workspace_id AND j.status IN ('queued', 'running') AND j.created_at <= e.erased_at
+                      ) AND NOT EXISTS (
+                          SELECT 1 FROM job_inputs AS i
+                          WHERE i.workspace_id = e.workspace_id AND i.created_at <= e.erased_at
                       )"))
             .await?;
         match &self.pools {
