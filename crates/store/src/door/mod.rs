@@ -20,10 +20,10 @@ pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -41,7 +41,7 @@ use people_domain::{
 };
 use sqlx::FromRow;
 use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
+    sync::{Mutex, Notify, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -181,7 +181,9 @@ impl Door {
             // More would share the same cores, and smaller groups.
             Engine::Postgres => 2,
         };
-        let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed }));
+        let engaged = Arc::new(Engaged::default());
+        let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed, engaged: Arc::clone(&engaged) }));
+        let several = workers > 1;
         let workers = (0..workers)
             .map(|_| {
                 let suppression_key = suppression_key.clone();
@@ -189,6 +191,7 @@ impl Door {
                     pools: pools.clone(),
                     keeper: keeper.clone(),
                     intake: Arc::clone(&intake),
+                    engaged: several.then(|| Arc::clone(&engaged)),
                     known: Known::default(),
                     suppression_key,
                 };
@@ -254,23 +257,87 @@ impl Store {
     }
 }
 
+/// People whom one worker is merging, or parting, for as long as that takes: who has a long life behind them is locked for
+/// seconds, and a worker that waited for them would keep everybody waiting. Jobs about them are held back instead. It helps
+/// those who wait, and decides nothing: what is right is seen to by the locks.
+#[derive(Default)]
+struct Engaged {
+    all: std::sync::Mutex<Vec<Arc<Concerned>>>,
+    /// Told when somebody is free again.
+    freed: Notify,
+}
+
+/// Under which ids and keys people are known.
+#[derive(Debug, PartialEq, Eq)]
+struct Concerned {
+    workspace: WorkspaceId,
+    people: HashSet<ProfileId>,
+    keys: HashSet<IdentityKey>,
+}
+
+impl Engaged {
+    fn concerns(&self, job: &Job) -> bool {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.is_empty() {
+            return false;
+        }
+        let mut needs = Needs::default();
+        job.commands.iter().for_each(|command| command.needs(&mut needs));
+        all.iter().filter(|engaged| engaged.workspace == job.workspace).any(|engaged| {
+            needs.profiles.iter().any(|id| engaged.people.contains(id)) || needs.keys.iter().any(|key| engaged.keys.contains(key))
+        })
+    }
+
+    fn engage(self: &Arc<Self>, concerned: Concerned) -> Engagement {
+        let concerned = Arc::new(concerned);
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&concerned));
+        Engagement { engaged: Arc::clone(self), concerned }
+    }
+}
+
+/// Until it is dropped.
+struct Engagement {
+    engaged: Arc<Engaged>,
+    concerned: Arc<Concerned>,
+}
+
+impl Drop for Engagement {
+    fn drop(&mut self) {
+        self.engaged.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &self.concerned));
+        self.engaged.freed.notify_one();
+    }
+}
+
 struct Intake {
     queue: mpsc::Receiver<Waiting>,
     /// Taken from the queue, but not for the group that was being gathered.
     held_back: VecDeque<Waiting>,
     closed: watch::Receiver<bool>,
+    engaged: Arc<Engaged>,
 }
 
 impl Intake {
     /// The next job; `None` once the door is closed and nothing waits any more.
     async fn first(&mut self) -> Option<Waiting> {
-        if let Some(first) = self.held_back.pop_front() {
-            return Some(first);
-        }
-        tokio::select! {
-            biased;
-            waiting = self.queue.recv() => waiting,
-            _ = self.closed.wait_for(|closed| *closed) => self.queue.try_recv().ok(),
+        loop {
+            let free = self.held_back.iter().position(|waiting| !self.engaged.concerns(&waiting.job));
+            if let Some(first) = free.and_then(|place| self.held_back.remove(place)) {
+                return Some(first);
+            }
+            let engaged = Arc::clone(&self.engaged);
+            let next = tokio::select! {
+                biased;
+                waiting = self.queue.recv() => waiting,
+                // Told while nobody listened, it is told now.
+                () = engaged.freed.notified() => continue,
+                _ = self.closed.wait_for(|closed| *closed), if self.held_back.is_empty() => self.queue.try_recv().ok(),
+            };
+            match next {
+                Some(next) => self.held_back.push_back(next),
+                None if self.held_back.is_empty() => return None,
+                // Nobody sends any more; who is held back has their turn when the others are free.
+                None => engaged.freed.notified().await,
+            }
         }
     }
 
@@ -291,6 +358,7 @@ impl Intake {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             let fits = next.job.workspace == workspace
                 && !alone(&next.job)
+                && !self.engaged.concerns(&next.job)
                 && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
             if fits {
                 size += next.job.commands.len();
@@ -313,6 +381,8 @@ struct Worker {
     pools: Pools,
     keeper: Keeper,
     intake: Arc<Mutex<Intake>>,
+    /// Where there are several workers.
+    engaged: Option<Arc<Engaged>>,
     known: Known,
     suppression_key: SuppressionKey,
 }
@@ -322,7 +392,15 @@ impl Worker {
         loop {
             let group = self.intake.lock().await.next().await;
             let Some(group) = group else { return };
+            let engagement = match (&self.engaged, &group[..]) {
+                (Some(engaged), [only]) if only.job.commands.iter().any(Command::is_alone) => {
+                    // When they cannot be read, the locks alone see to it.
+                    concerned(&self.pools, &only.job).await.ok().map(|concerned| engaged.engage(concerned))
+                }
+                _ => None,
+            };
             self.answer(group).await;
+            drop(engagement);
         }
     }
 
@@ -380,6 +458,23 @@ impl Worker {
         }
         Err(StoreError::Raced)
     }
+}
+
+/// Whom a merge, or a reversal, is about.
+async fn concerned(pools: &Pools, job: &Job) -> Result<Concerned, StoreError> {
+    let mut needs = Needs::default();
+    job.commands.iter().for_each(|command| command.needs(&mut needs));
+    let workspace = job.workspace;
+    let mut tx = pools.begin_read().await?;
+    let holders = reverting::holders(&mut tx, workspace, &needs.merges).await?;
+    let mut people: HashSet<ProfileId> = needs.profiles.into_iter().chain(holders.into_iter().map(ProfileId)).collect();
+    let mut keys = HashSet::new();
+    for profile in profiles::whole(&mut tx, workspace, people.iter().map(|id| id.0).collect::<Vec<_>>(), false).await? {
+        people.extend(profile.merged_from.iter().copied());
+        keys.extend(profile.identities.iter().map(|identity| identity.key()));
+    }
+    tx.roll_back().await;
+    Ok(Concerned { workspace, people, keys })
 }
 
 async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {
