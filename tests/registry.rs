@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use people_store::registry::{KEPT, TABLES};
+use people_store::registry::{BESIDE, KEPT, NOBODYS, TABLES};
 use people_tests::{App, Database, Engine, Server, engine_stories, eventually, stories};
 use serde_json::{Value, json};
 
@@ -40,6 +40,22 @@ fn registered() -> BTreeSet<String> {
 async fn every_table_that_refers_to_a_profile_is_registered(app: &App) {
     let there = tables_that_refer_to_a_profile(&app.database()).await;
     assert_eq!(there, registered(), "tables with a profile's id, and the registry in crates/store/src/registry.rs");
+    // Personal data can stand in a table that names nobody: each says whether it does.
+    let declared = TABLES.iter().map(|t| t.name).chain(KEPT.iter().copied());
+    let declared: BTreeSet<String> =
+        declared.chain(BESIDE.iter().map(|(name, _)| *name)).chain(NOBODYS.iter().map(|(name, _)| *name)).map(str::to_owned).collect();
+    assert_eq!(tables(&app.database()).await, declared, "all tables, and the lists in crates/store/src/registry.rs");
+}
+
+/// Every table but the driver's list of migrations and what the engine itself keeps.
+async fn tables(database: &Database) -> BTreeSet<String> {
+    let sql = if database.engine == Engine::Sqlite {
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    } else {
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    };
+    let names = database.rows(sql).await.into_iter().filter_map(|row| row.into_iter().next());
+    names.filter(|name| !name.starts_with('_')).collect()
 }
 
 /// The check itself, tried on tables it must find.
