@@ -223,9 +223,7 @@ async fn an_import_is_followed_across_a_restart(engine: Engine) {
     let rows: String = (0..50).map(|n| format!("person{n}@example.com,Person {n}\n")).collect();
     let (_folder, file) = written("people.csv", &format!("Email,Name\n{rows}"));
     let (url, key) = (app.url.clone(), app.key.clone());
-    let told = tokio::task::spawn_blocking(move || {
-        cli(&["import", &file], &[("PEOPLE_URL", &url), ("PEOPLE_KEY", &key)])
-    });
+    let told = tokio::task::spawn_blocking(move || cli(&["import", &file], &[("PEOPLE_URL", &url), ("PEOPLE_KEY", &key)]));
     eventually("the file has come in", async || (!list(&app.get("/v1/jobs").await.ok(), "data").is_empty()).then_some(())).await;
     let listen = server.url.trim_start_matches("http://").to_owned();
     let server = Server::on(server.kill(), &[("PEOPLE_LISTEN", &listen)]);

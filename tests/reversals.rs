@@ -61,9 +61,8 @@ fn segments(person: &Value) -> Vec<&str> {
 
 async fn no_rule_takes_off_what_either_of_two_carries_by_hand(app: &App) {
     let french = rule(app, "french", country("FR")).await;
-    let person = async |name: &str, code: &str, labels: Value| {
-        app.person(json!({"external_id": name, "country": code, "labels": labels})).await
-    };
+    let person =
+        async |name: &str, code: &str, labels: Value| app.person(json!({"external_id": name, "country": code, "labels": labels})).await;
     let source = async |who: &Value| {
         let labels = app.get(&path(who, "/labels")).await.ok();
         json!([labels["data"][0]["name"], labels["data"][0]["source"], list(&labels, "data").len()])
@@ -188,7 +187,12 @@ async fn whole_but_judgements(app: &App, person: &Value) -> Value {
 
 async fn people_parted_are_judged_by_their_own_events_at_once(app: &App) {
     segment(app, "Buyers", json!({"event": "order"})).await;
-    segment(app, "Regulars", json!({"event": "order", "where": [{"field": "properties.paid", "op": "eq", "value": true}], "count": {"gte": 2}})).await;
+    segment(
+        app,
+        "Regulars",
+        json!({"event": "order", "where": [{"field": "properties.paid", "op": "eq", "value": true}], "count": {"gte": 2}}),
+    )
+    .await;
     segment(app, "Quick", json!({"event": "order", "count": {"gte": 2}, "within": "P30D"})).await;
     rule(app, "buyer", json!({"event": "order", "count": {"gte": 3}})).await;
     let first = app.person(json!({"external_id": "a"})).await;
@@ -274,9 +278,7 @@ async fn an_earlier_merge_taken_back_takes_its_sessions_along(app: &App) {
         people.push(app.person(json!({"external_id": name})).await);
     }
     // Visits that join one after the other: B's, and D's beside it.
-    let visit = |person: &Value, seconds: i64, word: &str| {
-        json!({"profile_id": id(person), "type": "page", "channel": "web", "occurred_at": at(seconds), "session": {"properties": {(word): word}}})
-    };
+    let visit = |person: &Value, seconds: i64, word: &str| json!({"profile_id": id(person), "type": "page", "channel": "web", "occurred_at": at(seconds), "session": {"properties": {(word): word}}});
     send(app, json!([visit(&people[0], 0, "a"), visit(&people[1], 900, "secretofb"), visit(&people[1], 1_000, "secretofb")])).await;
     send(app, json!([visit(&people[2], 1_800, "d"), visit(&people[2], 1_900, "d")])).await;
     let mut before = Vec::new();
@@ -300,12 +302,7 @@ async fn an_earlier_merge_taken_back_takes_its_sessions_along(app: &App) {
 
 async fn who_came_back_is_erased_from_every_merge_meanwhile(app: &App) {
     // What happens between somebody's merge into the first and their way back: each a list of (primary, secondary).
-    let meanwhile: [(&[(usize, usize)], bool); 4] = [
-        (&[(2, 0)], true),
-        (&[(0, 2)], true),
-        (&[(0, 2)], false),
-        (&[(2, 0), (3, 2)], true),
-    ];
+    let meanwhile: [(&[(usize, usize)], bool); 4] = [(&[(2, 0)], true), (&[(0, 2)], true), (&[(0, 2)], false), (&[(2, 0), (3, 2)], true)];
     for (round, (merges, taken_back)) in meanwhile.into_iter().enumerate() {
         let mark = format!("zebra{}", uuid::Uuid::now_v7().simple());
         let mut others = Vec::new();
@@ -318,8 +315,11 @@ async fn who_came_back_is_erased_from_every_merge_meanwhile(app: &App) {
             .person(json!({"email": format!("{mark}@example.com"), "company": mark, "labels": ["gone"], "attributes": {"note": mark},
                 "consents": [{"channel": "email", "status": "opted_in", "source": mark}]}))
             .await;
-        send(app, json!([{"profile_id": id(&gone), "type": "page", "channel": "web", "occurred_at": at(0),
-            "properties": {"w": mark}, "session": {"properties": {"w": mark}}}]))
+        send(
+            app,
+            json!([{"profile_id": id(&gone), "type": "page", "channel": "web", "occurred_at": at(0),
+            "properties": {"w": mark}, "session": {"properties": {"w": mark}}}]),
+        )
         .await;
         let record = merge(app, &others[0], &gone).await;
         let mut standing = Vec::new();
@@ -390,8 +390,14 @@ async fn each_of_two_parted_has_their_own_in_the_export(app: &App) {
     revert(app, &record).await;
     let (one, two) = (export(&first).await["merges"][0].clone(), export(&second).await["merges"][0].clone());
     assert_eq!((&one["id"], &two["id"]), (&record["id"], &record["id"]));
-    assert_eq!((&one["primary_before"]["company"], &one["secondary_before"], &one["secondary_rows"]), (&json!("alphawords"), &Value::Null, &Value::Null));
-    assert_eq!((&two["secondary_before"]["job_title"], &two["primary_before"], &two["primary_rows"]), (&json!("betajob"), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&one["primary_before"]["company"], &one["secondary_before"], &one["secondary_rows"]),
+        (&json!("alphawords"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&two["secondary_before"]["job_title"], &two["primary_before"], &two["primary_rows"]),
+        (&json!("betajob"), &Value::Null, &Value::Null)
+    );
     assert!(!one.to_string().contains("beta") && !two.to_string().contains("alpha"), "{one} {two}");
 }
 

@@ -202,7 +202,10 @@ async fn no_answer_tells_of(app: &App, mark: &str) {
     }
     assert!(asked > 10, "only {asked} routes were asked");
     for list in ["jobs", "merges"] {
-        let ids = app.database().rows(&format!("SELECT {} FROM {list}", if app.engine.is_postgres() { "id::text" } else { "lower(hex(id))" })).await;
+        let ids = app
+            .database()
+            .rows(&format!("SELECT {} FROM {list}", if app.engine.is_postgres() { "id::text" } else { "lower(hex(id))" }))
+            .await;
         for row in ids {
             let id: uuid::Uuid = row[0].parse().expect("an id");
             for rest in if list == "jobs" { &["", "/errors"][..] } else { &[""][..] } {
@@ -283,7 +286,10 @@ async fn no_byte_of_an_erased_person_is_left_in_any_file(engine: Engine) {
         let mut left = found_in(directory, &[needles.clone(), marks.parts()].concat());
         for (_, file) in left.iter_mut().filter(|_| engine.is_postgres()) {
             let node: u64 = file.rsplit('/').next().and_then(|name| name.parse().ok()).unwrap_or(0);
-            file.push_str(&format!(": {:?}", server.database.rows(&format!("SELECT relname FROM pg_class WHERE relfilenode = {node}")).await));
+            file.push_str(&format!(
+                ": {:?}",
+                server.database.rows(&format!("SELECT relname FROM pg_class WHERE relfilenode = {node}")).await
+            ));
         }
         assert!(left.is_empty(), "left in the files of {}: {left:?}", engine.name());
     }

@@ -4,7 +4,10 @@
 //! head are kept, and every failure leaves as a complete problem: ours with instance and request id, and the ones the
 //! framework answers by itself translated.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
@@ -14,12 +17,13 @@ use actix_web::{
         ConnectionType, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE, HeaderName, HeaderValue,
+            ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, HeaderName, HeaderValue,
         },
     },
     middleware::Next,
     web::Data,
 };
+use futures_util::StreamExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -32,6 +36,10 @@ use crate::{
     rates::Taken,
 };
 
+/// Most bytes of a body that are read although the request is refused by its head.
+const SHORT: u64 = 128 * 1024;
+/// How long such a body is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Longest request target.
 const MAX_URI: usize = 8 * 1024;
 /// Most bytes of header names and values together.
@@ -51,7 +59,7 @@ fn request_id(request: &ServiceRequest) -> String {
 }
 
 /// Wraps the whole application.
-pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let (method, route) = (request.method().clone(), request.match_pattern());
@@ -79,6 +87,9 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
     // Any web page may send to the tracking routes: its key says whose page it is, no cookie does.
     let any_page = crate::tracking::is_route(&instance);
     let preflight = any_page && request.method() == Method::OPTIONS;
+    if refused.is_some() {
+        read_off(&mut request).await;
+    }
     let answered = match refused {
         Some(problem) => Ok(request.into_response(problem.respond(Some(&instance), Some(&id)))),
         None if preflight => Ok(request.into_response(HttpResponse::NoContent().finish())),
@@ -128,6 +139,18 @@ pub async fn edge(request: ServiceRequest, next: Next<impl MessageBody + 'static
         }
     }
     Ok(response.map_body(|_, body| Handed::new(body, kept).boxed()))
+}
+
+/// Takes in a body that nobody will look at, when it is short: on a connection whose request was read to its end the client
+/// sends its next one, and opening another would cost both of them more than the reading.
+async fn read_off(request: &mut ServiceRequest) {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if !announced.is_some_and(|length| (1..=SHORT).contains(&length)) {
+        return;
+    }
+    let mut body = request.take_payload();
+    // A client that does not come on is not waited for; its connection is closed with the answer.
+    let _ = tokio::time::timeout(PATIENCE, async { while body.next().await.is_some_and(|chunk| chunk.is_ok()) {} }).await;
 }
 
 fn overloaded(app: Option<&Data<App>>) -> Problem {

@@ -134,6 +134,11 @@ impl Connection {
         Ok(Self { target: target.clone(), sender, driver })
     }
 
+    /// Whether the other side has not closed it.
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>> {
         let mut request = Request::builder()
             .method(call.method)

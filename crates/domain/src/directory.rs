@@ -551,7 +551,8 @@ impl Directory {
             }
             Command::AsSelected { id, version, command } => {
                 if let Some(Standing::Merged(_)) = self.people.get(id) {
-                    let detail = format!("This profile was merged into {} since it was selected; nothing was done to them.", self.survivor(*id));
+                    let detail =
+                        format!("This profile was merged into {} since it was selected; nothing was done to them.", self.survivor(*id));
                     return Err(Refusal::new(Code::ProfileMerged, detail));
                 }
                 self.live(*id, version.as_ref().map(std::slice::from_ref))?;

@@ -299,8 +299,7 @@ impl Store {
     ) -> Result<Option<Result<Made, String>>, StoreError> {
         let (now, held) = (self.now(), Arc::new(held.to_vec()));
         self.write(move |tx| {
-            let (secret_hash, cause, held, idempotency) =
-                (secret_hash.clone(), Arc::clone(&cause), Arc::clone(&held), idempotency.clone());
+            let (secret_hash, cause, held, idempotency) = (secret_hash.clone(), Arc::clone(&cause), Arc::clone(&held), idempotency.clone());
             Box::pin(async move {
                 if let Some(made) = made_before(tx, workspace, idempotency.as_ref(), now).await? {
                     return Ok(Some(Ok(made)));

@@ -146,23 +146,13 @@ impl Stored {
 }
 
 async fn stored(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<Stored>, StoreError> {
-    tx.optional(
-        sql(merges!("WHERE workspace_id = $1 AND id = $2"))
-        .bind(workspace)
-        .bind(id),
-    )
-    .await
+    tx.optional(sql(merges!("WHERE workspace_id = $1 AND id = $2")).bind(workspace).bind(id)).await
 }
 
 /// Several merges, as they are told.
 pub(crate) async fn among(tx: &mut Tx, workspace: WorkspaceId, merges: impl IntoIterator<Item = Uuid>) -> Result<Vec<Merged>, StoreError> {
-    let rows: Vec<Stored> = tx
-        .all(
-            sql(merges!("WHERE workspace_id = $1 AND id {among}"))
-            .bind(workspace)
-            .rows(crate::rows::ids(merges)),
-        )
-        .await?;
+    let rows: Vec<Stored> =
+        tx.all(sql(merges!("WHERE workspace_id = $1 AND id {among}")).bind(workspace).rows(crate::rows::ids(merges))).await?;
     rows.into_iter().map(Stored::read).collect()
 }
 
@@ -180,8 +170,10 @@ pub(crate) async fn merged(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) ->
 pub(crate) async fn later(tx: &mut Tx, workspace: WorkspaceId, than: &Record) -> Result<Vec<Record>, StoreError> {
     let rows: Vec<Stored> = tx
         .all(
-            sql(merges!("WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
-                 ORDER BY id"))
+            sql(merges!(
+                "WHERE workspace_id = $1 AND profile_id = $2 AND id > $3 AND primary_id = $2 AND reverted_at IS NULL
+                 ORDER BY id"
+            ))
             .bind(workspace)
             .bind(than.primary_id)
             .bind(than.id),
@@ -311,8 +303,10 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Stored> = tx
                     .all(
-                        sql(merges!("WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3
-                             ORDER BY id DESC LIMIT $4"))
+                        sql(merges!(
+                            "WHERE workspace_id = $1 AND (profile_id = $2 OR returned_profile_id = $2) AND id < $3
+                             ORDER BY id DESC LIMIT $4"
+                        ))
                         .bind(workspace)
                         .bind(profile)
                         .bind(before.map_or(Uuid::max(), |id| id.0))

@@ -123,14 +123,7 @@ fn lines(bytes: &[u8], from: usize, to: usize) -> i64 {
     i64::try_from(ends.count()).unwrap_or(i64::MAX)
 }
 
-fn cells(
-    (delimiter, width): (u8, usize),
-    letters: Letters,
-    bytes: &[u8],
-    whole: bool,
-    at: Place,
-    most: usize,
-) -> (Vec<(i64, Row)>, Place) {
+fn cells((delimiter, width): (u8, usize), letters: Letters, bytes: &[u8], whole: bool, at: Place, most: usize) -> (Vec<(i64, Row)>, Place) {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes);
     let mut record = csv::ByteRecord::new();
     let (mut rows, mut done, mut line) = (Vec::new(), 0, at.line);
@@ -471,22 +464,22 @@ mod tests {
     #[test]
     fn pieces_of_any_size_give_the_same_records() {
         for text in ["a,b\r\n\r\n\"x \"\"y\"\"\r\nz\",2\r\nlast,\"1\"\r\n", "a,b\r\r\"x \"\"y\"\"\rz\",2\rlast,\"1\"\r"] {
-        let (whole, end) = records(&csv(2), Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
-        assert_eq!(whole.len(), 3);
-        for size in 1..text.len() {
-            let (mut rows, mut at, mut to) = (Vec::new(), Place::BEGINNING, 0);
-            while at.offset < text.len() {
-                to = (to + size).min(text.len());
-                let (found, next) = records(&csv(2), Letters::Utf8, &text.as_bytes()[at.offset..to], to == text.len(), at, 1);
-                if found.is_empty() && to == text.len() {
-                    break;
+            let (whole, end) = records(&csv(2), Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
+            assert_eq!(whole.len(), 3);
+            for size in 1..text.len() {
+                let (mut rows, mut at, mut to) = (Vec::new(), Place::BEGINNING, 0);
+                while at.offset < text.len() {
+                    to = (to + size).min(text.len());
+                    let (found, next) = records(&csv(2), Letters::Utf8, &text.as_bytes()[at.offset..to], to == text.len(), at, 1);
+                    if found.is_empty() && to == text.len() {
+                        break;
+                    }
+                    rows.extend(found);
+                    at = next;
                 }
-                rows.extend(found);
-                at = next;
+                assert_eq!(rows, whole, "in pieces of {size}");
+                assert_eq!(end.line, 6);
             }
-            assert_eq!(rows, whole, "in pieces of {size}");
-            assert_eq!(end.line, 6);
-        }
         }
     }
 

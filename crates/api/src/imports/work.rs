@@ -279,8 +279,14 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
             *kind = definition.kind;
         }
     }
-    let reading =
-        Arc::new(Reading { format: parameters.format.clone(), letters: parameters.letters, mode: parameters.mode, country: row.workspace.default_country, types, now });
+    let reading = Arc::new(Reading {
+        format: parameters.format.clone(),
+        letters: parameters.letters,
+        mode: parameters.mode,
+        country: row.workspace.default_country,
+        types,
+        now,
+    });
     let mut bytes: Vec<u8> = Vec::new();
     let begins = from.offset / PIECE * PIECE;
     loop {
@@ -295,7 +301,8 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         let whole = begins + bytes.len() >= parameters.length;
         let (reading, taken) = (Arc::clone(&reading), std::mem::take(&mut bytes));
         let parsed = tokio::task::spawn_blocking(move || {
-            let (rows, to) = records(&reading.format, reading.letters, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
+            let (rows, to) =
+                records(&reading.format, reading.letters, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
             let rows: Vec<_> = rows.into_iter().map(|(line, row)| (line, reading.command(row))).collect();
             (Chunk { from, to, rows }, taken)
         })

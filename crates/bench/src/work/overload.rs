@@ -64,7 +64,7 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
                 next = (next + pace).max(Instant::now());
                 at += 7;
                 // Opened when it is needed: one that says nothing is closed by the server.
-                let mut connection = match open.take() {
+                let mut connection = match open.take().filter(Connection::is_open) {
                     Some(connection) => connection,
                     None => Connection::open(&target).await?,
                 };
@@ -74,8 +74,10 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
                         counts.taken += u64::from(Instant::now() < begun + time);
                         open = (next < Instant::now() + Duration::from_secs(2)).then_some(connection);
                     }
-                    // Its body was not read, so the server closes the connection.
-                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => counts.shed += 1,
+                    Ok(answer) if matches!(answer.status.as_u16(), 503 | 429) => {
+                        counts.shed += 1;
+                        open = (next < Instant::now() + Duration::from_secs(2)).then_some(connection);
+                    }
                     Ok(answer) => {
                         counts.other += 1;
                         counts.odd.get_or_insert_with(|| format!("{}: {}", answer.status, answer.excerpt()));

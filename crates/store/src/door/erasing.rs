@@ -111,8 +111,7 @@ impl Names {
 
     fn is_theirs(&self, key: &RefusedKey) -> bool {
         key.profile_id.is_some_and(|id| {
-            self.ids.contains(&id.0)
-                || (self.hosts.contains(&id.0) && self.keys.contains(&(key.kind.clone(), key.value.clone())))
+            self.ids.contains(&id.0) || (self.hosts.contains(&id.0) && self.keys.contains(&(key.kind.clone(), key.value.clone())))
         })
     }
 }
@@ -196,9 +195,11 @@ async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, names: &Names) -> 
         let mut changes: Vec<Change> = serde_json::from_str(&entry.changes).map_err(|_| StoreError::Unreadable("a history entry"))?;
         let mut touched = false;
         for change in &mut changes {
-            let theirs = change.field.strip_prefix("identities.").zip(change.new.as_str()).is_some_and(|(kind, value)| {
-                names.keys.contains(&(kind.to_owned(), value.to_owned()))
-            });
+            let theirs = change
+                .field
+                .strip_prefix("identities.")
+                .zip(change.new.as_str())
+                .is_some_and(|(kind, value)| names.keys.contains(&(kind.to_owned(), value.to_owned())));
             if theirs {
                 change.new = Value::Null;
                 touched = true;
@@ -257,8 +258,7 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
     let mut open: Vec<Stay> = seeds.iter().map(|merge| stay(merge, merge.revert_record_id)).collect();
     let mut seen: BTreeMap<Uuid, TakenBack> = seeds.into_iter().map(|merge| (merge.id, merge)).collect();
     while !open.is_empty() {
-        let mut rows =
-            Rows::new(&[("inside", Kind::Uuid), ("holder", Kind::Uuid), ("from_id", Kind::Uuid), ("to_id", Kind::Uuid)]);
+        let mut rows = Rows::new(&[("inside", Kind::Uuid), ("holder", Kind::Uuid), ("from_id", Kind::Uuid), ("to_id", Kind::Uuid)]);
         for Stay { inside, holder, from, to } in &open {
             rows.push([(*inside).into(), (*holder).into(), (*from).into(), (*to).into()]);
         }

@@ -164,10 +164,8 @@ async fn bases(
     tests: &[&EventTest],
     now: Timestamp,
 ) -> Result<HashMap<ProfileId, HashMap<usize, Base>>, StoreError> {
-    let returning: HashMap<(Uuid, Uuid), ProfileId> = parted
-        .iter()
-        .flat_map(|back| back.members.iter().map(|member| ((back.survivor.id.0, member.0), back.secondary.id)))
-        .collect();
+    let returning: HashMap<(Uuid, Uuid), ProfileId> =
+        parted.iter().flat_map(|back| back.members.iter().map(|member| ((back.survivor.id.0, member.0), back.secondary.id))).collect();
     let origin = if parted.is_empty() { "e.profile_id" } else { "e.origin_profile_id" };
     let mut out: HashMap<ProfileId, HashMap<usize, Base>> = HashMap::new();
     for (place, test) in tests.iter().enumerate() {

@@ -237,13 +237,7 @@ async fn keys(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
 }
 
 /// Labels, segments, channels and consents: what a union made one is made two.
-async fn sets(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    back: &Reverted,
-    survivor: &Profile,
-    secondary: &Profile,
-) -> Result<(), StoreError> {
+async fn sets(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, survivor: &Profile, secondary: &Profile) -> Result<(), StoreError> {
     let was = Memory::of(tx, workspace, back).await?.secondary;
     let mut names = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
     let mut labels = Rows::new(&[
@@ -355,11 +349,7 @@ impl Memory {
             )
             .await?;
         let Some(stored) = stored else { return Ok(Self::default()) };
-        Ok(Self {
-            primary: read(stored.primary_rows)?,
-            secondary: read(stored.secondary_rows)?,
-            dismissals: read(stored.dismissals)?,
-        })
+        Ok(Self { primary: read(stored.primary_rows)?, secondary: read(stored.secondary_rows)?, dismissals: read(stored.dismissals)? })
     }
 }
 
@@ -377,7 +367,8 @@ pub(super) async fn as_they_were(
             continue;
         }
         let memory = Memory::of(tx, workspace, back).await?;
-        let current = merging::rows_of(tx, workspace, std::iter::once(back.survivor.id)).await?.remove(&back.survivor.id.0).unwrap_or_default();
+        let current =
+            merging::rows_of(tx, workspace, std::iter::once(back.survivor.id)).await?.remove(&back.survivor.id.0).unwrap_or_default();
         let mut labels = Rows::new(&[
             ("label", Kind::Text),
             ("source", Kind::Text),
@@ -658,8 +649,10 @@ async fn forget_theirs(
         let Some(before) = kept.get(&row.id) else { continue };
         let mut properties: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?;
-        let brought: Vec<&Session> =
-            restored.iter().filter(|session| session.profile_id == back.secondary.id && into.get(&session.id) == Some(&before.id)).collect();
+        let brought: Vec<&Session> = restored
+            .iter()
+            .filter(|session| session.profile_id == back.secondary.id && into.get(&session.id) == Some(&before.id))
+            .collect();
         properties.retain(|key, value| {
             before.properties.get(key) == Some(value) || !brought.iter().any(|session| session.properties.get(key) == Some(value))
         });

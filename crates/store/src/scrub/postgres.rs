@@ -6,11 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool, Postgres,
-    postgres::PgArguments,
-    query::Query,
-};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::Query};
 
 use super::ScrubError;
 use crate::{engine::pause, registry};
@@ -87,7 +83,10 @@ async fn rewrite_table(connection: &mut PgConnection, table: &str, rewrite: &'st
 }
 
 /// Carries out what needs a table to itself.
-async fn with_the_table<'q>(connection: &mut PgConnection, statement: impl Fn() -> Query<'q, Postgres, PgArguments>) -> Result<(), ScrubError> {
+async fn with_the_table<'q>(
+    connection: &mut PgConnection,
+    statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
+) -> Result<(), ScrubError> {
     for attempt in 0.. {
         match statement().execute(&mut *connection).await {
             Ok(_) => break,
