@@ -117,6 +117,27 @@ async fn a_full_lane_sheds_and_the_others_go_on(engine: Engine) {
     // Within 50 ms where nothing else runs; here other stories do.
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(rejected(&app, "overloaded").await, 1);
+    // A short body is read all the same, so that the connection stays: the next request comes on it. One that does not come on,
+    // or is long, costs its sender the connection.
+    for (length, sent, stays) in [(300, 300, true), (300, 10, false), (200_000, 1_000, false)] {
+        let address = app.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("the server accepts");
+        let mut answers = 0;
+        for _ in 0..2 {
+            let head = format!(
+                "POST /v1/profiles HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            );
+            let request = [head.into_bytes(), vec![b' '; sent]].concat();
+            if stream.write_all(&request).await.is_err() {
+                break;
+            }
+            let mut answer = vec![0; 4096];
+            let Ok(read @ 1..) = stream.read(&mut answer).await else { break };
+            assert!(String::from_utf8_lossy(&answer[..read]).starts_with("HTTP/1.1 503"), "{length}");
+            answers += 1;
+        }
+        assert_eq!(answers, if stays { 2 } else { 1 }, "of {length} bytes, {sent} sent");
+    }
     // Searches have a lane of their own, health has none.
     assert_eq!(app.find(json!({"q": "lovelace"})).await, ["crm-17"]);
     for path in ["/healthz", "/readyz", "/metrics"] {
