@@ -5,6 +5,7 @@
 //! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
 //! apart. The number of statements does not depend on how many commands a group holds.
 
+mod engaged;
 mod erasing;
 mod expired;
 mod later;
@@ -20,10 +21,10 @@ pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -41,11 +42,12 @@ use people_domain::{
 };
 use sqlx::FromRow;
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use uuid::Uuid;
 
+use self::engaged::Engaged;
 use crate::{
     Act, Store, StoreError, Tx, audit,
     dialect::Engine,
@@ -257,57 +259,6 @@ impl Store {
     }
 }
 
-/// People whom one worker is merging, or parting, for as long as that takes: who has a long life behind them is locked for
-/// seconds, and a worker that waited for them would keep everybody waiting. Jobs about them are held back instead. It helps
-/// those who wait, and decides nothing: what is right is seen to by the locks.
-#[derive(Default)]
-struct Engaged {
-    all: std::sync::Mutex<Vec<Arc<Concerned>>>,
-    /// Told when somebody is free again.
-    freed: Notify,
-}
-
-/// Under which ids and keys people are known.
-#[derive(Debug, PartialEq, Eq)]
-struct Concerned {
-    workspace: WorkspaceId,
-    people: HashSet<ProfileId>,
-    keys: HashSet<IdentityKey>,
-}
-
-impl Engaged {
-    fn concerns(&self, job: &Job) -> bool {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.is_empty() {
-            return false;
-        }
-        let mut needs = Needs::default();
-        job.commands.iter().for_each(|command| command.needs(&mut needs));
-        all.iter().filter(|engaged| engaged.workspace == job.workspace).any(|engaged| {
-            needs.profiles.iter().any(|id| engaged.people.contains(id)) || needs.keys.iter().any(|key| engaged.keys.contains(key))
-        })
-    }
-
-    fn engage(self: &Arc<Self>, concerned: Concerned) -> Engagement {
-        let concerned = Arc::new(concerned);
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&concerned));
-        Engagement { engaged: Arc::clone(self), concerned }
-    }
-}
-
-/// Until it is dropped.
-struct Engagement {
-    engaged: Arc<Engaged>,
-    concerned: Arc<Concerned>,
-}
-
-impl Drop for Engagement {
-    fn drop(&mut self) {
-        self.engaged.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &self.concerned));
-        self.engaged.freed.notify_one();
-    }
-}
-
 struct Intake {
     queue: mpsc::Receiver<Waiting>,
     /// Taken from the queue, but not for the group that was being gathered.
@@ -395,7 +346,7 @@ impl Worker {
             let engagement = match (&self.engaged, &group[..]) {
                 (Some(engaged), [only]) if only.job.commands.iter().any(Command::is_alone) => {
                     // When they cannot be read, the locks alone see to it.
-                    concerned(&self.pools, &only.job).await.ok().map(|concerned| engaged.engage(concerned))
+                    engaged.engage(&self.pools, &only.job).await.ok()
                 }
                 _ => None,
             };
@@ -458,23 +409,6 @@ impl Worker {
         }
         Err(StoreError::Raced)
     }
-}
-
-/// Whom a merge, or a reversal, is about.
-async fn concerned(pools: &Pools, job: &Job) -> Result<Concerned, StoreError> {
-    let mut needs = Needs::default();
-    job.commands.iter().for_each(|command| command.needs(&mut needs));
-    let workspace = job.workspace;
-    let mut tx = pools.begin_read().await?;
-    let holders = reverting::holders(&mut tx, workspace, &needs.merges).await?;
-    let mut people: HashSet<ProfileId> = needs.profiles.into_iter().chain(holders.into_iter().map(ProfileId)).collect();
-    let mut keys = HashSet::new();
-    for profile in profiles::whole(&mut tx, workspace, people.iter().map(|id| id.0).collect::<Vec<_>>(), false).await? {
-        people.extend(profile.merged_from.iter().copied());
-        keys.extend(profile.identities.iter().map(|identity| identity.key()));
-    }
-    tx.roll_back().await;
-    Ok(Concerned { workspace, people, keys })
 }
 
 async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{frequencies, people};
+use super::{SuggestionStatus, frequencies, people};
 use crate::{
     StoreError, Tx,
     ids::new_id,
@@ -232,21 +232,7 @@ pub(crate) async fn carry(
             kept.insert(pair(one, other), row);
         }
     }
-    if kept.is_empty() {
-        return Ok(dismissals);
-    }
-    let mut rows = Rows::new(&[
-        ("id", Kind::Uuid),
-        ("profile_id", Kind::Uuid),
-        ("other_profile_id", Kind::Uuid),
-        ("score", Kind::Int),
-        ("reasons", Kind::Json),
-        ("named_by", Kind::Text),
-        ("status", Kind::Text),
-        ("found_at", Kind::Time),
-        ("dismissed_at", Kind::Time),
-        ("dismissed_by", Kind::Text),
-    ]);
+    let mut rows = whole_rows();
     for (pair, row) in kept {
         rows.push([
             row.id.into(),
@@ -261,20 +247,7 @@ pub(crate) async fn carry(
             row.dismissed_by.into(),
         ]);
     }
-    tx.run(
-        sql("INSERT INTO duplicate_suggestions (
-                 workspace_id, id, profile_id, other_profile_id, score, reasons, named_by, status, found_at, dismissed_at, dismissed_by
-             )
-             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, r.named_by, r.status, r.found_at, r.dismissed_at, r.dismissed_by
-             FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id, other_profile_id) DO UPDATE
-             SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by,
-                 named_by = EXCLUDED.named_by
-             WHERE duplicate_suggestions.status = 'open'")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await?;
+    put(tx, workspace, rows).await?;
     Ok(dismissals)
 }
 
@@ -313,16 +286,7 @@ pub(crate) async fn part(
     let portraits: HashMap<Uuid, Portrait> =
         people(tx, workspace, concerned).await?.iter().map(|(id, profile)| (*id, Portrait::of(profile, &definitions))).collect();
     let frequencies = frequencies(tx, workspace).await?;
-    let mut rows = Rows::new(&[
-        ("id", Kind::Uuid),
-        ("profile_id", Kind::Uuid),
-        ("other_profile_id", Kind::Uuid),
-        ("score", Kind::Int),
-        ("reasons", Kind::Json),
-        ("found_at", Kind::Time),
-        ("dismissed_at", Kind::Time),
-        ("dismissed_by", Kind::Text),
-    ]);
+    let mut rows = whole_rows();
     let mut told = BTreeSet::new();
     for dismissal in dismissals {
         let other = other(dismissal);
@@ -339,11 +303,34 @@ pub(crate) async fn part(
             two.into(),
             judgement.score.into(),
             reasons.into(),
+            "".into(),
+            SuggestionStatus::Dismissed.as_str().into(),
             dismissal.found_at.into(),
             dismissal.dismissed_at.into(),
             dismissal.dismissed_by.clone().into(),
         ]);
     }
+    put(tx, workspace, rows).await
+}
+
+/// Suggestions with all that is known of them.
+fn whole_rows() -> Rows {
+    Rows::new(&[
+        ("id", Kind::Uuid),
+        ("profile_id", Kind::Uuid),
+        ("other_profile_id", Kind::Uuid),
+        ("score", Kind::Int),
+        ("reasons", Kind::Json),
+        ("named_by", Kind::Text),
+        ("status", Kind::Text),
+        ("found_at", Kind::Time),
+        ("dismissed_at", Kind::Time),
+        ("dismissed_by", Kind::Text),
+    ])
+}
+
+/// Writes down what is known of pairs. A decision that stands already is not taken back.
+async fn put(tx: &mut Tx, workspace: WorkspaceId, rows: Rows) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -351,10 +338,12 @@ pub(crate) async fn part(
         sql("INSERT INTO duplicate_suggestions (
                  workspace_id, id, profile_id, other_profile_id, score, reasons, named_by, status, found_at, dismissed_at, dismissed_by
              )
-             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, '', 'dismissed', r.found_at, r.dismissed_at, r.dismissed_by
+             SELECT $1, r.id, r.profile_id, r.other_profile_id, r.score, r.reasons, r.named_by, r.status, r.found_at, r.dismissed_at, r.dismissed_by
              FROM {rows} AS r WHERE true
              ON CONFLICT (workspace_id, profile_id, other_profile_id) DO UPDATE
-             SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by")
+             SET status = EXCLUDED.status, dismissed_at = EXCLUDED.dismissed_at, dismissed_by = EXCLUDED.dismissed_by,
+                 named_by = EXCLUDED.named_by
+             WHERE duplicate_suggestions.status = 'open'")
         .bind(workspace)
         .rows(rows),
     )
