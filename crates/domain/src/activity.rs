@@ -154,12 +154,15 @@ impl Activity {
     }
 
     pub fn of(&self, kind: &str) -> Told {
-        match self.tallies.get(&key(kind)) {
-            // Some of a type that came after the room was gone stand among the others, also when two people were joined.
-            Some(tally) if !self.has_others() => Told::Counted(*tally),
-            None if !self.has_others() => Told::Never,
-            _ => Told::Unknown,
+        // Some of a type that came after the room was gone stand among the others, also when two people were joined.
+        if self.has_others() {
+            return Told::Unknown;
         }
+        // Asked of everyone who is judged, for each condition about events: most have done little, and then no name is spelt out.
+        if self.tallies.is_empty() {
+            return Told::Never;
+        }
+        self.tallies.get(&key(kind)).map_or(Told::Never, |tally| Told::Counted(*tally))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -29,6 +29,9 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
         "duplicate_keys AS k WHERE k.workspace_id = $1 AND k.key = r.key AND",
         "LATERAL (SELECT b.key, b.profile_id FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key OFFSET 0) AS k WHERE",
     ),
+    // What is another once the row of a document was written, whatever of it: its activity may change without the version.
+    // PostgreSQL keeps the transaction that wrote a row.
+    ("{stamp}", "activity", "xmin::text"),
     ("{empty_list}", "'[]'", "'[]'::jsonb"),
 ];
 

@@ -234,11 +234,6 @@ impl Walk {
         self.question.workspace
     }
 
-    /// Where the walk stands: after the last person it has told of.
-    pub(crate) fn position(&self) -> Option<&Position> {
-        self.question.after.as_ref()
-    }
-
     /// The next chunk of at most the question's limit; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Document>>, StoreError> {
         while !self.done {

@@ -5,7 +5,10 @@
 //! to every group of writes that begins after it was committed; the job therefore visits, once, those who are out of line
 //! and those whom time may move, and nobody is missed in between.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use people_domain::{
     Issue, Refusal, Timestamp,
@@ -39,7 +42,7 @@ use crate::{
 /// People judged in one transaction.
 const CHUNK: i64 = 1_000;
 /// Such transactions in one step of the job.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 16;
 /// Longest pause of the job after one.
 const LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(250);
 /// How the job of a definition shares the database. Meant so that writers keep half of their pace and a million people are done in
@@ -51,14 +54,17 @@ struct Pace {
     rest: f64,
 }
 
+/// People found at once, in transactions.
+const PAGE: i64 = 8;
+
 impl Pace {
     const fn on(sqlite: bool) -> Self {
         if sqlite {
             // Others' writes stand behind it: fewer people, and some fewer than the door carries out at once, so that those
             // who wait meanwhile go along in the same transaction.
-            Self { people: 448, rest: 0.5 }
+            Self { people: 448, rest: 0.6 }
         } else {
-            Self { people: 1_344, rest: 0.2 }
+            Self { people: 1_344, rest: 0.18 }
         }
     }
 }
@@ -699,7 +705,7 @@ impl Events for Counts {
 #[derive(Debug)]
 pub struct Settle(pub Breed);
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Checkpoint {
     after: (i64, Uuid),
 }
@@ -747,25 +753,26 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         after: after.map(|c| Position { key: SortKey::Time(c.after.0), id: ProfileId(c.after.1) }),
         pinned: Vec::new(),
         country: None,
-        limit: pace.people,
+        limit: pace.people * PAGE,
         count: false,
         now: store.now(),
     };
     let mut total = if turn.checkpoint.is_null() { Some(store.count(question.clone()).await?) } else { None };
-    let (mut walk, mut batch) = look_ahead(store.clone(), store.walk(question)).await?;
-    for _ in 0..ROUNDS {
+    let ranks = Ranks { walk: store.walk(question), waiting: VecDeque::new(), people: usize::try_from(pace.people).unwrap_or(1) };
+    let (mut ranks, mut batch) = look_ahead(store.clone(), ranks, after).await?;
+    for round in 1..=ROUNDS {
         // What is left is anybody's once this process has gone.
         if *store.jobs.closing.borrow() {
             return Ok(());
         }
-        let Some(Batch { people, last: (at, last), ahead }) = batch else { return finish(store, sort, row, turn, total).await };
+        let Some(Batch { people, last, ahead }) = batch else { return finish(store, sort, row, turn, total).await };
         // The next are looked for while these are at the door.
-        let next = tokio::spawn(look_ahead(store.clone(), walk));
+        let next = (round < ROUNDS).then(|| tokio::spawn(look_ahead(store.clone(), ranks, last)));
         let count = i64::try_from(people.len()).unwrap_or(0);
         let commands = people.into_iter().map(|id| Command::Reconsider { id, only: Some(row.id) }).collect();
         let told = total.take();
         let progress = move |_: &crate::Group| Progress {
-            checkpoint: serde_json::to_value(Checkpoint { after: (at, last.0) }).unwrap_or_default(),
+            checkpoint: serde_json::to_value(last).unwrap_or_default(),
             processed: count,
             succeeded: count,
             total: told,
@@ -779,28 +786,43 @@ async fn step(store: &Store, sort: Breed, turn: Turn) -> Result<(), StoreError> 
         if store.door.requests() != others {
             tokio::time::sleep(begun.elapsed().mul_f64(pace.rest).min(LONGEST_REST)).await;
         }
-        (walk, batch) = next.await.map_err(|_| StoreError::Raced)??;
+        let Some(next) = next else { break };
+        (ranks, batch) = next.await.map_err(|_| StoreError::Raced)??;
     }
     Ok(())
 }
 
-/// Some of those a definition concerns.
+/// Those a definition concerns, in their order.
+struct Ranks {
+    walk: Walk,
+    /// Found, and not yet read.
+    waiting: VecDeque<ProfileId>,
+    /// Of one transaction.
+    people: usize,
+}
+
+/// Some of them.
 struct Batch {
     people: Vec<ProfileId>,
-    /// When the last of them was created, and who it is.
-    last: (i64, ProfileId),
+    /// The last of them who was there, or else where the walk stood before.
+    last: Option<Checkpoint>,
     ahead: Ahead,
 }
 
-/// Finds the next people, and reads them.
-async fn look_ahead(store: Store, mut walk: Walk) -> Result<(Walk, Option<Batch>), StoreError> {
-    let people = walk.next_versions().await?.unwrap_or_default();
-    let Some(Position { key: SortKey::Time(at), id }) = walk.position().cloned().filter(|_| !people.is_empty()) else {
-        return Ok((walk, None));
-    };
-    let people: Vec<ProfileId> = people.into_iter().map(|(id, _)| id).collect();
-    let ahead = Ahead::read(&store, walk.workspace(), people.iter().map(|id| id.0).collect()).await?;
-    Ok((walk, Some(Batch { people, last: (at, id), ahead })))
+/// Finds the next people, and reads them. Many are found at once, since that takes as long as finding a few; whoever ceases to
+/// be concerned meanwhile is judged again for nothing, and whoever comes to be was judged by the write that made them so.
+async fn look_ahead(store: Store, mut ranks: Ranks, before: Option<Checkpoint>) -> Result<(Ranks, Option<Batch>), StoreError> {
+    if ranks.waiting.is_empty() {
+        let found = ranks.walk.next_versions().await?.unwrap_or_default();
+        ranks.waiting.extend(found.into_iter().map(|(id, _)| id));
+    }
+    let people: Vec<ProfileId> = ranks.waiting.drain(..ranks.people.min(ranks.waiting.len())).collect();
+    if people.is_empty() {
+        return Ok((ranks, None));
+    }
+    let ahead = Ahead::read(&store, ranks.walk.workspace(), people.iter().map(|id| id.0).collect()).await?;
+    let last = people.iter().rev().find_map(|id| Some(Checkpoint { after: (ahead.created_at(*id)?.micros(), id.0) })).or(before);
+    Ok((ranks, Some(Batch { people, last, ahead })))
 }
 
 /// Everyone is in line: the definition is live, or gone.

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use people_domain::{
+    Timestamp,
     id::{ProfileId, WorkspaceId},
     identity::IdentityKey,
     profile::Profile,
@@ -93,14 +94,21 @@ pub(crate) struct Ahead(Arc<HashMap<Uuid, Early>>);
 struct Early {
     profile: Arc<Profile>,
     /// As it was read: it may change without the version.
-    activity: String,
+    stamp: String,
+}
+
+#[derive(FromRow)]
+struct Stamped {
+    #[sqlx(flatten)]
+    whole: Whole,
+    stamp: String,
 }
 
 #[derive(FromRow)]
 struct Beside {
     profile_id: Uuid,
     version: i64,
-    activity: String,
+    stamp: String,
 }
 
 impl Ahead {
@@ -108,21 +116,26 @@ impl Ahead {
         self.0.is_empty()
     }
 
+    /// When somebody was created; `None`: they were not there.
+    pub(crate) fn created_at(&self, id: ProfileId) -> Option<Timestamp> {
+        self.0.get(&id.0).map(|early| early.profile.created_at)
+    }
+
     /// Reads people before their turn.
     pub(crate) async fn read(store: &Store, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result<Self, StoreError> {
-        let found: Vec<Whole> = store
+        let found: Vec<Stamped> = store
             .pools
             .all(
-                sql("SELECT document, activity{as_text} AS activity FROM profile_documents
+                sql("SELECT document, activity{as_text} AS activity, {stamp} AS stamp FROM profile_documents
                      WHERE workspace_id = $1 AND profile_id {among}")
                 .bind(workspace)
                 .rows(crate::rows::ids(ids)),
             )
             .await?;
         let parsed = tokio::task::spawn_blocking(move || {
-            let parse = |row: Whole| {
-                let profile = Arc::new(row.read()?);
-                Ok((profile.id.0, Early { profile, activity: row.activity }))
+            let parse = |row: Stamped| {
+                let profile = Arc::new(row.whole.read()?);
+                Ok((profile.id.0, Early { profile, stamp: row.stamp }))
             };
             found.into_iter().map(parse).collect::<Result<HashMap<_, _>, StoreError>>()
         });
@@ -138,7 +151,7 @@ impl Ahead {
     ) -> Result<Vec<Arc<Profile>>, StoreError> {
         let rows: Vec<Beside> = tx
             .all(
-                sql("SELECT profile_id, version, activity{as_text} AS activity FROM profile_documents
+                sql("SELECT profile_id, version, {stamp} AS stamp FROM profile_documents
                      WHERE workspace_id = $1 AND profile_id {among}
                      ORDER BY profile_id {for_update}")
                 .bind(workspace)
@@ -147,7 +160,7 @@ impl Ahead {
             .await?;
         let same = |row: &Beside| {
             let early = self.0.get(&row.profile_id)?;
-            let unchanged = i64::try_from(early.profile.version) == Ok(row.version) && early.activity == row.activity;
+            let unchanged = i64::try_from(early.profile.version) == Ok(row.version) && early.stamp == row.stamp;
             unchanged.then(|| Arc::clone(&early.profile))
         };
         Ok(rows.iter().filter_map(same).collect())

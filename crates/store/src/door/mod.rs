@@ -60,7 +60,7 @@ use crate::{
     meters::{Counted, Meters},
     profiles::{self, Ahead},
     properties,
-    read_model::Keeper,
+    read_model::{Keeper, Written},
     rejected,
     rows::{Kind, Rows},
     statement::sql,
@@ -388,7 +388,7 @@ impl Worker {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
             let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key).await {
-                Ok(replies) => tx.commit().await.map(|()| replies),
+                Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)
@@ -399,11 +399,18 @@ impl Worker {
                     self.known.clear();
                     pause(attempt).await;
                 }
-                done => {
+                Ok((replies, written)) => {
                     if let Some(job) = jobs.first() {
-                        self.keeper.written(job.workspace);
+                        self.keeper.written(job.workspace, written);
                     }
-                    return done;
+                    return Ok(replies);
+                }
+                Err(error) => {
+                    // It may have been committed all the same.
+                    if let Some(job) = jobs.first() {
+                        self.keeper.written(job.workspace, None);
+                    }
+                    return Err(error);
                 }
             }
         }
@@ -411,8 +418,14 @@ impl Worker {
     }
 }
 
-async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &SuppressionKey) -> Result<Vec<Reply>, StoreError> {
-    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+async fn in_transaction(
+    tx: &mut Tx,
+    jobs: &[Job],
+    known: &mut Known,
+    key: &SuppressionKey,
+) -> Result<(Vec<Reply>, Option<Written>), StoreError> {
+    let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
+    let mut written = None;
     let workspace_id = first.workspace;
     let keyed = jobs.iter().filter_map(|job| job.idempotency.as_ref().map(|(i, _)| (i.key.as_str(), job.cause.at)));
     let stored = stored_answers(tx, workspace_id, keyed).await?;
@@ -456,7 +469,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let receipts = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
+        let saved = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
+        written = saved.written;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
         }
@@ -467,7 +481,7 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
                 .outcomes
                 .iter()
                 .filter_map(|outcome| match outcome {
-                    Ok(Outcome::Erased { erasure_id, .. }) => receipts.get(erasure_id).map(|r| (*erasure_id, r.clone())),
+                    Ok(Outcome::Erased { erasure_id, .. }) => saved.receipts.get(erasure_id).map(|r| (*erasure_id, r.clone())),
                     _ => None,
                 })
                 .collect();
@@ -497,7 +511,8 @@ async fn in_transaction(tx: &mut Tx, jobs: &[Job], known: &mut Known, key: &Supp
             replies[i] = Some(Reply::Done(group));
         }
     }
-    replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect()
+    let replies = replies.into_iter().map(|reply| reply.ok_or(StoreError::Raced)).collect::<Result<_, _>>()?;
+    Ok((replies, written))
 }
 
 /// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed (`ahead` is

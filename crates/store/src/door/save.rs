@@ -25,7 +25,9 @@ use super::{erasing, later::Later, living, merging, reverting, timeline};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
-    properties, registry,
+    properties,
+    read_model::{Turned, Written},
+    registry,
     rows::{Cell, Kind, Rows, ids},
     statement::{Sql, sql},
 };
@@ -37,7 +39,16 @@ pub(super) struct Span<'a> {
     pub(super) after: Option<&'a Arc<Profile>>,
 }
 
-/// Writes everything; answers the receipts of the erased.
+/// What is left to say when everything is written.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    /// Of the erased.
+    pub(super) receipts: HashMap<RecordId, Receipt>,
+    /// For the read model, where it can be told of people one by one.
+    pub(super) written: Option<Written>,
+}
+
+/// Writes everything.
 pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -45,7 +56,7 @@ pub(super) async fn save(
     Happened { occurrences, merges, reverted }: Happened,
     lived: &Lived,
     now: Timestamp,
-) -> Result<HashMap<RecordId, Receipt>, StoreError> {
+) -> Result<Saved, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
     let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
@@ -55,7 +66,7 @@ pub(super) async fn save(
         // Late events of people who have been seen since.
         timeline::events(tx, workspace, occurrences, Vec::new(), gap, &mut Vec::new()).await?;
         living::write_due(tx, workspace, lived).await?;
-        return Ok(HashMap::new());
+        return Ok(Saved::default());
     }
     if !inferred.is_empty() {
         properties::insert(tx, workspace, &sorted(inferred)).await?;
@@ -134,9 +145,15 @@ pub(super) async fn save(
     timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, &mut joined).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
-    move_head(tx, workspace, &effects).await?;
+    let numbers = move_head(tx, workspace, &effects).await?;
     changes.run(tx).await?;
-    Ok(receipts)
+    let all_live = spans.values().all(|span| span.after.is_some());
+    let written = numbers.filter(|_| settled && all_live).map(|(after, to)| Written {
+        after,
+        to,
+        people: spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect::<Vec<Turned>>(),
+    });
+    Ok(Saved { receipts, written })
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
@@ -796,14 +813,17 @@ fn told(effects: &[Effect]) -> impl Iterator<Item = (&'static str, &Effect)> {
 }
 
 /// Moves the head of the feed by what the group tells, last of all: its row is locked from here to the commit, so numbers
-/// follow the order of commits.
-async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<(), StoreError> {
+/// follow the order of commits. Answers where it stood and where it stands.
+async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<Option<(i64, i64)>, StoreError> {
     let count = i64::try_from(told(effects).count()).unwrap_or(i64::MAX);
     if count == 0 {
-        return Ok(());
+        return Ok(None);
     }
-    let moved = tx.run(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1").bind(workspace).bind(count)).await?;
-    if moved == 1 { Ok(()) } else { Err(StoreError::Unreadable("the head of a change feed")) }
+    let moved: Option<(i64,)> = tx
+        .optional(sql("UPDATE change_heads SET seq = seq + $2 WHERE workspace_id = $1 RETURNING seq").bind(workspace).bind(count))
+        .await?;
+    let (to,) = moved.ok_or(StoreError::Unreadable("the head of a change feed"))?;
+    Ok(Some((to - count, to)))
 }
 
 /// The rows of the feed: the last numbers up to its head, which has been moved by then.

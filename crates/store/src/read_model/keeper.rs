@@ -24,7 +24,10 @@ use sqlx::FromRow;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::Model;
+use super::{
+    Model,
+    handed::{Handed, Next, Written},
+};
 use crate::{Store, StoreError, engine::Pools, profiles::Whole, properties, statement::sql};
 
 /// Documents read at once while loading.
@@ -70,6 +73,8 @@ pub(crate) struct Kept {
     /// What the model was made with; held while it is brought in step.
     definitions: tokio::sync::Mutex<Arc<Definitions>>,
     loaded: watch::Sender<bool>,
+    /// What this process wrote and the model has not taken in.
+    handed: Mutex<Handed>,
     asked: Mutex<Instant>,
 }
 
@@ -128,13 +133,21 @@ impl Keeper {
         }
     }
 
-    /// Tells that a workspace was written to, so that its model follows before anybody asks.
-    pub(crate) fn written(&self, workspace: WorkspaceId) {
+    /// Tells that a workspace was written to, so that its model follows before anybody asks; and what was written, where that
+    /// is all that the numbers tell of.
+    pub(crate) fn written(&self, workspace: WorkspaceId, written: Option<Written>) {
         self.inner.moved.send_replace(());
-        if self.inner.budget > 0 && lock(&self.inner.kept).contains_key(&workspace) {
-            lock(&self.inner.written).insert(workspace);
-            self.inner.wake.notify_one();
+        if self.inner.budget == 0 {
+            return;
         }
+        let Some(kept) = lock(&self.inner.kept).get(&workspace).cloned() else { return };
+        if let Some(written) = written
+            && kept.state.load(Ordering::Acquire) == READY
+        {
+            lock(&kept.handed).put(written);
+        }
+        lock(&self.inner.written).insert(workspace);
+        self.inner.wake.notify_one();
     }
 
     /// Turns whenever [`Self::written`] is told.
@@ -181,6 +194,7 @@ impl Keeper {
             definitions_version: AtomicI64::new(0),
             definitions: tokio::sync::Mutex::default(),
             loaded: watch::channel(false).0,
+            handed: Mutex::default(),
             asked: Mutex::new(Instant::now()),
         });
         all.insert(workspace, Arc::clone(&kept));
@@ -267,7 +281,22 @@ impl Keeper {
         }
         while kept.seq.load(Ordering::Acquire) < head.seq {
             let from = kept.seq.load(Ordering::Acquire);
-            let to = head.seq.min(from + STEP);
+            let next = lock(&kept.handed).next(from);
+            let to = match next {
+                Next::Take(written) => {
+                    let (kept_too, definitions, to) = (Arc::clone(kept), Arc::clone(&known), written.to);
+                    compute(move || {
+                        let mut model = kept_too.model.write().unwrap_or_else(PoisonError::into_inner);
+                        for (before, after) in &written.people {
+                            model.turn(before.as_deref(), after, &definitions);
+                        }
+                    })
+                    .await?;
+                    kept.seq.store(to, Ordering::Release);
+                    continue;
+                }
+                Next::Read { to } => head.seq.min(from + STEP).min(to.unwrap_or(i64::MAX)),
+            };
             let changed: Vec<Changed> = store
                 .pools
                 .all(

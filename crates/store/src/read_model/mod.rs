@@ -9,6 +9,7 @@ mod answer;
 mod behaviour;
 mod bits;
 mod column;
+mod handed;
 mod keeper;
 mod order;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use order::Order;
 use texts::Texts;
 
 pub(crate) use answer::{Outside, Page};
+pub(crate) use handed::{Turned, Written};
 pub(crate) use keeper::{Keeper, Kept};
 
 /// Standard properties whose values are few enough for a dictionary. The others have a place in the texts.
@@ -241,6 +243,48 @@ impl Model {
         }
     }
 
+    /// The person was as `before` says, and is as `after` says. Where the model knows them so, and what is told of them by
+    /// texts and columns is the same, only the rest is looked at: most changes are events, labels and segments.
+    pub(crate) fn turn(&mut self, before: Option<&Profile>, after: &Profile, definitions: &Definitions) {
+        let known = before.and_then(|before| Some((before, self.slot(after.id.0)?)));
+        let Some((before, slot)) = known
+            .filter(|(before, slot)| !self.loading && self.versions[*slot as usize] == short(before.version) && same_texts(before, after))
+        else {
+            return self.put(after, definitions);
+        };
+        let at = slot as usize;
+        let (seen, updated) = (seen_key(after).micros(), after.updated_at.micros());
+        let moved: Vec<SortField> = [(SortField::LastSeenAt, self.seen[at] != seen), (SortField::UpdatedAt, self.updated[at] != updated)]
+            .into_iter()
+            .filter_map(|(field, moves)| moves.then_some(field))
+            .collect();
+        self.take_from_order(slot, &moved);
+        self.versions[at] = short(after.version);
+        self.seen[at] = seen;
+        self.updated[at] = updated;
+        self.put_in_order(slot, &moved);
+        if before.last_channel != after.last_channel {
+            let channel = after.last_channel.as_ref().map(|channel| Scalar::Text(channel.clone()));
+            self.columns.entry(Field::LastChannel).or_default().set(slot, channel);
+        }
+        let slots = self.ids.len();
+        if before.activity != after.activity {
+            self.behaviour.put(slot, &after.activity, slots, true);
+        }
+        for (field, old, new) in [(Field::Labels, &before.labels, &after.labels), (Field::Channels, &before.channels, &after.channels)] {
+            if old != new {
+                let (old, new) = (old.iter().map(String::as_str), new.iter().map(String::as_str));
+                self.sets.entry(field).or_default().turn(slot, old, new, slots);
+            }
+        }
+        if before.segments != after.segments {
+            let ids = |profile: &Profile| profile.segments.iter().map(|badge| badge.id.to_string()).collect::<Vec<_>>();
+            let (old, new) = (ids(before), ids(after));
+            let (old, new) = (old.iter().map(String::as_str), new.iter().map(String::as_str));
+            self.sets.entry(Field::Segments).or_default().turn(slot, old, new, slots);
+        }
+    }
+
     fn write(&mut self, slot: u32, profile: &Profile, definitions: &Definitions, text: &[u8], (seen, created, updated): (i64, i64, i64)) {
         let at = slot as usize;
         self.versions[at] = short(profile.version);
@@ -340,6 +384,16 @@ impl Model {
     }
 }
 
+/// Whether texts and columns tell the same of both, but for the channel used last.
+fn same_texts(before: &Profile, after: &Profile) -> bool {
+    before.created_at == after.created_at
+        && before.identities == after.identities
+        && [&before.email, &before.phone, &before.external_id] == [&after.email, &after.phone, &after.external_id]
+        && Standard::ALL.iter().all(|property| before.standard(*property) == after.standard(*property))
+        && before.attributes == after.attributes
+        && before.consents == after.consents
+}
+
 /// Enough of a version to tell that it changed.
 #[expect(clippy::cast_possible_truncation, reason = "compared with what was cut the same way")]
 fn short(version: u64) -> u32 {
@@ -362,15 +416,45 @@ impl Sets {
             }
         }
         for value in values {
-            match self.by_value.get_mut(value.as_str()) {
-                Some(members) => members.set(slot, true, slots),
-                None => {
-                    let mut members = Members::default();
-                    members.set(slot, true, slots);
-                    self.by_value.insert(value.as_str().into(), members);
-                }
+            self.enter(slot, value, slots);
+        }
+        self.bound();
+    }
+
+    /// The slot has these values instead of those.
+    fn turn<'v>(
+        &mut self,
+        slot: u32,
+        old: impl Iterator<Item = &'v str> + Clone,
+        new: impl Iterator<Item = &'v str> + Clone,
+        slots: usize,
+    ) {
+        if self.too_many {
+            return;
+        }
+        for value in old.filter(|value| new.clone().all(|kept| kept != *value)) {
+            if let Some(members) = self.by_value.get_mut(value) {
+                members.set(slot, false, slots);
             }
         }
+        for value in new {
+            self.enter(slot, value, slots);
+        }
+        self.bound();
+    }
+
+    fn enter(&mut self, slot: u32, value: &str, slots: usize) {
+        match self.by_value.get_mut(value) {
+            Some(members) => members.set(slot, true, slots),
+            None => {
+                let mut members = Members::default();
+                members.set(slot, true, slots);
+                self.by_value.insert(value.into(), members);
+            }
+        }
+    }
+
+    fn bound(&mut self) {
         if self.by_value.len() > MAX_SET_VALUES {
             *self = Self { by_value: HashMap::new(), too_many: true };
         }

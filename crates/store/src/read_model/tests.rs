@@ -6,10 +6,10 @@ use people_domain::{
     clock::Span,
     consent::{Consent, Status},
     filter::{Facts, Field, Filter, Order, Scalar, Test, matches},
-    id::{ProfileId, WorkspaceId},
+    id::{ProfileId, SegmentId, WorkspaceId},
     identity::{Identity, IdentityKind},
     page::{Position, Sort, SortField, SortKey},
-    profile::Profile,
+    profile::{Profile, SegmentBadge},
     property::{Definition, Definitions, Match, PropertyType, Standard},
     search::{self, Query},
 };
@@ -24,6 +24,7 @@ use crate::find::Question;
 const NAMES: &[&str] = &["Ada Lovelace", "Łukasz Żółć", "王小明", "José García", "Ana", "O'Brien", "ada", "Zoë\nTwo Lines"];
 const WORDS: &[&str] = &["a", "ad", "ada", "lov", "王", "zoe", "two", "x", "gar jos", "o'b", "1", "555", "(0)5", "acme", "zzzz"];
 const COMPANIES: &[&str] = &["Acme", "Acme Ltd", "Umbrella", "acme"];
+const SEGMENTS: [Uuid; 2] = [Uuid::from_u128(1), Uuid::from_u128(2)];
 const LABELS: &[&str] = &["vip", "lead", "trial"];
 
 fn definitions() -> Definitions {
@@ -85,6 +86,12 @@ impl Dice {
         profile.last_seen_at = self.chance(60).then(|| self.time());
         profile.labels = self.some(LABELS);
         profile.channels = self.some(&["email", "sms"]);
+        profile.last_channel = profile.channels.first().cloned();
+        for id in SEGMENTS {
+            if self.chance(30) {
+                profile.segments.push(SegmentBadge { id: SegmentId(id), name: "A segment".to_owned() });
+            }
+        }
         if self.chance(50) {
             profile.consents.push(Consent {
                 channel: "email".to_owned(),
@@ -106,6 +113,30 @@ impl Dice {
             }
         }
         profile
+    }
+
+    /// Another state of somebody in which only some of what changes most often is another.
+    fn somewhat(&mut self, before: &Profile, other: Profile) -> Profile {
+        let mut after = Profile { version: other.version, ..before.clone() };
+        if self.chance(50) {
+            after.labels = other.labels;
+        }
+        if self.chance(50) {
+            (after.channels, after.last_channel) = (other.channels, other.last_channel);
+        }
+        if self.chance(50) {
+            after.last_seen_at = other.last_seen_at;
+        }
+        if self.chance(50) {
+            after.updated_at = other.updated_at;
+        }
+        if self.chance(50) {
+            after.segments = other.segments;
+        }
+        if self.chance(20) {
+            after.consents = other.consents;
+        }
+        after
     }
 
     fn condition(&mut self, people: &[Profile]) -> Filter {
@@ -141,7 +172,9 @@ impl Dice {
             Test::NotIn(vec![Scalar::Number(4.0)]),
             Test::Missing,
         ];
-        let (field, test) = match self.0.random_range(0..13) {
+        let (field, test) = match self.0.random_range(0..15) {
+            13 => (Field::Segments, self.one(&[Test::HasAny(vec![SEGMENTS[0].to_string()]), Test::HasNone(vec![SEGMENTS[1].to_string()])])),
+            14 => (Field::LastChannel, self.one(&[Test::In(vec![text("email")]), Test::Missing])),
             0 => (self.one(&[Field::Email, Field::Standard(Standard::Name), Field::Phone]), self.one(&parts)),
             1 => (Field::Standard(Standard::Company), self.one(&parts)),
             2 => (self.one(&[Field::Standard(Standard::Country), Field::Standard(Standard::Company)]), self.one(&values)),
@@ -191,8 +224,19 @@ fn pages_and_totals_are_those_of_a_plain_list() {
                 }
                 5..9 if !people.is_empty() => {
                     let at = dice.0.random_range(0..people.len());
-                    people[at] = dice.person(people[at].id.0, round + 2);
-                    model.put(&people[at], &definitions);
+                    let before = people[at].clone();
+                    let other = dice.person(before.id.0, round + 2);
+                    // Now and then somebody who is known in another state than is told.
+                    let told = dice.chance(90);
+                    people[at] = if dice.chance(50) { other } else { dice.somewhat(&before, other) };
+                    if dice.chance(30) {
+                        model.put(&people[at], &definitions);
+                    } else if told {
+                        model.turn(Some(&before), &people[at], &definitions);
+                    } else {
+                        let stranger = Profile { version: before.version + 1, ..people[at].clone() };
+                        model.turn(Some(&stranger), &people[at], &definitions);
+                    }
                 }
                 9 if !people.is_empty() => {
                     let gone = people.swap_remove(dice.0.random_range(0..people.len()));
