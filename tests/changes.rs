@@ -4,11 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
+    sync::atomic::{AtomicI64, Ordering},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, future::join_all};
 use people_tests::{App, Engine, Server, engine_stories, redact, same, stories};
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,7 +26,7 @@ stories![
     a_merge_is_one_change,
     who_was_erased_with_another_is_told_too,
     a_follower_is_told_as_it_goes_and_comes_back_where_it_was,
-    every_reader_sees_every_change_once_and_in_the_same_order,
+    every_reader_sees_every_change_once_and_a_replica_has_everybody,
     a_replica_made_from_the_feed_alone_equals_the_directory,
 ];
 engine_stories![
@@ -218,55 +220,6 @@ async fn a_follower_is_told_as_it_goes_and_comes_back_where_it_was(app: &App) {
     assert_eq!(again[0].0, told[1].0);
 }
 
-/// How many changes the readers are to see.
-fn size() -> usize {
-    std::env::var("PEOPLE_TEST_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(4_000)
-}
-
-async fn every_reader_sees_every_change_once_and_in_the_same_order(app: &App) {
-    const WRITERS: usize = 8;
-    const BATCH: usize = 20;
-    let start = latest(app).await;
-    let total = size();
-    let each = total / WRITERS / BATCH;
-    let total = each * WRITERS * BATCH;
-    let write = async |writer: usize| {
-        for round in 0..each {
-            // Some are everybody's: writers wait for each other.
-            let item = |n: usize| {
-                json!({"op": "upsert", "external_id": if n.is_multiple_of(4) { format!("shared{n}") } else { format!("{writer}-{n}") },
-                "city": format!("{writer}-{round}")})
-            };
-            let answer = app.post("/v1/profiles/batch").json(json!({"items": (0..BATCH).map(item).collect::<Vec<Value>>()})).await.ok();
-            assert!(list(&answer, "results").iter().all(|result| result["status"].as_i64().is_some_and(|s| s < 300)), "{answer}");
-        }
-    };
-    let read = async |reader: usize| {
-        let (mut cursor, mut seen) = (start.clone(), Vec::new());
-        while seen.len() < total {
-            let page = feed(app, &format!("cursor={cursor}&wait=20&limit={}", [1_000, 100, 37, 250][reader % 4])).await;
-            assert!(!list(&page, "data").is_empty(), "reader {reader} waits for change {} of {total}", seen.len());
-            seen.extend(
-                list(&page, "data").iter().map(|change| (sequence(change), change["cursor"].clone(), change["data"]["record_id"].clone())),
-            );
-            // Now and then from a change instead of the page's end, as somebody does who was interrupted.
-            if seen.len() % 3 == 0 && seen.len() < total {
-                seen.truncate(seen.len() - list(&page, "data").len() / 2);
-                cursor = seen.last().and_then(|(_, cursor, _)| cursor.as_str()).unwrap_or(&start).to_owned();
-            } else {
-                next(&page).clone_into(&mut cursor);
-            }
-        }
-        seen
-    };
-    let (_, readers) = tokio::join!(join_all((0..WRITERS).map(write)), join_all((0..4).map(read)));
-    let first = &readers[0];
-    assert_eq!(first.len(), total);
-    assert!(first.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "a number is missing, or not in order");
-    assert_eq!(first.iter().map(|(_, _, record)| record.to_string()).collect::<BTreeSet<String>>().len(), total);
-    assert!(readers.iter().all(|seen| seen == first), "readers saw different feeds");
-}
-
 /// Who is held under which id by somebody who only reads the feed.
 fn follow(replica: &mut BTreeMap<String, Value>, changes: &[Value]) {
     for change in changes {
@@ -280,6 +233,167 @@ fn follow(replica: &mut BTreeMap<String, Value>, changes: &[Value]) {
         if let Some(gone) = data["merge"]["secondary_id"].as_str() {
             replica.remove(gone);
         }
+    }
+}
+
+/// About how many changes the readers are to see.
+fn size() -> i64 {
+    std::env::var("PEOPLE_TEST_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(4_000)
+}
+
+/// Writes in every way there is, about people of its own and those whom all write about, until the feed has come to a number.
+async fn write_until(app: &App, writer: u64, end: i64, seen: &AtomicI64) {
+    const BATCH: usize = 20;
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(writer);
+    for round in 0.. {
+        if seen.load(Ordering::Relaxed) >= end {
+            return;
+        }
+        let mut items: BTreeMap<String, Value> = BTreeMap::new();
+        for _ in 0..BATCH {
+            let n = rng.random_range(0..200_u32);
+            // Some are everybody's: writers wait for each other.
+            let who = if n < 50 { format!("shared{n}") } else { format!("{writer}-{n}") };
+            items.insert(who.clone(), json!({"op": "upsert", "external_id": who, "city": format!("{writer}-{round}")}));
+        }
+        let sent: Vec<&Value> = items.values().collect();
+        let answer = app.post("/v1/profiles/batch").json(json!({"items": sent})).await.ok();
+        let results = list(&answer, "results");
+        assert!(results.iter().all(|result| result["status"].as_i64().is_some_and(|s| s < 300)), "{answer}");
+        // Those of its own stay until this writer takes them away.
+        let own = items.keys().zip(results).filter(|(who, _)| !who.starts_with("shared"));
+        let mut own: Vec<String> = own.map(|(_, result)| id(result).to_owned()).collect();
+        own.sort();
+        own.dedup();
+        match (rng.random_range(0..6_u32), &own[..]) {
+            (0, [one, other, ..]) => {
+                let mut pair = json!({"primary_id": one, "secondary_id": other});
+                pair["preview_token"] = app.post("/v1/merges/preview").json(pair.clone()).await.ok()["preview_token"].clone();
+                app.post("/v1/merges").json(pair).await.created();
+            }
+            (1, [.., one]) => {
+                app.delete(&format!("/v1/profiles/{one}")).await.ok();
+            }
+            (2, [.., one]) => {
+                app.put(&format!("/v1/profiles/{one}/labels/vip")).await.json();
+                app.put(&format!("/v1/profiles/{one}/consents/email")).json(json!({"status": "opted_out"})).await.json();
+            }
+            (3, _) => {
+                let event =
+                    |who: &String| json!({"identities": [{"kind": "external_id", "value": who}], "type": "bought", "channel": "web"});
+                app.post("/v1/events").json(json!({"events": items.keys().map(event).collect::<Vec<Value>>()})).await.ok();
+            }
+            (4, [one, ..]) => {
+                app.patch(&format!("/v1/profiles/{one}")).json(json!({"company": format!("{round}")})).await.ok();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a reader of the feed notes of each change.
+type Noted = (i64, Value, Value);
+
+/// Reads on from a cursor until it is told that the marker changed. Now and then it goes on from a change instead of the end of a
+/// page, as somebody does who was interrupted.
+async fn read_until(app: &App, mut cursor: String, limit: usize, marker: &str, seen: Option<&AtomicI64>) -> Vec<Noted> {
+    let mut noted: Vec<Noted> = Vec::new();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(limit as u64);
+    loop {
+        let page = feed(app, &format!("cursor={cursor}&wait=20&limit={limit}")).await;
+        let changes = list(&page, "data");
+        assert!(!changes.is_empty(), "the reader of {limit} waits after {} changes", noted.len());
+        noted.extend(changes.iter().map(|change| (sequence(change), change["cursor"].clone(), change["data"]["record_id"].clone())));
+        if let (Some(seen), Some((last, ..))) = (seen, noted.last()) {
+            seen.store(*last, Ordering::Relaxed);
+        }
+        let ended = |change: &Value| change["data"]["profile_id"] == marker && change["type"] == "profile.updated";
+        if changes.iter().any(ended) {
+            return noted;
+        }
+        let again = rng.random_range(0..changes.len());
+        if rng.random_range(0..4_u32) == 0 && again > 0 {
+            noted.truncate(noted.len() - again);
+            noted.last().and_then(|(_, cursor, _)| cursor.as_str()).expect("some are left").clone_into(&mut cursor);
+        } else {
+            next(&page).clone_into(&mut cursor);
+        }
+    }
+}
+
+async fn every_reader_sees_every_change_once_and_a_replica_has_everybody(app: &App) {
+    const WRITERS: u64 = 8;
+    let start = latest(app).await;
+    let marker = id(&app.person(nobody("the marker")).await).to_owned();
+    let first = rest(app, start.clone(), "").await;
+    let end = sequence(&first[0]) + size();
+    let seen = AtomicI64::new(0);
+    let write = async {
+        join_all((0..WRITERS).map(|writer| write_until(app, writer, end, &seen))).await;
+        app.patch(&format!("/v1/profiles/{marker}")).json(json!({"city": "The end"})).await.ok();
+    };
+    // One from the beginning, the others from wherever the feed has come to when they are started.
+    let read = async |reader: usize, limit: usize| {
+        let mut from = start.clone();
+        if reader > 0 {
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(100 + reader as u64);
+            let begin = sequence(&first[0]) + rng.random_range(1..size() / 2);
+            people_tests::eventually("the feed goes on", async || (seen.load(Ordering::Relaxed) >= begin).then_some(())).await;
+            let mut place = 0;
+            while place < begin {
+                let page = feed(app, &format!("cursor={from}&limit=1000")).await;
+                let change = list(&page, "data").iter().find(|change| sequence(change) >= begin).or_else(|| list(&page, "data").last());
+                let change = change.expect("the feed has come to there");
+                place = sequence(change);
+                change["cursor"].as_str().expect("a change has a cursor").clone_into(&mut from);
+            }
+        }
+        read_until(app, from, limit, &marker, (reader == 0).then_some(&seen)).await
+    };
+    // Who has nothing but the feed has the directory.
+    let replicate = async {
+        let (mut replica, mut cursor) = (BTreeMap::new(), start.clone());
+        loop {
+            let page = feed(app, &format!("cursor={cursor}&wait=20&limit=500&include=profile")).await;
+            let changes = list(&page, "data");
+            follow(&mut replica, changes);
+            if changes.iter().any(|change| change["data"]["profile"]["city"] == "The end") && page["has_more"] == false {
+                return replica;
+            }
+            assert!(!changes.is_empty(), "the replica waits");
+            next(&page).clone_into(&mut cursor);
+        }
+    };
+    let readers = join_all([1_000, 100, 37, 250].into_iter().enumerate().map(|(reader, limit)| read(reader, limit)));
+    let ((), readers, replica) = tokio::join!(write, readers, replicate);
+    let whole = &readers[0];
+    assert!(i64::try_from(whole.len()).is_ok_and(|n| n >= size()), "only {} changes", whole.len());
+    assert!(whole.windows(2).all(|pair| pair[0].0 < pair[1].0), "not in order");
+    // A merge takes two numbers and is told once; no other number is missing.
+    let quiet = rest(app, start, "").await;
+    let merges = kinds(&quiet).iter().filter(|kind| **kind == "profile.merged").count();
+    let numbers = whole.last().map_or(0, |last| last.0 - whole[0].0 + 1);
+    assert!(merges > 0 && i64::try_from(whole.len() + merges) == Ok(numbers), "{} and {merges} of {numbers} numbers", whole.len());
+    assert!(quiet.iter().map(sequence).eq(whole.iter().map(|noted| noted.0)), "what is read afterwards is another feed");
+    for later in &readers[1..] {
+        let begin = later[0].0;
+        let expected: Vec<&Noted> = whole.iter().skip_while(|noted| noted.0 < begin).collect();
+        assert!(begin > whole[0].0 && later.iter().eq(expected), "readers saw different feeds");
+    }
+    let directory = everybody(app).await;
+    assert_eq!(replica.keys().collect::<Vec<_>>(), directory.keys().collect::<Vec<_>>());
+    for (who, person) in &directory {
+        same(&replica[who], person);
+    }
+}
+
+async fn everybody(app: &App) -> BTreeMap<String, Value> {
+    let mut out = BTreeMap::new();
+    let mut page = app.search(json!({"limit": 200})).await;
+    loop {
+        out.extend(list(&page, "data").iter().map(|person| (id(person).to_owned(), person.clone())));
+        let Some(cursor) = page["next_cursor"].as_str().map(str::to_owned) else { return out };
+        page = app.search(json!({"limit": 200, "cursor": cursor})).await;
     }
 }
 
@@ -332,8 +446,7 @@ async fn a_replica_made_from_the_feed_alone_equals_the_directory(app: &App) {
         finished(app, job).await;
     }
     step(&mut replica).await;
-    let directory: BTreeMap<String, Value> =
-        list(&app.search(json!({"limit": 200})).await, "data").iter().map(|person| (id(person).to_owned(), person.clone())).collect();
+    let directory = everybody(app).await;
     assert_eq!(replica.keys().collect::<Vec<_>>(), directory.keys().collect::<Vec<_>>());
     for (who, person) in &directory {
         same(&replica[who], person);
