@@ -104,6 +104,19 @@ fn who_does_not_come_on_is_sent_away_and_who_is_served_is_not() {
                 assert!(heard.starts_with("HTTP/1.1 408") && heard.contains("request_timeout"), "{heard}");
             }
         };
+        // Very many who send half a head are in nobody's way, and are gone in time too.
+        let crowd = async {
+            let one = async || {
+                let mut stream = connect(&app).await;
+                let _ = stream.write_all(half.as_bytes()).await;
+                let mut buffer = [0; 256];
+                let closed = tokio::time::timeout(Duration::from_secs(30), async { while let Ok(1..) = stream.read(&mut buffer).await {} });
+                assert!(closed.await.is_ok(), "one of five hundred is still open after 30 s");
+                begun.elapsed()
+            };
+            let last = futures_util::future::join_all((0..500).map(|_| one())).await.into_iter().max();
+            assert!(last.is_some_and(|last| last < IN_TIME), "the last of five hundred was sent away after {last:?}");
+        };
         // Whoever behaves is served all the while.
         let behaved = async {
             let mut served = 0;
@@ -153,7 +166,7 @@ fn who_does_not_come_on_is_sent_away_and_who_is_served_is_not() {
             assert!(lines >= 401, "only {lines} lines of the export came");
             since.elapsed()
         };
-        let ((), (), (), took) = tokio::join!(slow_ones, behaved, stream, long_answer);
+        let ((), (), (), (), took) = tokio::join!(slow_ones, crowd, behaved, stream, long_answer);
         assert!(took > Duration::from_secs(11), "the long answer took {took:?} only, which shows nothing");
         // Who goes away in the middle of an export had been given some of it, and that is noted.
         let mut gone = connect(&app).await;

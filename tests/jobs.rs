@@ -1,7 +1,7 @@
 //! `/v1/jobs`: work that goes on after its request was answered. A job survives `kill -9`, and each of its rows takes
 //! effect once: the kind told with is the bulk change, whose every row is one version and one entry of the history.
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command};
 
 use futures_util::StreamExt as _;
 use people_tests::{App, Engine, Server, engine_stories, eventually, stories};
@@ -22,6 +22,7 @@ stories![
 engine_stories![
     a_job_outlives_kill_nine_and_does_each_row_once,
     of_two_servers_one_dies_and_the_other_finishes,
+    several_servers_share_several_jobs_and_one_dies,
     a_server_that_slept_past_its_lease_changes_nothing,
     a_cancelled_job_does_nothing_more,
     a_job_waits_for_somebody_to_work_on_it,
@@ -210,6 +211,43 @@ async fn of_two_servers_one_dies_and_the_other_finishes(engine: Engine) {
     each_once(&app, &third, CROWD).await;
     drop(third);
     second.kill().remove().await;
+}
+
+async fn several_servers_share_several_jobs_and_one_dies(engine: Engine) {
+    const JOBS: usize = 6;
+    const SIZE: usize = 2_000;
+    if engine == Engine::Sqlite {
+        // One process has the file.
+        return;
+    }
+    let server = Server::new(engine).await;
+    let teller = Server::on(server.kill(), &[QUICK, ("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&teller);
+    crowd(&app, SIZE).await;
+    let mut jobs = Vec::new();
+    for n in 0..JOBS {
+        jobs.push(confirmed(&app, json!({"all": true}), json!({"type": "add_labels", "labels": [format!("x{n}")]})).await.is(202));
+    }
+    let mut workers: Vec<Server> = (0..3).map(|_| Server::on(teller.database.clone(), &[QUICK, ("PEOPLE_JOBS", "1")])).collect();
+    // Who holds a job, of those that somebody holds.
+    let holders = async || {
+        let rows = teller.database.rows("SELECT DISTINCT lease_owner FROM jobs WHERE status = 'running' AND lease_owner IS NOT NULL").await;
+        rows.into_iter().flatten().collect::<BTreeSet<String>>()
+    };
+    eventually("three work at once", async || (holders().await.len() == 3).then_some(())).await;
+    if let Some(dies) = workers.pop() {
+        dies.kill();
+    }
+    for job in &jobs {
+        let done = finished(&app, job).await;
+        assert_eq!((&done["status"], &done["succeeded"], &done["failed"]), (&"succeeded".into(), &SIZE.into(), &0.into()));
+    }
+    let count = async |sql: &str| teller.database.one(sql).await.parse::<usize>().unwrap_or(0);
+    assert_eq!(count("SELECT sum(version) FROM profile_documents").await, SIZE * (1 + JOBS), "the sum of all versions");
+    assert_eq!(count("SELECT count(*) FROM profile_history WHERE action = 'label_added'").await, SIZE * JOBS);
+    assert_eq!(count("SELECT count(*) FROM changes").await, SIZE * (1 + JOBS));
+    drop(workers);
+    teller.kill().remove().await;
 }
 
 fn signal(server: &Server, name: &str) {

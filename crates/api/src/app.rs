@@ -126,7 +126,7 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     .workers(settings.workers)
     .on_connect(move |io, data| accepted.accepted(io, data))
     .client_request_timeout(Duration::from_secs(5))
-    .shutdown_timeout(20)
+    .shutdown_timeout(15)
     // The command line sees to signals: readiness goes first.
     .disable_signals()
     .listen(listener)

@@ -13,7 +13,7 @@ use people_store::Store;
 use crate::connections::{Connections, Stage};
 
 /// Longest time a step of a job may take beyond the drain.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(5);
 
 pub struct Leaving {
     pub handle: ServerHandle,

@@ -378,11 +378,13 @@ pub(super) async fn write_due(tx: &mut Tx, workspace: WorkspaceId, lived: &Lived
     Ok(())
 }
 
-/// The memberships that changed. After a merge moved its rows.
+/// The memberships that changed. After a merge moved its rows, some of those that came with the merged may be there already;
+/// where the states before are `settled`, none can be, and none is looked for.
 pub(super) async fn write_segments(
     tx: &mut Tx,
     workspace: WorkspaceId,
     people: impl Iterator<Item = (Option<&Profile>, &Profile)>,
+    settled: bool,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut gone = Rows::new(&[("profile_id", Kind::Uuid), ("segment_id", Kind::Uuid)]);
@@ -406,13 +408,14 @@ pub(super) async fn write_segments(
         .await?;
     }
     if !added.is_empty() {
-        tx.run(
-            sql("INSERT INTO profile_segments (workspace_id, profile_id, segment_id, entered_at)
-                 SELECT $1, r.profile_id, r.segment_id, r.entered_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
-            .bind(workspace)
-            .rows(added),
-        )
-        .await?;
+        let text = if settled {
+            "INSERT INTO profile_segments (workspace_id, profile_id, segment_id, entered_at)
+             SELECT $1, r.profile_id, r.segment_id, r.entered_at FROM {rows} AS r"
+        } else {
+            "INSERT INTO profile_segments (workspace_id, profile_id, segment_id, entered_at)
+             SELECT $1, r.profile_id, r.segment_id, r.entered_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING"
+        };
+        tx.run(sql(text).bind(workspace).rows(added)).await?;
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ pub(super) async fn save(
     consents(tx, workspace, &spans, &effects).await?;
     // After a merge has moved its rows, or else while the larger statements are still being written.
     if settled {
-        living::write_segments(tx, workspace, alive(&spans), now).await?;
+        living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
     }
     for documents in documents {
         documents.run(tx).await?;
@@ -132,7 +132,7 @@ pub(super) async fn save(
     labels_gone(tx, workspace, alive(&spans).filter(|(_, after)| grown.contains(&after.id))).await?;
     reverting::move_rows(tx, workspace, &reverted, &spans, gap).await?;
     if !settled {
-        living::write_segments(tx, workspace, alive(&spans), now).await?;
+        living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
     }
     reverting::as_they_were(tx, workspace, &reverted, &spans, now).await?;
     living::write_due(tx, workspace, lived).await?;
