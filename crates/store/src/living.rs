@@ -62,9 +62,9 @@ impl Pace {
         if sqlite {
             // Others' writes stand behind it: fewer people, and some fewer than the door carries out at once, so that those
             // who wait meanwhile go along in the same transaction.
-            Self { people: 448, rest: 0.6 }
+            Self { people: 448, rest: 0.65 }
         } else {
-            Self { people: 1_344, rest: 0.18 }
+            Self { people: 1_344, rest: 0.24 }
         }
     }
 }
