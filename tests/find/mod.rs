@@ -6,3 +6,4 @@ mod count;
 mod filter;
 mod lists;
 mod search;
+mod shared;
