@@ -94,6 +94,15 @@ impl Profile {
         }
     }
 
+    /// Whether both are described alike: identities, properties and attributes. Versions, times, and what follows from events and
+    /// decisions are not looked at.
+    pub fn is_described_as(&self, other: &Self) -> bool {
+        self.identities == other.identities
+            && [&self.email, &self.phone, &self.external_id] == [&other.email, &other.phone, &other.external_id]
+            && Standard::ALL.iter().all(|property| self.standard(*property) == other.standard(*property))
+            && self.attributes == other.attributes
+    }
+
     /// When the channel was heard from that they used last, and which it is.
     pub fn heard(&self) -> Option<(Timestamp, &str)> {
         let channel = self.last_channel.as_deref()?;

@@ -233,11 +233,7 @@ fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], settled:
 
 /// Whether all that the row of `profiles` is made of is the same.
 fn same_row(before: &Profile, after: &Profile) -> bool {
-    (before.created_at, before.updated_at) == (after.created_at, after.updated_at)
-        && before.identities == after.identities
-        && [&before.email, &before.phone, &before.external_id] == [&after.email, &after.phone, &after.external_id]
-        && Standard::ALL.iter().all(|property| before.standard(*property) == after.standard(*property))
-        && before.attributes == after.attributes
+    (before.created_at, before.updated_at) == (after.created_at, after.updated_at) && before.is_described_as(after)
 }
 
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {

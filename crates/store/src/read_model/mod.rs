@@ -386,12 +386,7 @@ impl Model {
 
 /// Whether texts and columns tell the same of both, but for the channel used last.
 fn same_texts(before: &Profile, after: &Profile) -> bool {
-    before.created_at == after.created_at
-        && before.identities == after.identities
-        && [&before.email, &before.phone, &before.external_id] == [&after.email, &after.phone, &after.external_id]
-        && Standard::ALL.iter().all(|property| before.standard(*property) == after.standard(*property))
-        && before.attributes == after.attributes
-        && before.consents == after.consents
+    before.created_at == after.created_at && before.consents == after.consents && before.is_described_as(after)
 }
 
 /// Enough of a version to tell that it changed.
