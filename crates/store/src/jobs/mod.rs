@@ -219,7 +219,7 @@ pub trait JobKind: Send + Sync + 'static {
 
     /// Does the next step from `turn.checkpoint`: some hundred rows, a second at most. It commits exactly one
     /// [`Progress`] together with its work: in a [`crate::Job`] for the door, or by `jobs::advance` in a transaction of the
-    /// store. One of several transactions (`living::Settle`) commits a [`Progress`] with each, and looks whether the process is
+    /// store. One of several transactions (`living::Settle`) commits a [`Progress`] with each, and looks whether the process is going
     /// between them. E: [`StoreError::Stale`] when the lease is lost; whatever passes by itself is tried again; a fault ends the
     /// job.
     fn step<'a>(&'a self, store: &'a Store, turn: Turn) -> Stepping<'a>;
