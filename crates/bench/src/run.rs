@@ -46,7 +46,7 @@ pub struct Options {
     /// Folder for bench.txt, bench.json and bench.svg. Scratch databases are made in it too: writes go to its disk.
     #[arg(long, default_value = "report")]
     report: PathBuf,
-    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,
+    /// Only these works, in any order: read,search,filter,count,export,upsert,batch,events,timeline,
     /// living,overload,bulk,merge,duplicates,memory,import,start.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Work>,
@@ -59,6 +59,9 @@ pub struct Options {
     /// Longest time for each load, in seconds.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Events that `timeline` loads [default: 5 for each person].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    events: Option<u64>,
     /// Runs 100,000 people first, and shows how much worse each work gets at --profiles.
     #[arg(long)]
     growth: bool,
@@ -88,7 +91,7 @@ impl Options {
 
     fn wants(&self, work: Work, for_growth: bool) -> bool {
         let chosen = self.only.is_empty() || self.only.contains(&work);
-        chosen && !(for_growth && matches!(work, Work::Export | Work::Overload | Work::Memory | Work::Import | Work::Start))
+        chosen && !(for_growth && matches!(work, Work::Timeline | Work::Export | Work::Overload | Work::Memory | Work::Import | Work::Start))
     }
 
     fn server(&self) -> Result<PathBuf> {
@@ -237,6 +240,7 @@ async fn measure(options: &Options, binary: &Path, stage: Stage, for_growth: boo
             (Work::Upsert, Some(stage), _) => work::upsert::measure(stage).await,
             (Work::Batch, Some(stage), _) => work::batch::measure(stage).await,
             (Work::Events, Some(stage), _) => work::events::measure(stage).await,
+            (Work::Timeline, Some(stage), _) => work::timeline::measure(stage, options.events.unwrap_or(site.profiles * 5)).await,
             (Work::Living, Some(stage), _) => work::living::measure(stage).await,
             (Work::Overload, Some(stage), _) => work::overload::measure(stage).await,
             (Work::Bulk, Some(stage), _) => work::bulk::measure(stage).await,
@@ -265,6 +269,7 @@ fn name_of(work: Work) -> &'static str {
         Work::Upsert => "upsert",
         Work::Batch => "batch",
         Work::Events => "events",
+        Work::Timeline => "timeline",
         Work::Living => "living",
         Work::Overload => "overload",
         Work::Bulk => "bulk",

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod bulk;
+mod digest;
 pub mod duplicates;
 pub mod events;
 pub mod export;
@@ -16,6 +17,7 @@ pub mod overload;
 pub mod read;
 pub mod search;
 pub mod start;
+pub mod timeline;
 pub mod upsert;
 
 use std::{
@@ -48,6 +50,7 @@ pub enum Work {
     Upsert,
     Batch,
     Events,
+    Timeline,
     Living,
     Overload,
     Bulk,
@@ -60,7 +63,7 @@ pub enum Work {
 
 impl Work {
     /// Reading comes before writing: what is counted is then exactly what was generated.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Read,
         Self::Search,
         Self::Filter,
@@ -69,6 +72,7 @@ impl Work {
         Self::Upsert,
         Self::Batch,
         Self::Events,
+        Self::Timeline,
         Self::Living,
         Self::Overload,
         Self::Bulk,

@@ -493,6 +493,11 @@ impl Directory {
         &self.effects
     }
 
+    /// Whether first values gave rise to definitions.
+    pub fn has_defined(&self) -> bool {
+        !self.inferred.is_empty()
+    }
+
     /// Pairs of people that one upsert named and did not join.
     pub fn conflicts(&self) -> &[NamedTogether] {
         &self.conflicts

@@ -32,6 +32,8 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     // What is another once the row of a document was written, whatever of it: its activity may change without the version.
     // PostgreSQL keeps the transaction that wrote a row.
     ("{stamp}", "activity", "xmin::text"),
+    // Of a transaction: what the rows it writes are stamped with, or, on SQLite, the file as other processes left it.
+    ("{own_stamp}", "CAST(data_version AS TEXT) AS stamp FROM pragma_data_version", "pg_current_xact_id()::xid::text AS stamp"),
     ("{empty_list}", "'[]'", "'[]'::jsonb"),
 ];
 

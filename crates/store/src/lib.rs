@@ -49,7 +49,7 @@ pub use audit::{Act, AuditQuestion, Audited, CLI};
 pub use backup::{BackupError, backup};
 pub use changes::{Change, Due, FeedPage, MergeOf};
 pub use consents::Recorded;
-pub use door::{Group, Idempotency, Job, Reply, StoredAnswer};
+pub use door::{Group, Idempotency, Job, Pending, Reply, StoredAnswer};
 pub use dossier::{Dossier, Piece};
 pub use duplicates::{DUPLICATE_SCAN, Dismissed, DuplicateScan, RenderSuggestion, Suggestion, SuggestionPage, SuggestionStatus};
 pub use engine::{Clock, Options, Store, SystemClock, Tx};

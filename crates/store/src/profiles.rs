@@ -104,11 +104,41 @@ struct Stamped {
     stamp: String,
 }
 
+/// What tells whether a row is the one that was read.
 #[derive(FromRow)]
-struct Beside {
-    profile_id: Uuid,
-    version: i64,
-    stamp: String,
+pub(crate) struct Beside {
+    pub(crate) profile_id: Uuid,
+    pub(crate) version: i64,
+    pub(crate) stamp: String,
+}
+
+/// Locks the rows of these people, in id order.
+pub(crate) async fn stamps(tx: &mut Tx, workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Result<Vec<Beside>, StoreError> {
+    tx.all(
+        sql("SELECT profile_id, version, {stamp} AS stamp FROM profile_documents
+             WHERE workspace_id = $1 AND profile_id {among}
+             ORDER BY profile_id {for_update}")
+        .bind(workspace)
+        .rows(crate::rows::ids(ids)),
+    )
+    .await
+}
+
+/// People with the stamps of their rows, not locked.
+pub(crate) async fn stamped(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<Vec<(Profile, String)>, StoreError> {
+    let rows: Vec<Stamped> = tx.all(stamped_sql(workspace, ids)).await?;
+    rows.into_iter().map(|row| Ok((row.whole.read()?, row.stamp))).collect()
+}
+
+fn stamped_sql(workspace: WorkspaceId, ids: impl IntoIterator<Item = Uuid>) -> Sql {
+    sql("SELECT document, activity{as_text} AS activity, {stamp} AS stamp FROM profile_documents
+         WHERE workspace_id = $1 AND profile_id {among}")
+    .bind(workspace)
+    .rows(crate::rows::ids(ids))
 }
 
 impl Ahead {
@@ -123,15 +153,7 @@ impl Ahead {
 
     /// Reads people before their turn.
     pub(crate) async fn read(store: &Store, workspace: WorkspaceId, ids: Vec<Uuid>) -> Result<Self, StoreError> {
-        let found: Vec<Stamped> = store
-            .pools
-            .all(
-                sql("SELECT document, activity{as_text} AS activity, {stamp} AS stamp FROM profile_documents
-                     WHERE workspace_id = $1 AND profile_id {among}")
-                .bind(workspace)
-                .rows(crate::rows::ids(ids)),
-            )
-            .await?;
+        let found: Vec<Stamped> = store.pools.all(stamped_sql(workspace, ids)).await?;
         let parsed = tokio::task::spawn_blocking(move || {
             let parse = |row: Stamped| {
                 let profile = Arc::new(row.whole.read()?);
@@ -149,15 +171,7 @@ impl Ahead {
         workspace: WorkspaceId,
         ids: impl IntoIterator<Item = Uuid>,
     ) -> Result<Vec<Arc<Profile>>, StoreError> {
-        let rows: Vec<Beside> = tx
-            .all(
-                sql("SELECT profile_id, version, {stamp} AS stamp FROM profile_documents
-                     WHERE workspace_id = $1 AND profile_id {among}
-                     ORDER BY profile_id {for_update}")
-                .bind(workspace)
-                .rows(crate::rows::ids(ids)),
-            )
-            .await?;
+        let rows = stamps(tx, workspace, ids).await?;
         let same = |row: &Beside| {
             let early = self.0.get(&row.profile_id)?;
             let unchanged = i64::try_from(early.profile.version) == Ok(row.version) && early.stamp == row.stamp;

@@ -1,8 +1,9 @@
 //! The job of an import: a thousand rows a step, through the one door. While the door writes, the next rows are read.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use people_domain::{
@@ -12,10 +13,11 @@ use people_domain::{
     property::{Definition, Match, PropertyType},
 };
 use people_store::{
-    Group, Store, StoreError,
-    jobs::{End, Job, JobError, JobKind, Lease, Progress, Step, Stepping, Turn, read},
+    Group, Pending, Store, StoreError,
+    jobs::{End, JobError, JobKind, Lease, Progress, Step, Stepping, Turn, read},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
@@ -27,6 +29,10 @@ use crate::problem::Problem;
 
 /// Rows taken in one transaction.
 const STEP: usize = 1_000;
+/// Transactions handed in at once: one is saved while the next is decided.
+const AT_ONCE: usize = 2;
+/// How long a step goes on handing in.
+const STRETCH: Duration = Duration::from_secs(1);
 /// A record longer than this is none: a quote that does not end.
 const LONGEST: usize = 4 * PIECE;
 /// Jobs whose next rows, or whose keys seen, are remembered.
@@ -110,29 +116,69 @@ impl Import {
         } else {
             read(&turn.checkpoint)?
         };
+        let mut from = checkpoint.place;
+        if parameters.dry_run {
+            let Some((chunk, done)) = self.take(store, &turn, &parameters, from).await? else {
+                return store.advance_job(turn.lease, unending(from)).await;
+            };
+            let rehearsed = self.rehearse(store, &turn, &parameters, checkpoint, chunk, done).await;
+            if done {
+                self.forget(turn.lease.job);
+            }
+            return rehearsed;
+        }
+        let since = Instant::now();
+        let tally = Arc::new(Tally::begin(Counted { processed: turn.job.processed, checkpoint, details: turn.job.details.clone() }));
+        let mut under_way: VecDeque<Pending> = VecDeque::new();
+        let mut handed = turn.job.processed;
+        loop {
+            let taken = self.take(store, &turn, &parameters, from).await;
+            let Ok(Some((chunk, done))) = taken else {
+                // What was handed in counts, whatever is in the way of the rest.
+                settle(under_way, 0).await?;
+                return match taken {
+                    Err(error) => Err(error),
+                    Ok(_) => store.advance_job(turn.lease, unending(from)).await,
+                };
+            };
+            under_way = settle(under_way, AT_ONCE - 1).await?;
+            from = chunk.to;
+            let rows = i64::try_from(chunk.rows.len()).unwrap_or(i64::MAX);
+            under_way.push_back(hand_in(store, &turn, &tally, handed, chunk, done).await?);
+            handed += rows;
+            if done || since.elapsed() > STRETCH {
+                settle(under_way, 0).await?;
+                if done {
+                    self.forget(turn.lease.job);
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// The rows from here on, and whether they are the last; those behind them are read meanwhile. `None`: there is no end to
+    /// the first of them.
+    async fn take(
+        &self,
+        store: &Store,
+        turn: &Turn,
+        parameters: &Arc<Parameters>,
+        from: Place,
+    ) -> Result<Option<(Chunk, bool)>, StoreError> {
         let (lease, now) = (turn.lease, turn.job.created_at);
-        let chunk = match self.taken_ahead(lease.job, checkpoint.place).await {
+        let chunk = match self.taken_ahead(lease.job, from).await {
             Some(chunk) => chunk,
-            None => chunk(store.clone(), lease, Arc::clone(&parameters), checkpoint.place, now).await?,
+            None => chunk(store.clone(), lease, Arc::clone(parameters), from, now).await?,
         };
         let done = chunk.to.offset >= parameters.length;
         if chunk.rows.is_empty() && !done {
-            let detail = format!("the row that begins in line {} does not end; a quote may be missing", chunk.from.line);
-            return store.advance_job(lease, failed("malformed_csv", detail)).await;
+            return Ok(None);
         }
         if !done {
-            let reading = tokio::spawn(self::chunk(store.clone(), lease, Arc::clone(&parameters), chunk.to, now));
+            let reading = tokio::spawn(self::chunk(store.clone(), lease, Arc::clone(parameters), chunk.to, now));
             self.read_ahead(Ahead { job: lease.job, chunk: reading });
         }
-        let carried = if parameters.dry_run {
-            self.rehearse(store, &turn, &parameters, checkpoint, chunk, done).await
-        } else {
-            carry_out(store, &turn, checkpoint, chunk, done).await
-        };
-        if done {
-            self.forget(lease.job);
-        }
-        carried
+        Ok(Some((chunk, done)))
     }
 
     /// The rows from here on, when they were read ahead.
@@ -197,7 +243,8 @@ impl Import {
             store.keep_input_again(lease.workspace, lease.job, notes(checkpoint.steps), packed).await?;
         }
         let group = Group { outcomes, ..Group::default() };
-        let progress = progress(&turn.job, checkpoint, &chunk, done, &group);
+        let before = Counted { processed: turn.job.processed, checkpoint, details: turn.job.details.clone() };
+        let (progress, _) = progress(before, &chunk, done, &group);
         store.advance_job(lease, progress).await?;
         if !done {
             let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,8 +289,10 @@ fn hashes(command: &Command) -> Vec<u64> {
     needs.keys.iter().map(|key| hash(key.kind.as_str(), &key.value)).collect()
 }
 
-fn failed(code: &str, detail: String) -> Progress {
-    Progress { end: Some(End::Failed { code: code.to_owned(), detail }), ..Progress::default() }
+/// A row that does not end.
+fn unending(from: Place) -> Progress {
+    let detail = format!("the row that begins in line {} does not end; a quote may be missing", from.line);
+    Progress { end: Some(End::Failed { code: "malformed_csv".to_owned(), detail }), ..Progress::default() }
 }
 
 /// Defines the attributes that the file brings along, each by what its column has in common; a first value alone could
@@ -316,7 +365,46 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
     }
 }
 
-async fn carry_out(store: &Store, turn: &Turn, checkpoint: Checkpoint, mut chunk: Chunk, done: bool) -> Result<(), StoreError> {
+/// What an import has come to.
+#[derive(Clone, Debug)]
+struct Counted {
+    processed: i64,
+    checkpoint: Checkpoint,
+    details: Value,
+}
+
+/// What an import will have come to at each of the places where rows begin that were handed in: the transaction of those
+/// before them has ended when a transaction asks.
+struct Tally(Mutex<BTreeMap<i64, Counted>>);
+
+impl Tally {
+    fn begin(counted: Counted) -> Self {
+        Self(Mutex::new(BTreeMap::from([(counted.processed, counted)])))
+    }
+
+    /// What the rows after the first `processed` came to. It may be asked again, when a transaction is.
+    fn progress(&self, processed: i64, chunk: &Chunk, done: bool, group: &Group) -> Progress {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = all.get(&processed).cloned() else {
+            // Those before were not carried out, and so these are not.
+            return Progress { after: Some(-1), ..Progress::default() };
+        };
+        let (progress, after) = self::progress(before, chunk, done, group);
+        all.retain(|place, _| *place >= processed);
+        all.insert(after.processed, after);
+        Progress { after: Some(processed), ..progress }
+    }
+}
+
+/// Hands rows in, which the job has come to once it has processed so many.
+async fn hand_in(
+    store: &Store,
+    turn: &Turn,
+    tally: &Arc<Tally>,
+    processed: i64,
+    mut chunk: Chunk,
+    done: bool,
+) -> Result<Pending, StoreError> {
     let mut commands = Vec::with_capacity(chunk.rows.len());
     for (_, row) in &mut chunk.rows {
         // The place of a command stays, so that outcomes find their lines.
@@ -324,8 +412,8 @@ async fn carry_out(store: &Store, turn: &Turn, checkpoint: Checkpoint, mut chunk
             commands.push(std::mem::replace(command, Command::Create(Default::default())));
         }
     }
-    let before = turn.job.clone();
-    let progress = move |group: &Group| progress(&before, checkpoint, &chunk, done, group);
+    let tally = Arc::clone(tally);
+    let progress = move |group: &Group| tally.progress(processed, &chunk, done, group);
     let job = people_store::Job {
         workspace: turn.lease.workspace,
         cause: turn.cause(store.now(), "import"),
@@ -333,11 +421,22 @@ async fn carry_out(store: &Store, turn: &Turn, checkpoint: Checkpoint, mut chunk
         idempotency: None,
         step: Some(Step::new(turn.lease, Arc::new(progress))),
     };
-    store.carry_out(job).await.map(|_| ())
+    store.hand_in(job).await
 }
 
-/// What became of the rows of a step.
-fn progress(before: &Job, mut checkpoint: Checkpoint, chunk: &Chunk, done: bool, group: &Group) -> Progress {
+/// Waits until no more than so many are under way.
+async fn settle(mut under_way: VecDeque<Pending>, at_most: usize) -> Result<VecDeque<Pending>, StoreError> {
+    while under_way.len() > at_most
+        && let Some(first) = under_way.pop_front()
+    {
+        first.reply().await?;
+    }
+    Ok(under_way)
+}
+
+/// What became of the rows of a transaction, and what the import has come to with it.
+fn progress(before: Counted, chunk: &Chunk, done: bool, group: &Group) -> (Progress, Counted) {
+    let Counted { processed, mut checkpoint, mut details } = before;
     let mut progress = Progress::default();
     let mut outcomes = group.outcomes.iter();
     for (line, row) in &chunk.rows {
@@ -367,15 +466,15 @@ fn progress(before: &Job, mut checkpoint: Checkpoint, chunk: &Chunk, done: bool,
     }
     checkpoint.place = chunk.to;
     checkpoint.steps += 1;
-    let mut details = before.details.clone();
     if let Some(members) = details.as_object_mut() {
         members.insert("created".to_owned(), checkpoint.created.into());
         members.insert("updated".to_owned(), checkpoint.updated.into());
     }
-    progress.details = Some(details);
+    let processed = processed + progress.processed;
+    progress.details = Some(details.clone());
     progress.end = done.then_some(End::Succeeded);
     // Counted while it came in, a total may be off where quotes stand inside of cells.
-    progress.total = done.then_some(before.processed + progress.processed);
+    progress.total = done.then_some(processed);
     progress.checkpoint = serde_json::to_value(checkpoint).unwrap_or_default();
-    progress
+    (progress, Counted { processed, checkpoint, details })
 }

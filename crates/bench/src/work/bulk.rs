@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Stage, finished, post, scatter};
+use super::{Stage, digest::digest, finished, post, scatter};
 use crate::{
     Result,
     client::{Call, Connection, Outcome},
@@ -79,6 +79,8 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
         }
     }
     let everybody = total(stage, json!({})).await?;
+    let is_staying = |person: Value| person["attributes"].get(ATTRIBUTE).is_none().then_some(person);
+    let untouched = digest(target, is_staying).await?;
     let action = json!({"type": "delete"});
     let begun = Instant::now();
     let preview = target.json(post("/v1/bulk/preview", &json!({"selection": chosen, "action": action}))).await?;
@@ -97,18 +99,20 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     let (left, remaining) = (total(stage, chosen).await?, total(stage, json!({})).await?);
     let wrong = (done["succeeded"].as_u64() != Some(leaving.len() as u64) || left != 0 || everybody - remaining != leaving.len() as u64)
         .then(|| format!("{} were to go: {everybody} before, {remaining} after, {left} of them still there; {done}", leaving.len()));
+    let changed = (digest(target, is_staying).await? != untouched).then(|| "somebody who was to stay is another than before".to_owned());
     let seconds = took.as_secs_f64();
     Ok(vec![
         Row::new(site, WORK, "carried out after", Unit::Milliseconds, seconds * 1_000.0)
             // A hundred thousand within a minute.
             .target(Target::AtMost(leaving.len() as f64 * 0.6))
             .note(format!(
-                "{} people, {:.0}/s; the preview took {:.0} ms",
+                "{} people, {:.0}/s; the other {} are as they were, byte for byte; the preview took {:.0} ms",
                 leaving.len(),
                 leaving.len() as f64 / seconds,
+                untouched.1,
                 previewed.as_secs_f64() * 1_000.0
             ))
-            .trouble(wrong),
+            .trouble(wrong.or(changed)),
         Row::new(site, READS, "p99", Unit::Milliseconds, during.milliseconds(0.99))
             .target(Target::AtMost(before.milliseconds(0.99) * 2.0))
             .limit("the same before", before.milliseconds(0.99))

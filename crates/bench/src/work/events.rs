@@ -17,11 +17,11 @@ const TRACKED: &str = "POST /v1/batch (SDKs), 100 a request, 16 connections";
 const TIMELINE: &str = "newest 50 of a timeline, 8 connections";
 const EVENTS: u64 = 100;
 /// Somebody who came back today, not the whole directory at once.
-const ACTIVE: u64 = 100_000;
+pub(super) const ACTIVE: u64 = 100_000;
 
-const TYPES: &[&str] = &["page_viewed", "product_viewed", "cart_updated", "order_completed", "email_opened"];
+pub(super) const TYPES: &[&str] = &["page_viewed", "product_viewed", "cart_updated", "order_completed", "email_opened"];
 
-fn who(stage_seed: u64, profiles: u64, at: u64) -> (&'static str, String) {
+pub(super) fn who(stage_seed: u64, profiles: u64, at: u64) -> (&'static str, String) {
     let mut n = at;
     loop {
         let person = person(stage_seed, scatter(n, ACTIVE.min(profiles)));
@@ -35,7 +35,7 @@ fn who(stage_seed: u64, profiles: u64, at: u64) -> (&'static str, String) {
     }
 }
 
-fn properties(at: u64) -> Value {
+pub(super) fn properties(at: u64) -> Value {
     json!({"total": scatter(at, 20_000) as f64 / 100.0, "currency": "EUR", "items": scatter(at, 9), "sku": format!("SKU-{}", scatter(at, 5_000))})
 }
 

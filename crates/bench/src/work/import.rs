@@ -2,20 +2,20 @@
 //! killed three times on the way. Both must end in the same directory.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    fmt::Write as _,
-    hash::{Hash as _, Hasher as _},
     path::Path,
     time::{Duration, Instant},
 };
 
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::{Stage, post};
+use super::{
+    Stage,
+    digest::{digest, without_ids_and_times},
+    post,
+};
 use crate::{
     Result,
-    client::{Call, Connection},
+    client::Call,
     people::{self, ATTRIBUTES},
     report::{Row, Target, Unit},
     server::Server,
@@ -96,7 +96,7 @@ async fn import(stage: &Stage, binary: &Path, file: &[u8], kills: u64) -> Result
         return Err(format!("only {killed} kills while it ran").into());
     }
     let bad = errors(&server, &path).await?;
-    let (digest, people) = digest(&server).await?;
+    let (digest, people) = digest(&server.target, |person| Some(without_ids_and_times(person))).await?;
     server.kill().await?;
     Ok(Done { seconds, job, memory: first.map(|first| (first, most)), digest, people, bad })
 }
@@ -110,54 +110,6 @@ async fn errors(server: &Server, job: &str) -> Result<Vec<u64>> {
         lines.extend(page["data"].as_array().into_iter().flatten().filter_map(|error| error["line"].as_u64()));
         let Some(next) = page["next_cursor"].as_str() else { return Ok(lines) };
         path = format!("{job}/errors?limit=200&cursor={}", crate::client::encode(next));
-    }
-}
-
-/// Everyone in a number that the order does not change.
-async fn digest(server: &Server) -> Result<(u64, u64)> {
-    let mut connection = Connection::open(&server.target).await?;
-    let mut call = Call::post("/v1/profiles/export", "{}");
-    call.accept = Some("application/x-ndjson");
-    let (status, mut body) = connection.stream(call).await?;
-    if !status.is_success() {
-        return Err(format!("the export answered {status}").into());
-    }
-    let (mut rest, mut sum, mut people) = (Vec::new(), 0_u64, 0);
-    while let Some(frame) = body.frame().await {
-        let frame = frame?;
-        let Some(data) = frame.data_ref() else { continue };
-        rest.extend_from_slice(data);
-        let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        for line in rest[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            sum = sum.wrapping_add(fingerprint(serde_json::from_slice(line)?));
-            people += 1;
-        }
-        rest.drain(..whole);
-    }
-    Ok((sum, people))
-}
-
-/// Of one person, without what a server gives of its own: the version stays, so that a row applied twice would show.
-fn fingerprint(mut person: Value) -> u64 {
-    strip(&mut person);
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = write!(text, "{person}");
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn strip(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            for own in ["id", "created_at", "updated_at", "occurred_at", "opted_in_at", "opted_out_at"] {
-                members.remove(own);
-            }
-            members.values_mut().for_each(strip);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        _ => {}
     }
 }
 

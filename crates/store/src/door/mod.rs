@@ -2,13 +2,14 @@
 //!
 //! Handlers put [`Job`]s in a queue; a worker takes what is waiting for one workspace and carries it out as one group:
 //! load what all commands need, decide each in turn in `domain`, save set-based, commit once, answer all. On SQLite that
-//! is group commit (one worker, one writer); on PostgreSQL two workers run side by side and row locks keep them
-//! apart. The number of statements does not depend on how many commands a group holds.
+//! is group commit; on PostgreSQL two workers run side by side and row locks keep them apart. A large group is decided while
+//! the one before it is saved (`line.rs`). The number of statements does not depend on how many commands a group holds.
 
 mod engaged;
 mod erasing;
 mod expired;
 mod later;
+mod line;
 mod living;
 mod merging;
 mod reverting;
@@ -33,7 +34,7 @@ use std::{
 use people_domain::{
     Code, Refusal, Timestamp,
     clock::Span,
-    directory::{Cause, Command, Directory, Lived, Needs, Outcome, Standing},
+    directory::{Cause, Command, Directory, Happened, Lived, Needs, Outcome, Standing},
     id::{ProfileId, RecordId, WorkspaceId},
     identity::IdentityKey,
     label::Going,
@@ -47,7 +48,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use self::engaged::Engaged;
+use self::{
+    engaged::Engaged,
+    line::{Basis, Before, Decided, LARGE, Leaving, Line, Place},
+};
 use crate::{
     Act, Store, StoreError, Tx, audit,
     dialect::Engine,
@@ -142,6 +146,16 @@ struct Waiting {
     _counted: Counted,
 }
 
+/// A job that was handed in.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Reply, StoreError>>);
+
+impl Pending {
+    pub async fn reply(self) -> Result<Reply, StoreError> {
+        self.0.await.map_err(|_| StoreError::Unavailable)?
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Door {
     queue: mpsc::Sender<Waiting>,
@@ -178,15 +192,19 @@ impl Door {
     pub(crate) fn open(pools: Pools, keeper: Keeper, suppression_key: SuppressionKey) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (closing, closed) = watch::channel(false);
-        let workers = match pools.engine() {
-            Engine::Sqlite => 1,
-            // More would share the same cores, and smaller groups.
-            Engine::Postgres => 2,
-        };
         let engaged = Arc::new(Engaged::default());
-        let intake = Arc::new(Mutex::new(Intake { queue: waiting, held_back: VecDeque::new(), closed, engaged: Arc::clone(&engaged) }));
-        let several = workers > 1;
-        let workers = (0..workers)
+        let intake = Intake {
+            queue: waiting,
+            held_back: VecDeque::new(),
+            closed,
+            engaged: Arc::clone(&engaged),
+            line: Arc::default(),
+            engine: pools.engine(),
+        };
+        let intake = Arc::new(Mutex::new(intake));
+        let several = pools.engine() == Engine::Postgres;
+        // One saves while the other decides. More would share the same cores, and smaller groups.
+        let workers = (0..2)
             .map(|_| {
                 let suppression_key = suppression_key.clone();
                 let worker = Worker {
@@ -208,7 +226,7 @@ impl Door {
         self.requests.load(Ordering::Relaxed)
     }
 
-    async fn send(&self, job: Job) -> Result<Reply, StoreError> {
+    async fn send(&self, job: Job) -> Result<Pending, StoreError> {
         if job.step.is_none() {
             self.requests.fetch_add(1, Ordering::Relaxed);
         }
@@ -216,7 +234,7 @@ impl Door {
         // A full queue pushes back: the caller is told to come again rather than kept waiting without end.
         let waiting = Waiting { job, reply, _counted: Counted::by(&self.meters.queue) };
         self.queue.send_timeout(waiting, Duration::from_secs(5)).await.map_err(|_| StoreError::Unavailable)?;
-        answer.await.map_err(|_| StoreError::Unavailable)?
+        Ok(Pending(answer))
     }
 
     /// Lets the workers carry out what is queued, and waits for them.
@@ -232,6 +250,12 @@ impl Door {
 impl Store {
     /// Carries out the commands of one request. It happens even when the caller goes away meanwhile.
     pub async fn carry_out(&self, job: Job) -> Result<Reply, StoreError> {
+        self.hand_in(job).await?.reply().await
+    }
+
+    /// Hands the commands of one request in; they are carried out after those handed in before, and whether or not anybody
+    /// waits for the reply.
+    pub async fn hand_in(&self, job: Job) -> Result<Pending, StoreError> {
         self.door.send(job).await
     }
 }
@@ -250,7 +274,7 @@ impl Store {
             Box::pin(async move {
                 let mut needs = Needs::default();
                 commands.iter().for_each(|command| command.needs(&mut needs));
-                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::default(), &key, None).await?;
+                let (mut directory, _, _) = load(tx, workspace, &needs, &mut Known::default(), &key, &mut Reading::Rehearsed).await?;
                 let mut ids = SystemIds;
                 Ok(commands.iter().map(|command| directory.decide(command, &cause, &mut ids)).collect())
             })
@@ -265,6 +289,8 @@ struct Intake {
     held_back: VecDeque<Waiting>,
     closed: watch::Receiver<bool>,
     engaged: Arc<Engaged>,
+    line: Arc<Line>,
+    engine: Engine,
 }
 
 impl Intake {
@@ -292,13 +318,55 @@ impl Intake {
         }
     }
 
-    /// The next group: what waits for one workspace, no idempotency key twice.
-    async fn next(&mut self) -> Option<Vec<Waiting>> {
+    /// Where there is one writer and it is at work: waits until it is free, or a large group has come together. A small one
+    /// taken now would only wait there, and others could not join it.
+    async fn until_worth_while(&mut self, first: &Job) {
+        let counts = |job: &Job| if job.workspace == first.workspace && !is_alone(job) { job.commands.len() } else { 0 };
+        while self.engine == Engine::Sqlite && self.line.is_busy() {
+            while self.held_back.len() < QUEUE
+                && let Ok(next) = self.queue.try_recv()
+            {
+                self.held_back.push_back(next);
+            }
+            let size = counts(first) + self.held_back.iter().map(|waiting| counts(&waiting.job)).sum::<usize>();
+            if size >= LARGE && !is_alone(first) {
+                return;
+            }
+            let line = Arc::clone(&self.line);
+            tokio::select! {
+                () = line.freed.notified() => {}
+                next = self.queue.recv(), if self.held_back.len() < QUEUE => match next {
+                    Some(next) => self.held_back.push_back(next),
+                    // Nobody sends any more.
+                    None => line.freed.notified().await,
+                },
+            }
+        }
+    }
+
+    /// The next group, what waits for one workspace, no idempotency key twice; and its place, where it stands in line.
+    async fn next(&mut self) -> Option<(Vec<Waiting>, Option<Place>)> {
         let first = self.first().await?;
+        self.until_worth_while(&first.job).await;
         let workspace = first.job.workspace;
-        let alone = |job: &Job| job.commands.iter().any(Command::is_alone);
-        if alone(&first.job) {
-            return Some(vec![first]);
+        let group = self.group(first);
+        let size = group.iter().map(|waiting| waiting.job.commands.len()).sum::<usize>();
+        let is_alone = group.iter().any(|waiting| is_alone(&waiting.job));
+        let place = match self.engine {
+            Engine::Sqlite => Some(self.line.enter(None, workspace)),
+            // Steps of background jobs whatever their size, so that those of one job keep their order.
+            Engine::Postgres => {
+                let is_step = group.iter().any(|waiting| waiting.job.step.is_some());
+                ((size >= LARGE || is_step) && !is_alone).then(|| self.line.enter(Some(workspace), workspace))
+            }
+        };
+        Some((group, place))
+    }
+
+    fn group(&mut self, first: Waiting) -> Vec<Waiting> {
+        let workspace = first.job.workspace;
+        if is_alone(&first.job) {
+            return vec![first];
         }
         let mut size = first.job.commands.len();
         let mut keys: BTreeSet<String> = first.job.idempotency.iter().map(|(i, _)| i.key.clone()).collect();
@@ -308,7 +376,7 @@ impl Intake {
         while size < GROUP {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             let fits = next.job.workspace == workspace
-                && !alone(&next.job)
+                && !is_alone(&next.job)
                 && !self.engaged.concerns(&next.job)
                 && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
             if fits {
@@ -324,8 +392,12 @@ impl Intake {
         }
         others.append(&mut held_back);
         self.held_back = others;
-        Some(group)
+        group
     }
+}
+
+fn is_alone(job: &Job) -> bool {
+    job.commands.iter().any(Command::is_alone)
 }
 
 struct Worker {
@@ -341,24 +413,28 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
-            let group = self.intake.lock().await.next().await;
-            let Some(group) = group else { return };
+            let next = self.intake.lock().await.next().await;
+            let Some((group, place)) = next else { return };
             let engagement = match (&self.engaged, &group[..]) {
-                (Some(engaged), [only]) if only.job.commands.iter().any(Command::is_alone) => {
+                (Some(engaged), [only]) if is_alone(&only.job) => {
                     // When they cannot be read, the locks alone see to it.
                     engaged.engage(&self.pools, &only.job).await.ok()
                 }
                 _ => None,
             };
-            self.answer(group).await;
+            self.answer(group, place).await;
             drop(engagement);
         }
     }
 
-    async fn answer(&mut self, group: Vec<Waiting>) {
+    async fn answer(&mut self, group: Vec<Waiting>, mut place: Option<Place>) {
         let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
+        let decided = match place.as_mut().and_then(|place| place.before.take()) {
+            Some(before) => self.decide_ahead(&jobs, before).await,
+            None => None,
+        };
         let begun = Instant::now();
-        let done = self.carry_out(&jobs).await;
+        let done = self.carry_out(&jobs, decided, place.as_mut()).await;
         let commands = u32::try_from(jobs.iter().map(|job| job.commands.len()).sum::<usize>()).unwrap_or(u32::MAX);
         self.pools.meters().group_size.observe(commands.into());
         self.pools.meters().group_seconds.observe(begun.elapsed().as_secs_f64());
@@ -372,7 +448,8 @@ impl Worker {
             // One job may be what the database refuses: the others must not suffer for it.
             Err(_) if jobs.len() > 1 => {
                 for (reply, job) in replies.into_iter().zip(jobs) {
-                    let answer = self.carry_out(std::slice::from_ref(&job)).await.and_then(|mut a| a.pop().ok_or(StoreError::Raced));
+                    let answer =
+                        self.carry_out(std::slice::from_ref(&job), None, None).await.and_then(|mut a| a.pop().ok_or(StoreError::Raced));
                     let _ = reply.send(answer);
                 }
             }
@@ -384,10 +461,47 @@ impl Worker {
         }
     }
 
-    async fn carry_out(&mut self, jobs: &[Job]) -> Result<Vec<Reply>, StoreError> {
+    /// Decides a large group on what the one before it will leave, and waits until that is done. `None`: it is to be decided in
+    /// its turn.
+    async fn decide_ahead(&mut self, jobs: &[Job], mut before: Before) -> Option<Decided> {
+        let size = jobs.iter().map(|job| job.commands.len()).sum::<usize>();
+        // People read ahead are held against their rows already.
+        let is_early = jobs.iter().any(|job| is_alone(job) || job.step.as_ref().is_some_and(|step| !step.ahead.is_empty()));
+        let mut decided = None;
+        if size >= LARGE
+            && !is_early
+            && before.workspace == jobs.first()?.workspace
+            && let Some(leaving) = before.leaving().await
+        {
+            // Whatever is in its way, the group has its turn.
+            decided = self.decided_on(jobs, leaving).await.ok();
+        }
+        let as_told = before.done().await;
+        decided.filter(|_| as_told)
+    }
+
+    async fn decided_on(&mut self, jobs: &[Job], leaving: Leaving) -> Result<Decided, StoreError> {
+        let workspace = jobs.first().ok_or(StoreError::Raced)?.workspace;
+        let mut tx = self.pools.begin_read().await?;
+        let open: Vec<&Job> = jobs.iter().collect();
+        let mut reading = Reading::Early { leaving: &leaving, basis: None };
+        let decision = decide(&mut tx, workspace, &open, &mut self.known, &self.suppression_key, &mut reading).await;
+        tx.roll_back().await;
+        let Reading::Early { basis: Some(basis), .. } = reading else { return Err(StoreError::Raced) };
+        Ok(Decided { decision: decision?, basis })
+    }
+
+    async fn carry_out(
+        &mut self,
+        jobs: &[Job],
+        mut decided: Option<Decided>,
+        mut place: Option<&mut Place>,
+    ) -> Result<Vec<Reply>, StoreError> {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
-            let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key).await {
+            let telling = place.as_deref_mut().filter(|place| place.can_tell());
+            let tells = telling.is_some();
+            let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key, decided.take(), telling).await {
                 Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
@@ -397,9 +511,16 @@ impl Worker {
             match done {
                 Err(StoreError::Raced) => {
                     self.known.clear();
+                    if let Some(place) = &mut place {
+                        // What it may have told is not so.
+                        place.tell(None);
+                    }
                     pause(attempt).await;
                 }
                 Ok((replies, written)) => {
+                    if let Some(place) = &mut place {
+                        place.end(tells);
+                    }
                     if let Some(job) = jobs.first() {
                         self.keeper.written(job.workspace, written);
                     }
@@ -418,11 +539,53 @@ impl Worker {
     }
 }
 
+/// What was decided about a group, before anything is written.
+struct Decision {
+    directory: Directory,
+    living: Arc<Living>,
+    hasher: Option<Hasher>,
+    /// One for each job that is open.
+    groups: Vec<Group>,
+    happened: Happened,
+}
+
+/// Loads what the jobs need and decides them in turn.
+async fn decide(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    open: &[&Job],
+    known: &mut Known,
+    key: &SuppressionKey,
+    reading: &mut Reading<'_>,
+) -> Result<Decision, StoreError> {
+    let mut needs = Needs::default();
+    for command in open.iter().flat_map(|job| &job.commands) {
+        command.needs(&mut needs);
+    }
+    let (mut directory, living, hasher) = load(tx, workspace, &needs, known, key, reading).await?;
+    let doubts = directory.doubts(open.iter().flat_map(|job| &job.commands));
+    if !doubts.is_empty() && matches!(reading, Reading::Early { .. }) {
+        // The history that the group before writes is not there yet.
+        return Err(StoreError::Raced);
+    }
+    directory.vouch(trust::vouched(tx, workspace, doubts).await?);
+    let mut ids = SystemIds;
+    let mut decide = |job: &&Job| {
+        let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
+        Group { outcomes, ..Group::default() }
+    };
+    let groups = open.iter().map(&mut decide).collect();
+    let happened = directory.finish(&mut ids);
+    Ok(Decision { directory, living, hasher, groups, happened })
+}
+
 async fn in_transaction(
     tx: &mut Tx,
     jobs: &[Job],
     known: &mut Known,
     key: &SuppressionKey,
+    decided: Option<Decided>,
+    place: Option<&mut Place>,
 ) -> Result<(Vec<Reply>, Option<Written>), StoreError> {
     let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
     let mut written = None;
@@ -432,33 +595,36 @@ async fn in_transaction(
     let mut replies: Vec<Option<Reply>> = jobs.iter().map(|job| replay(job, &stored)).collect();
     let open: Vec<usize> = (0..jobs.len()).filter(|i| replies[*i].is_none()).collect();
     if !open.is_empty() {
-        let mut needs = Needs::default();
-        for command in open.iter().flat_map(|i| &jobs[*i].commands) {
-            command.needs(&mut needs);
-        }
-        let mut steps = open.iter().filter_map(|i| jobs[*i].step.as_ref());
-        let ahead = steps.find(|step| !step.ahead.is_empty()).map(|step| step.ahead.clone()).unwrap_or_default();
-        let (mut directory, definitions, hasher) = load(tx, workspace_id, &needs, known, key, Some(&ahead)).await?;
-        let doubts = directory.doubts(open.iter().flat_map(|i| &jobs[*i].commands));
-        directory.vouch(trust::vouched(tx, workspace_id, doubts).await?);
-        let mut ids = SystemIds;
-        let mut groups: Vec<Group> = Vec::with_capacity(open.len());
-        for job in open.iter().map(|i| &jobs[*i]) {
-            let outcomes = job.commands.iter().map(|command| directory.decide(command, &job.cause, &mut ids)).collect();
-            let group = Group { outcomes, ..Group::default() };
+        let standing = match decided {
+            Some(decided) if open.len() == jobs.len() && decided.stands(tx, workspace_id).await? => Some(decided.decision),
+            _ => None,
+        };
+        let decision = match standing {
+            Some(decision) => decision,
+            None => {
+                let mut steps = open.iter().filter_map(|i| jobs[*i].step.as_ref());
+                let ahead = steps.find(|step| !step.ahead.is_empty()).map(|step| step.ahead.clone()).unwrap_or_default();
+                let open: Vec<&Job> = open.iter().map(|i| &jobs[*i]).collect();
+                decide(tx, workspace_id, &open, known, key, &mut Reading::Locked(&ahead)).await?
+            }
+        };
+        let Decision { mut directory, living: definitions, hasher, mut groups, happened } = decision;
+        for (group, job) in groups.iter().zip(open.iter().map(|i| &jobs[*i])) {
             if let Some(step) = &job.step {
                 // Before anything is written, so that a lost lease costs little.
-                jobs::advance(tx, step.lease, &(step.progress)(&group), job.cause.at).await?;
+                jobs::advance(tx, step.lease, &(step.progress)(group), job.cause.at).await?;
             }
-            groups.push(group);
         }
-        let happened = directory.finish(&mut ids);
+        let mut ids = SystemIds;
         let now = open.iter().map(|i| jobs[*i].cause.at).max().unwrap_or(Timestamp::MIN);
         let lived = if definitions.is_empty() {
             Lived::default()
         } else {
             living::settle(tx, workspace_id, &mut directory, &definitions, &happened, now, &mut ids).await?
         };
+        if let Some(place) = place {
+            place.tell(Leaving::of(tx, &directory, &happened).await?);
+        }
         let acts = groups.iter().zip(open.iter().map(|i| &jobs[*i])).flat_map(|(group, job)| {
             let done = job.commands.iter().zip(&group.outcomes).filter_map(|(command, outcome)| Act::done(command, outcome.as_ref().ok()?));
             done.map(|act| (&*job.cause, act))
@@ -515,17 +681,35 @@ async fn in_transaction(
     Ok((replies, written))
 }
 
-/// Loads what the commands will be decided on. Documents are locked in id order, unless it is only rehearsed (`ahead` is
-/// `None` then); owners are checked against them, so a key that moved in between is noticed.
+/// How what a decision needs is read.
+enum Reading<'a> {
+    /// In the transaction that saves it, the documents locked in id order. Some may have been read ahead.
+    Locked(&'a Ahead),
+    /// Only to say what would happen.
+    Rehearsed,
+    /// While the group before is being saved. Leaves behind what it rests on.
+    Early { leaving: &'a Leaving, basis: Option<Basis> },
+}
+
+/// Loads what the commands will be decided on. Owners are checked against documents, so a key that moved in between is
+/// noticed.
 async fn load(
     tx: &mut Tx,
     workspace_id: WorkspaceId,
     needs: &Needs,
     known: &mut Known,
     key: &SuppressionKey,
-    ahead: Option<&Ahead>,
+    reading: &mut Reading<'_>,
 ) -> Result<(Directory, Arc<Living>, Option<Hasher>), StoreError> {
-    let workspace = workspaces::load(tx, workspace_id).await?.ok_or(StoreError::Unreadable("a workspace"))?;
+    let early = match reading {
+        Reading::Early { leaving, .. } => Some(*leaving),
+        _ => None,
+    };
+    let workspace = match early {
+        Some(_) => workspaces::read(tx, workspace_id).await?,
+        None => workspaces::load(tx, workspace_id).await?,
+    };
+    let workspace = workspace.ok_or(StoreError::Unreadable("a workspace"))?;
     let (properties_version, living_version) = (workspace.definitions_version, workspace.living_version);
     let current = |known: &Definitional| known.properties_version == properties_version && known.living_version == living_version;
     if !known.definitions.get(&workspace_id).is_some_and(current) {
@@ -536,15 +720,45 @@ async fn load(
     }
     let Definitional { properties: definitions, going, living, .. } =
         known.definitions.get(&workspace_id).cloned().ok_or(StoreError::Raced)?;
-    let owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
+    let mut owners = profiles::owners(tx, workspace_id, &needs.keys).await?;
+    if let Some(leaving) = early {
+        owners.retain(|(key, _)| !leaving.keys.contains_key(key));
+        owners.extend(needs.keys.iter().filter_map(|key| Some((key.clone(), (*leaving.keys.get(key)?)?))));
+    }
     let mut ids: BTreeSet<Uuid> = needs.profiles.iter().copied().chain(owners.iter().map(|(_, id)| *id)).map(|id| id.0).collect();
     ids.extend(reverting::holders(tx, workspace_id, &needs.merges).await?);
     let mut people: HashMap<ProfileId, Standing> = HashMap::with_capacity(ids.len());
-    let lock = ahead.is_some();
-    if let Some(ahead) = ahead.filter(|ahead| !ahead.is_empty()) {
-        for profile in ahead.unchanged(tx, workspace_id, ids.iter().copied()).await? {
-            people.insert(profile.id, Standing::Live(profile));
+    let lock = matches!(reading, Reading::Locked(_));
+    match reading {
+        Reading::Locked(ahead) if !ahead.is_empty() => {
+            for profile in ahead.unchanged(tx, workspace_id, ids.iter().copied()).await? {
+                people.insert(profile.id, Standing::Live(profile));
+            }
         }
+        Reading::Early { leaving, basis } => {
+            let (known, unread): (Vec<Uuid>, Vec<Uuid>) = ids.iter().partition(|id| leaving.people.contains_key(&ProfileId(**id)));
+            let mut rows = HashMap::with_capacity(ids.len());
+            for profile in known.into_iter().filter_map(|id| leaving.people.get(&ProfileId(id))) {
+                rows.insert(profile.id.0, (profile.version, leaving.stamp.clone()));
+                people.insert(profile.id, Standing::Live(Arc::clone(profile)));
+            }
+            for (profile, stamp) in profiles::stamped(tx, workspace_id, unread).await? {
+                rows.insert(profile.id.0, (profile.version, stamp));
+                people.insert(profile.id, Standing::Live(Arc::new(profile)));
+            }
+            // Merged, erased, or never there: that is looked into under the locks.
+            if people.len() != ids.len() {
+                return Err(StoreError::Raced);
+            }
+            *basis = Some(Basis {
+                workspace: workspace.clone(),
+                barred: Vec::new(),
+                asked: needs.keys.clone(),
+                rows,
+                stamp: leaving.stamp.clone(),
+            });
+        }
+        Reading::Locked(_) | Reading::Rehearsed => {}
     }
     let unread: Vec<Uuid> = ids.iter().copied().filter(|id| !people.contains_key(&ProfileId(*id))).collect();
     for profile in profiles::whole(tx, workspace_id, unread, lock).await? {
@@ -592,11 +806,19 @@ async fn load(
     let merges = reverting::load(tx, workspace_id, &needs.merges, &people).await?;
     let mut directory = Directory::new(workspace.workspace, definitions, people, held);
     directory.know_going(going);
-    directory.know(timeline::known(tx, workspace_id, &needs.messages).await?);
+    let mut messages = timeline::known(tx, workspace_id, &needs.messages).await?;
+    if let Some(leaving) = early {
+        messages.extend(needs.messages.iter().filter_map(|message| Some((message.clone(), leaving.messages.get(message)?.clone()))));
+    }
+    directory.know(messages);
     directory.remember(merges);
     let hasher = workspace.seal.map(|seal| Hasher::open(key, &seal)).transpose()?;
     if let Some(hasher) = &hasher {
-        directory.bar(suppressions::barred(tx, workspace_id, hasher, &needs.keys).await?);
+        let barred = suppressions::barred(tx, workspace_id, hasher, &needs.keys).await?;
+        if let Reading::Early { basis: Some(basis), .. } = reading {
+            basis.barred.clone_from(&barred);
+        }
+        directory.bar(barred);
     }
     Ok((directory, living, hasher))
 }

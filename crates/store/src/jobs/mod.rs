@@ -143,6 +143,9 @@ pub struct JobError {
 /// What a step did, and where the next one begins.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
+    /// What the job must have processed before. Steps of one job can be handed in one behind the other: one whose forerunner
+    /// came to nothing is refused then.
+    pub after: Option<i64>,
     pub checkpoint: Value,
     /// Added to what was counted before.
     pub processed: i64,
@@ -348,7 +351,8 @@ pub(crate) async fn enqueue(tx: &mut Tx, new: &NewJob) -> Result<Job, StoreError
 
 /// Writes down what a step did, in the transaction that does it, and prolongs the lease.
 ///
-/// E: [`StoreError::Stale`]: the lease is somebody else's by now, or the job was cancelled. The work must not be committed.
+/// E: [`StoreError::Stale`]: the lease is somebody else's by now, or the job was cancelled; [`StoreError::Raced`]: it has not
+/// come to where this begins ([`Progress::after`]). The work must not be committed.
 pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now: Timestamp) -> Result<(), StoreError> {
     let (status, error) = match &progress.end {
         None => (JobStatus::Running, None),
@@ -363,7 +367,7 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
                      processed = processed + $7, succeeded = succeeded + $8, failed = failed + $9,
                      total = coalesce($10, total), details = coalesce($11, details), error_code = $12, error_detail = $13,
                      lease_until = $14, updated_at = $15, finished_at = $16
-                 WHERE workspace_id = $1 AND id = $2 AND attempt = $3 AND status = 'running'")
+                 WHERE workspace_id = $1 AND id = $2 AND attempt = $3 AND status = 'running' AND processed = coalesce($17, processed)")
             .bind(lease.workspace)
             .bind(lease.job)
             .bind(lease.attempt)
@@ -379,11 +383,12 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
             .bind(error.map(|(_, detail)| detail))
             .bind((!ended).then(|| now.plus(Span::from_seconds(lease.seconds))))
             .bind(now)
-            .bind(ended.then_some(now)),
+            .bind(ended.then_some(now))
+            .bind(progress.after),
         )
         .await?;
     if held != 1 {
-        return Err(StoreError::Stale);
+        return Err(if progress.after.is_some() && is_ours(tx, lease).await? { StoreError::Raced } else { StoreError::Stale });
     }
     if !progress.errors.is_empty() {
         let mut rows = Rows::new(&[("position", Kind::Int), ("code", Kind::Text), ("detail", Kind::Text), ("profile_id", Kind::Uuid)]);
@@ -406,6 +411,18 @@ pub(crate) async fn advance(tx: &mut Tx, lease: Lease, progress: &Progress, now:
         .await?;
     }
     if ended { close(tx, lease.workspace, lease.job).await } else { Ok(()) }
+}
+
+async fn is_ours(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
+    let found: Option<(i64,)> = tx
+        .optional(
+            sql("SELECT attempt FROM jobs WHERE workspace_id = $1 AND id = $2 AND attempt = $3 AND status = 'running'")
+                .bind(lease.workspace)
+                .bind(lease.job)
+                .bind(lease.attempt),
+        )
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Ends a job that has not ended, inside a transaction that does something else too. A step that is under way when this is

@@ -1,0 +1,237 @@
+//! Groups in line: while one is being saved, the next is decided.
+//!
+//! Saving keeps the database busy and the other core idle, so a large group does not wait for the one before it to be
+//! committed. It reads what it needs beside the writer, lays over it what the group before it is about to leave
+//! ([`Leaving`]), and decides. When its turn has come and the other has been committed, it only asks whether what it was
+//! decided on still stands ([`Decided::stands`]); where it does not, or where anything about the group is out of the
+//! ordinary, it is decided again in its transaction, as every other group is. So the line saves time and decides nothing.
+//!
+//! On SQLite every group stands in it, since there is one writer. On PostgreSQL the large groups of a workspace do: two of
+//! them have people in common nearly always, and the second would wait for the first one's locks.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use people_domain::{
+    directory::{Directory, Happened},
+    event::{Known, MessageKey},
+    id::{ProfileId, WorkspaceId},
+    identity::IdentityKey,
+    profile::Profile,
+};
+use sqlx::FromRow;
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use super::Decision;
+use crate::{
+    StoreError, Tx,
+    dialect::Engine,
+    profiles,
+    statement::sql,
+    suppressions,
+    workspaces::{self, WorkspaceRow},
+};
+
+/// Commands from which a group is decided ahead: below it there is little to save, and waiting makes groups larger.
+pub(super) const LARGE: usize = 64;
+
+/// What a group leaves to the next one: the people it changes as they will be, and what follows from that. Everything
+/// else is as the database says.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) people: HashMap<ProfileId, Arc<Profile>>,
+    /// Keys of theirs, those given up too.
+    pub(super) keys: HashMap<IdentityKey, Option<ProfileId>>,
+    pub(super) messages: HashMap<MessageKey, Known>,
+    /// Of its transaction: on PostgreSQL what the rows it writes carry, on SQLite the state of the file it began on.
+    pub(super) stamp: String,
+}
+
+#[derive(FromRow)]
+struct Stamped {
+    stamp: String,
+}
+
+/// Of this transaction, as in [`Leaving`].
+async fn own_stamp(tx: &mut Tx) -> Result<String, StoreError> {
+    let found: Option<Stamped> = tx.optional(sql("SELECT {own_stamp}")).await?;
+    Ok(found.ok_or(StoreError::Unreadable("the stamp of a transaction"))?.stamp)
+}
+
+impl Leaving {
+    /// What a group leaves that has been decided whole; `None` where people were merged, parted or erased, or attributes
+    /// defined: then the next group waits.
+    pub(super) async fn of(tx: &mut Tx, directory: &Directory, happened: &Happened) -> Result<Option<Self>, StoreError> {
+        if !happened.merges.is_empty() || !happened.reverted.is_empty() || directory.has_defined() {
+            return Ok(None);
+        }
+        let mut people: HashMap<ProfileId, Arc<Profile>> = HashMap::new();
+        let mut keys: HashMap<IdentityKey, Option<ProfileId>> = HashMap::new();
+        for effect in directory.effects() {
+            let Some(after) = &effect.after else { return Ok(None) };
+            for identity in effect.before.iter().flat_map(|before| &before.identities) {
+                keys.entry(identity.key()).or_default();
+            }
+            people.insert(after.id, Arc::clone(after));
+        }
+        for (id, profile) in &people {
+            keys.extend(profile.identities.iter().map(|identity| (identity.key(), Some(*id))));
+        }
+        let messages = happened.occurrences.iter().filter_map(|occurrence| {
+            let known = Known { id: occurrence.id, profile_id: occurrence.profile_id, refused: occurrence.refused.clone() };
+            Some((occurrence.message.clone()?, known))
+        });
+        Ok(Some(Self { people, keys, messages: messages.collect(), stamp: own_stamp(tx).await? }))
+    }
+}
+
+/// A group decided before its turn, and what it was decided on.
+pub(super) struct Decided {
+    pub(super) decision: Decision,
+    pub(super) basis: Basis,
+}
+
+/// What a decision rests on.
+#[derive(Debug)]
+pub(super) struct Basis {
+    pub(super) workspace: WorkspaceRow,
+    /// Keys that may not come back, of those it asked for.
+    pub(super) barred: Vec<IdentityKey>,
+    pub(super) asked: BTreeSet<IdentityKey>,
+    /// The version and the stamp of everybody's row.
+    pub(super) rows: HashMap<Uuid, (u64, String)>,
+    /// Of the group before.
+    pub(super) stamp: String,
+}
+
+impl Decided {
+    /// Whether what the group was decided on is still so, now that the group before it is committed. What was asked of is
+    /// locked. Keys and messages that were free have rows of their own, which cannot be there twice.
+    pub(super) async fn stands(&self, tx: &mut Tx, workspace: WorkspaceId) -> Result<bool, StoreError> {
+        let Basis { workspace: then, barred, asked, rows, stamp } = &self.basis;
+        let Some(now) = workspaces::load(tx, workspace).await? else { return Ok(false) };
+        if now != *then {
+            return Ok(false);
+        }
+        if let Some(hasher) = &self.decision.hasher
+            && suppressions::barred(tx, workspace, hasher, asked).await? != *barred
+        {
+            return Ok(false);
+        }
+        match tx.engine() {
+            // Nobody else of this process writes people, and another process would have changed the file.
+            Engine::Sqlite => Ok(own_stamp(tx).await? == *stamp),
+            Engine::Postgres => {
+                let found = profiles::stamps(tx, workspace, rows.keys().copied()).await?;
+                let same = |now: &profiles::Beside| {
+                    let then = rows.get(&now.profile_id);
+                    then.is_some_and(|(version, stamp)| i64::try_from(*version) == Ok(now.version) && *stamp == now.stamp)
+                };
+                Ok(found.len() == rows.len() && found.iter().all(same))
+            }
+        }
+    }
+}
+
+/// Who stands behind whom.
+#[derive(Default)]
+pub(super) struct Line {
+    last: std::sync::Mutex<Vec<Last>>,
+    places: AtomicU64,
+    /// Told when a place is free again.
+    pub(super) freed: Notify,
+}
+
+/// The last in line, as the next one sees them.
+struct Last {
+    whose: Option<WorkspaceId>,
+    number: u64,
+    as_before: Before,
+}
+
+/// Who stands before a group.
+pub(super) struct Before {
+    pub(super) workspace: WorkspaceId,
+    leaving: oneshot::Receiver<Leaving>,
+    done: oneshot::Receiver<bool>,
+}
+
+impl Before {
+    /// What they are about to leave; `None`: it is not known before they are done.
+    pub(super) async fn leaving(&mut self) -> Option<Leaving> {
+        (&mut self.leaving).await.ok()
+    }
+
+    /// Waits for their end. Whether what they said they would leave is what they left.
+    pub(super) async fn done(self) -> bool {
+        self.done.await.unwrap_or(false)
+    }
+}
+
+/// The place of one group, until it is dropped.
+pub(super) struct Place {
+    line: Arc<Line>,
+    number: u64,
+    pub(super) before: Option<Before>,
+    leaving: Option<oneshot::Sender<Leaving>>,
+    done: Option<oneshot::Sender<bool>>,
+}
+
+impl Line {
+    /// Whether somebody stands in the line that everybody stands in.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.last.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes the last place. `whose`: the workspace's own line, or everybody's.
+    pub(super) fn enter(self: &Arc<Self>, whose: Option<WorkspaceId>, workspace: WorkspaceId) -> Place {
+        let (leaving, will_leave) = oneshot::channel();
+        let (done, will_be_done) = oneshot::channel();
+        let mut all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = all.iter().position(|last| last.whose == whose).map(|at| all.swap_remove(at));
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        all.push(Last { whose, number, as_before: Before { workspace, leaving: will_leave, done: will_be_done } });
+        drop(all);
+        let before = former.map(|last| last.as_before);
+        Place { line: Arc::clone(self), number, before, leaving: Some(leaving), done: Some(done) }
+    }
+}
+
+impl Place {
+    /// Whether what this group leaves can still be told.
+    pub(super) fn can_tell(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Tells whoever comes next what this group is about to leave; `None`: nothing that can be told.
+    pub(super) fn tell(&mut self, leaving: Option<Leaving>) {
+        if let (Some(teller), Some(leaving)) = (self.leaving.take(), leaving) {
+            // Nobody may have come.
+            let _ = teller.send(leaving);
+        }
+    }
+
+    /// This group has ended; whether what it told is what is there now.
+    pub(super) fn end(&mut self, as_told: bool) {
+        self.leaving = None;
+        if let Some(done) = self.done.take() {
+            let _ = done.send(as_told);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.end(false);
+        let mut all = self.line.last.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|last| last.number != self.number);
+        drop(all);
+        self.line.freed.notify_one();
+    }
+}
