@@ -1,7 +1,7 @@
 //! Many clients at once: one person per identity, no change lost, no request answered with a fault.
 
 use futures_util::future::join_all;
-use people_tests::{Answer, App, stories};
+use people_tests::{Answer, App, Engine, Server, engine_stories, stories};
 use serde_json::{Value, json};
 
 use crate::cast::{id, list, path, version};
@@ -18,6 +18,8 @@ stories![
     erasing_and_writing_at_once_leave_no_half,
     versions_and_history_agree_under_load,
 ];
+
+engine_stories![large_groups_with_people_in_common_lose_nothing];
 
 const CLIENTS: usize = 64;
 
@@ -245,4 +247,127 @@ async fn versions_and_history_agree_under_load(app: &App) {
         let answered = answers.iter().filter(|a| a.json()["id"] == person["id"]).count() as u64;
         assert_eq!(version(&now), answered + 1, "one version for each acknowledged change");
     }
+}
+
+/// Batches so large that each is decided while the one before it is saved, about the same people: who is created once, whose
+/// every change, event and label is there, and whose history and feed tell of each version once, as if one batch had come
+/// after the other. Others merge, erase, define and set meanwhile, and some keys wander.
+async fn large_groups_with_people_in_common_lose_nothing(engine: Engine) {
+    const PEOPLE: usize = 150;
+    const BATCH: usize = 100;
+    const WRITERS: usize = 6;
+    const ROUNDS: usize = 15;
+    let server = Server::new(engine).await;
+    // SQLite's file belongs to one process.
+    let second = engine.is_postgres().then(|| Server::on(server.database.clone(), &[]));
+    let apps: Vec<App> = [Some(&server), second.as_ref()].into_iter().flatten().map(App::default_of).collect();
+    let app = &apps[0];
+    let apps = &apps;
+    let start = cursor(&app.get("/v1/changes").await.ok());
+    let writer = |c: usize| async move {
+        for round in 0..ROUNDS {
+            let app = &apps[(c + round) / 2 % apps.len()];
+            let first = (c * 37 + round * 53) % PEOPLE;
+            let of = |n: usize| format!("shared-{}", (first + n) % PEOPLE);
+            if (c + round).is_multiple_of(2) {
+                let item = |n: usize| {
+                    json!({"op": "upsert", "external_id": of(n), "attributes": {format!("w{c}"): round}, "labels": [format!("l{c}-{round}")],
+                           "identities": [{"kind": "telegram", "value": format!("{}-{c}", of(n))}]})
+                };
+                let items: Vec<Value> = (0..BATCH).map(item).collect();
+                let results = app.post("/v1/profiles/batch").json(json!({ "items": items })).await.ok();
+                assert!(list(&results, "results").iter().all(|r| matches!(r["status"].as_u64(), Some(200 | 201))), "{results}");
+            } else {
+                // Known by the handle where it is there already, by the id where not: the same person.
+                let event = |n: usize| {
+                    let keys = json!([{"kind": "telegram", "value": format!("{}-{c}", of(n))}, {"kind": "external_id", "value": of(n)}]);
+                    json!({"identities": keys, "type": format!("e{c}"), "channel": format!("c{round}"), "message_id": format!("m-{c}-{round}-{n}")})
+                };
+                let events: Vec<Value> = (0..BATCH).map(event).collect();
+                let body = json!({ "events": events });
+                let results = app.post("/v1/events").json(body.clone()).await.ok();
+                assert!(list(&results, "results").iter().all(|r| r["status"] == 201), "{results}");
+                // Sent again, it is known.
+                let again = app.post("/v1/events").json(body).await.ok();
+                let ids = |results: &Value| list(results, "results").iter().map(|r| r["id"].clone()).collect::<Vec<_>>();
+                assert_eq!(ids(&again), ids(&results));
+            }
+        }
+    };
+    let others = async {
+        for round in 0..ROUNDS {
+            let (visitor, user) = (
+                json!({"kind": "anonymous_id", "value": format!("v{round}")}),
+                json!({"kind": "external_id", "value": format!("p{round}")}),
+            );
+            for identities in [json!([visitor]), json!([user]), json!([visitor, user])] {
+                app.post("/v1/events").json(json!({"events": [{"identities": identities, "type": "seen"}]})).await.ok();
+            }
+            let one = app.get(&format!("/v1/profiles/lookup?external_id=p{round}")).await.ok();
+            assert_eq!(list(&one, "identities").len(), 2, "a visitor became a user: {one}");
+            app.delete(&path(&one, "")).await.is(200);
+            app.post("/v1/properties").json(json!({"key": format!("defined_{round}"), "type": "number"})).await.created();
+            let gap = json!({"session_gap_seconds": 1_800 + round});
+            app.patch("/v1/workspace").json(gap).await.ok();
+        }
+    };
+    futures_util::future::join(join_all((0..WRITERS).map(writer)), others).await;
+
+    let met = |c: usize, person: usize, even: bool| {
+        (0..ROUNDS)
+            .filter(|round| (c + round).is_multiple_of(2) == even)
+            .filter(|round| (person + PEOPLE - (c * 37 + round * 53) % PEOPLE) % PEOPLE < BATCH)
+            .collect::<Vec<_>>()
+    };
+    let feed = feed_since(app, start).await;
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok()["total"], PEOPLE);
+    for person in 0..PEOPLE {
+        let found = app.get(&format!("/v1/profiles/lookup?external_id=shared-{person}")).await.ok();
+        let (labels, keys) = (list(&found, "labels"), list(&found, "identities"));
+        for c in 0..WRITERS {
+            let said = met(c, person, true);
+            assert_eq!(found["attributes"][format!("w{c}")].as_u64(), said.last().map(|round| *round as u64), "{found}");
+            for round in &said {
+                assert!(labels.contains(&json!(format!("l{c}-{round}"))), "l{c}-{round} is missing: {found}");
+            }
+            let handle = format!("shared-{person}-{c}");
+            assert_eq!(keys.iter().any(|key| key["value"] == *handle), !(said.is_empty() && met(c, person, false).is_empty()));
+            let who = json!({"filter": {"all": [
+                {"field": "external_id", "op": "eq", "value": format!("shared-{person}")},
+                {"event": format!("e{c}"), "count": {"eq": met(c, person, false).len()}},
+            ]}});
+            assert_eq!(app.post("/v1/profiles/count").json(who).await.ok()["total"], 1, "events e{c} of shared-{person}: {found}");
+        }
+        // Every version once, in order, and none left out. A late event counts and is told, and changes nothing else.
+        let versions: Vec<u64> = feed
+            .iter()
+            .map(|change| &change["data"])
+            .filter(|data| data["profile_id"] == found["id"] && data["fields"] != json!([]))
+            .filter_map(|data| data["version"].as_u64())
+            .collect();
+        assert_eq!(versions, (1..=version(&found)).collect::<Vec<_>>(), "{found}");
+    }
+    let mut kept = 0;
+    for app in apps {
+        let told = app.get("/metrics").no_key().await.text();
+        let counted = told.lines().find_map(|line| line.strip_prefix("people_writer_groups_ahead_total{decision=\"kept\"} "));
+        kept += counted.and_then(|n| n.parse::<u64>().ok()).expect("the metric is there");
+    }
+    assert!(kept > 0, "no group was decided ahead");
+}
+
+async fn feed_since(app: &App, mut at: String) -> Vec<Value> {
+    let mut all = Vec::new();
+    loop {
+        let page = app.get(&format!("/v1/changes?limit=200&cursor={at}")).await.ok();
+        all.extend(list(&page, "data").iter().cloned());
+        if page["has_more"] == false {
+            return all;
+        }
+        at = cursor(&page);
+    }
+}
+
+fn cursor(page: &Value) -> String {
+    page["next_cursor"].as_str().expect("a page tells where to read on").to_owned()
 }

@@ -91,7 +91,8 @@ impl Options {
 
     fn wants(&self, work: Work, for_growth: bool) -> bool {
         let chosen = self.only.is_empty() || self.only.contains(&work);
-        chosen && !(for_growth && matches!(work, Work::Timeline | Work::Export | Work::Overload | Work::Memory | Work::Import | Work::Start))
+        chosen
+            && !(for_growth && matches!(work, Work::Timeline | Work::Export | Work::Overload | Work::Memory | Work::Import | Work::Start))
     }
 
     fn server(&self) -> Result<PathBuf> {

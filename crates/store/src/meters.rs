@@ -26,6 +26,8 @@ pub(crate) struct Meters {
     /// Commands of a group.
     pub(crate) group_size: Histogram,
     pub(crate) group_seconds: Histogram,
+    /// Groups decided while the one before them was saved.
+    ahead: Family<WhatBecame, Counter>,
     /// Requests to webhooks.
     deliveries: Family<HowItWent, Counter>,
 }
@@ -33,6 +35,11 @@ pub(crate) struct Meters {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct HowItWent {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WhatBecame {
+    decision: &'static str,
 }
 
 impl fmt::Debug for Meters {
@@ -47,13 +54,23 @@ impl Meters {
         self.deliveries.get_or_create(&HowItWent { outcome: if taken { "delivered" } else { "failed" } }).inc();
     }
 
+    /// A group that was decided ahead had its turn: what was decided stood, or not.
+    pub(crate) fn decided_ahead(&self, stood: bool) {
+        self.ahead.get_or_create(&WhatBecame { decision: if stood { "kept" } else { "repeated" } }).inc();
+    }
+
     pub(crate) fn new() -> Self {
         let deliveries = Family::<HowItWent, Counter>::default();
         for outcome in ["delivered", "failed"] {
             // There from the start, at 0.
             drop(deliveries.get_or_create(&HowItWent { outcome }));
         }
+        let ahead = Family::<WhatBecame, Counter>::default();
+        for decision in ["kept", "repeated"] {
+            drop(ahead.get_or_create(&WhatBecame { decision }));
+        }
         Self {
+            ahead,
             deliveries,
             waiting: Gauge::default(),
             queue: Gauge::default(),
@@ -132,6 +149,11 @@ impl Store {
             "people_writer_group_seconds",
             "Time from the beginning of a group to its commit, retries included",
             meters.group_seconds,
+        );
+        registry.register(
+            "people_writer_groups_ahead",
+            "Groups decided while the one before them was saved, by whether that decision was kept or repeated in their turn",
+            meters.ahead,
         );
         registry.register("people_webhook_deliveries", "Requests sent to webhooks, pings and repetitions included", meters.deliveries);
     }

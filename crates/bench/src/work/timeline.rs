@@ -92,8 +92,8 @@ pub async fn measure(stage: &Stage, events: u64) -> Result<Vec<Row>> {
     let (kind, value) = who(seed, site.profiles, 0);
     let last = json!({"events": [{"identities": [{"kind": kind, "value": value}], "type": TYPES[0], "message_id": "years-last"}]});
     let told = target.json(post("/v1/events", &last)).await?;
-    let busiest: Uuid =
-        serde_json::from_value(told["results"][0]["profile_id"].clone()).map_err(|_| format!("the busiest person was not found: {told}"))?;
+    let busiest: Uuid = serde_json::from_value(told["results"][0]["profile_id"].clone())
+        .map_err(|_| format!("the busiest person was not found: {told}"))?;
     let ids: Vec<Uuid> = (0..20_000).map(|n| stage.ids[scatter(n, site.profiles) as usize]).collect();
     let read = || Load { connections: 8, warm_up: 200, count: 20_000, time: stage.time };
     let page = move |at: u64| Call::get(format!("/v1/profiles/{}/timeline?limit=50", ids[at as usize % ids.len()]));

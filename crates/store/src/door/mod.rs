@@ -501,7 +501,8 @@ impl Worker {
             let mut tx = self.pools.begin_write().await?;
             let telling = place.as_deref_mut().filter(|place| place.can_tell());
             let tells = telling.is_some();
-            let done = match in_transaction(&mut tx, jobs, &mut self.known, &self.suppression_key, decided.take(), telling).await {
+            let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());
+            let done = match in_transaction(&mut tx, jobs, known, key, meters, decided.take(), telling).await {
                 Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
@@ -584,6 +585,7 @@ async fn in_transaction(
     jobs: &[Job],
     known: &mut Known,
     key: &SuppressionKey,
+    meters: &Meters,
     decided: Option<Decided>,
     place: Option<&mut Place>,
 ) -> Result<(Vec<Reply>, Option<Written>), StoreError> {
@@ -596,8 +598,12 @@ async fn in_transaction(
     let open: Vec<usize> = (0..jobs.len()).filter(|i| replies[*i].is_none()).collect();
     if !open.is_empty() {
         let standing = match decided {
-            Some(decided) if open.len() == jobs.len() && decided.stands(tx, workspace_id).await? => Some(decided.decision),
-            _ => None,
+            Some(decided) => {
+                let stands = open.len() == jobs.len() && decided.stands(tx, workspace_id).await?;
+                meters.decided_ahead(stands);
+                stands.then_some(decided.decision)
+            }
+            None => None,
         };
         let decision = match standing {
             Some(decision) => decision,
