@@ -26,6 +26,7 @@ engine_stories![
     a_server_that_slept_past_its_lease_changes_nothing,
     a_cancelled_job_does_nothing_more,
     a_job_waits_for_somebody_to_work_on_it,
+    jobs_of_a_newer_program_keep_no_others_waiting,
     a_server_that_is_told_to_go_gives_its_job_back,
     a_job_is_forgotten_a_month_after_it_ended,
     somebody_who_follows_a_job_keeps_no_server_from_going,
@@ -313,6 +314,26 @@ async fn a_job_waits_for_somebody_to_work_on_it(engine: Engine) {
     let app = App::default_of(&server);
     assert_eq!(finished(&app, &waiting).await["status"], "succeeded");
     assert_eq!(app.get(&format!("/v1/jobs/{}", id(&cancelled))).await.ok(), gone);
+}
+
+/// While programs are being replaced, there may be jobs that only the new ones know.
+async fn jobs_of_a_newer_program_keep_no_others_waiting(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    app.person(nobody("a")).await;
+    finished(&app, &label_everybody(&app).await).await;
+    let new_id = if engine.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    let columns = "parameters, checkpoint, details, processed, succeeded, failed, attempt, actor, request_id, created_at, updated_at";
+    server
+        .database
+        .rows(&format!(
+            "INSERT INTO jobs (workspace_id, id, kind, status, {columns})
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+             SELECT workspace_id, {new_id}, 'of_tomorrow', 'queued', {columns} FROM n CROSS JOIN jobs"
+        ))
+        .await;
+    assert_eq!(server.database.one("SELECT count(*) FROM jobs WHERE kind = 'of_tomorrow'").await, "40");
+    assert_eq!(finished(&app, &label_everybody(&app).await).await["status"], "succeeded");
 }
 
 async fn a_server_that_is_told_to_go_gives_its_job_back(engine: Engine) {

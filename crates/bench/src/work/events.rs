@@ -1,5 +1,6 @@
-//! Ingestion: events of people who are known, 100 a request over 16 connections, each with a message id of its own; the
-//! same through the route of the tracking SDKs; and the newest page of a timeline.
+//! Ingestion: events of people who are known, 100 a request over 16 connections, each with a message id of its own: of
+//! somebody else with every event, and in visits of five; the former through the route of the tracking SDKs too; and the newest
+//! page of a timeline.
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use crate::{
     report::{Row, Target, Unit},
 };
 
+const VISITS: &str = "POST /v1/events, the same in visits of five events";
+const VISIT: u64 = 5;
 const NATIVE: &str = "POST /v1/events, 100 a request, 16 connections";
 const TRACKED: &str = "POST /v1/batch (SDKs), 100 a request, 16 connections";
 const TIMELINE: &str = "newest 50 of a timeline, 8 connections";
@@ -42,21 +45,24 @@ pub(super) fn properties(at: u64) -> Value {
 pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     let (site, seed) = (stage.site, stage.seed);
     let load = || Load { connections: 16, warm_up: 40, count: 40_000, time: stage.time };
-    let native = move |at: u64| {
+    // Everybody comes back for so many events at a time.
+    let native = move |at: u64, visit: u64, name: &str| {
         let event = |n: u64| {
-            let (kind, value) = who(seed, site.profiles, n);
+            let (kind, value) = who(seed, site.profiles, n / visit);
             json!({
                 "identities": [{"kind": kind, "value": value}],
                 "type": TYPES[scatter(n, TYPES.len() as u64) as usize],
                 "channel": "web",
                 "properties": properties(n),
-                "message_id": format!("bench-{n}"),
+                "message_id": format!("{name}-{n}"),
             })
         };
         let events: Vec<Value> = (at * EVENTS..(at + 1) * EVENTS).map(event).collect();
         Call::post("/v1/events", serde_json::to_vec(&json!({ "events": events })).unwrap_or_default())
     };
-    let own = drive(&stage.server.target, load(), native, |_, answer: &Answer| all_accepted(EVENTS as usize, answer)).await?;
+    let accepted = |_: u64, answer: &Answer| all_accepted(EVENTS as usize, answer);
+    let own = drive(&stage.server.target, load(), move |at| native(at, 1, "bench"), accepted).await?;
+    let visits = drive(&stage.server.target, load(), move |at| native(at, VISIT, "bench-visit"), accepted).await?;
     let raw = insert::rows_per_second(&stage.database, &stage.scratch, EVENTS as usize, 250, stage.time / 2).await?;
 
     let tracked = move |at: u64| {
@@ -103,6 +109,8 @@ pub async fn measure(stage: &Stage) -> Result<Vec<Row>> {
     Ok(vec![
         rate(NATIVE, &own),
         time(NATIVE, &own, "request p99", 0.99),
+        rate(VISITS, &visits),
+        time(VISITS, &visits, "request p99", 0.99),
         rate(TRACKED, &sdk),
         time(TRACKED, &sdk, "request p99", 0.99),
         Row::new(site, TIMELINE, "requests", Unit::PerSecond, timeline.per_second()).trouble(timeline.complaint()),

@@ -18,7 +18,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{End, Job, JobKind, KEPT_DAYS, Lease, Progress, Stored, Turn};
-use crate::{Store, StoreError, statement::sql, time::At};
+use crate::{
+    Store, StoreError,
+    rows::{Kind, Rows},
+    statement::sql,
+    time::At,
+};
 
 /// How long a worker stays with a job while others may wait.
 const SLICE: Duration = Duration::from_secs(2);
@@ -124,18 +129,21 @@ impl Worker {
 
     async fn claim(&self) -> Result<Option<(Arc<dyn JobKind>, Lease)>, StoreError> {
         let now = self.store.now();
+        // Kinds of a newer program are left to it.
+        let mut kinds = Rows::new(&[("kind", Kind::Text)]);
+        self.kinds.iter().for_each(|kind| kinds.push([kind.name().into()]));
         let candidates: Vec<Candidate> = self
             .store
             .pools
             .all(
                 sql("SELECT workspace_id, id, kind FROM jobs
-                     WHERE status IN ('queued', 'running') AND (status = 'queued' OR lease_until < $1)
+                     WHERE status IN ('queued', 'running') AND (status = 'queued' OR lease_until < $1) AND kind {among}
                      ORDER BY updated_at, id LIMIT 16")
-                .bind(now),
+                .bind(now)
+                .rows(kinds),
             )
             .await?;
         for candidate in candidates {
-            // A kind of a newer program is left to it.
             let Some(kind) = self.kinds.iter().find(|kind| kind.name() == candidate.kind) else { continue };
             if let Some(lease) = self.take(WorkspaceId(candidate.workspace_id), RecordId(candidate.id), now).await? {
                 return Ok(Some((Arc::clone(kind), lease)));
