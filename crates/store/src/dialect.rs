@@ -29,6 +29,16 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
         "duplicate_keys AS k WHERE k.workspace_id = $1 AND k.key = r.key AND",
         "LATERAL (SELECT b.key, b.profile_id FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key OFFSET 0) AS k WHERE",
     ),
+    // The session of a channel that ended next after a window: sessions of a channel stand one after the other.
+    (
+        "{next_session}",
+        "sessions AS s WHERE s.workspace_id = $1 AND s.id = (SELECT n.id FROM sessions AS n WHERE n.workspace_id = $1
+             AND n.profile_id = r.profile_id AND n.ended_at > r.high AND n.channel = r.channel AND n.sender_id IS NULL
+             ORDER BY n.ended_at, n.id LIMIT 1) AND",
+        "LATERAL (SELECT n.* FROM sessions AS n WHERE n.workspace_id = $1
+             AND n.profile_id = r.profile_id AND n.ended_at > r.high AND n.channel = r.channel AND n.sender_id IS NULL
+             ORDER BY n.ended_at, n.id LIMIT 1) AS s WHERE",
+    ),
     // What is another once the row of a document was written, whatever of it: its activity may change without the version.
     // PostgreSQL keeps the transaction that wrote a row.
     ("{stamp}", "activity", "xmin::text"),

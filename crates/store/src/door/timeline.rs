@@ -282,6 +282,18 @@ pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: 
     write_sessions(tx, workspace, written).await
 }
 
+/// Windows that touch become one.
+fn united(windows: &mut Vec<(Timestamp, Timestamp)>) {
+    windows.sort_unstable();
+    windows.dedup_by(|later, earlier| {
+        let touches = later.0 <= earlier.1;
+        if touches {
+            earlier.1 = earlier.1.max(later.1);
+        }
+        touches
+    });
+}
+
 /// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included.
 pub(super) async fn near(
     tx: &mut Tx,
@@ -308,17 +320,28 @@ pub(super) async fn near(
         }
     }
     let mut found: BTreeMap<RecordId, Session> = moved.iter().map(|session| (session.id, session.clone())).collect();
-    if let Some(oldest) = windows.values().flatten().map(|(low, _)| *low).min() {
-        let people: BTreeSet<ProfileId> = windows.keys().map(|(profile, _)| *profile).collect();
+    if !windows.is_empty() {
+        let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("low", Kind::Time), ("high", Kind::Time)]);
+        for ((profile, channel), windows) in &mut windows {
+            united(windows);
+            for (low, high) in windows {
+                rows.push([(*profile).into(), (*channel).into(), (*low).into(), (*high).into()]);
+            }
+        }
+        // Those that ended in a window, and the one that goes on past its end: a late event reads no more of a long life.
         let stored: Vec<StoredSession> = tx
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
-                     FROM sessions AS s
-                     WHERE s.workspace_id = $1 AND s.profile_id {among} AND s.ended_at >= $2 AND s.sender_id IS NULL")
+                     FROM {rows} AS r CROSS JOIN sessions AS s
+                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.ended_at >= r.low AND s.ended_at <= r.high
+                       AND s.channel = r.channel AND s.sender_id IS NULL
+                     UNION ALL
+                     SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
+                            s.properties{as_text} AS properties
+                     FROM {rows} AS r CROSS JOIN {next_session} s.started_at <= r.high")
                 .bind(workspace)
-                .bind(oldest)
-                .rows(ids(people.into_iter().map(|id| id.0))),
+                .rows(rows),
             )
             .await?;
         for row in stored {
