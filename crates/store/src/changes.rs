@@ -259,8 +259,9 @@ impl Store {
         let due: Vec<(Uuid,)> = self
             .pools
             .all(
-                sql("SELECT h.workspace_id FROM change_heads AS h
-                     JOIN changes AS c ON c.workspace_id = h.workspace_id AND c.seq = h.kept_from + 1 WHERE c.at < $1")
+                // In this order: SQLite would read the feeds whole.
+                sql("SELECT h.workspace_id FROM change_heads AS h CROSS JOIN changes AS c
+                     WHERE c.workspace_id = h.workspace_id AND c.seq = h.kept_from + 1 AND c.at < $1")
                 .bind(before),
             )
             .await?;
