@@ -484,11 +484,11 @@ impl Worker {
         let workspace = jobs.first().ok_or(StoreError::Raced)?.workspace;
         let mut tx = self.pools.begin_read().await?;
         let open: Vec<&Job> = jobs.iter().collect();
-        let mut reading = Reading::Early { leaving: &leaving, basis: None };
+        let mut basis = None;
+        let mut reading = Reading::Early { leaving: &leaving, basis: &mut basis };
         let decision = decide(&mut tx, workspace, &open, &mut self.known, &self.suppression_key, &mut reading).await;
         tx.roll_back().await;
-        let Reading::Early { basis: Some(basis), .. } = reading else { return Err(StoreError::Raced) };
-        Ok(Decided { decision: decision?, basis })
+        Ok(Decided { decision: decision?, basis: basis.ok_or(StoreError::Raced)? })
     }
 
     async fn carry_out(
@@ -694,7 +694,7 @@ enum Reading<'a> {
     /// Only to say what would happen.
     Rehearsed,
     /// While the group before is being saved. Leaves behind what it rests on.
-    Early { leaving: &'a Leaving, basis: Option<Basis> },
+    Early { leaving: &'a Leaving, basis: &'a mut Option<Basis> },
 }
 
 /// Loads what the commands will be decided on. Owners are checked against documents, so a key that moved in between is
@@ -756,7 +756,7 @@ async fn load(
             if people.len() != ids.len() {
                 return Err(StoreError::Raced);
             }
-            *basis = Some(Basis {
+            **basis = Some(Basis {
                 workspace: workspace.clone(),
                 barred: Vec::new(),
                 asked: needs.keys.clone(),
@@ -821,7 +821,9 @@ async fn load(
     let hasher = workspace.seal.map(|seal| Hasher::open(key, &seal)).transpose()?;
     if let Some(hasher) = &hasher {
         let barred = suppressions::barred(tx, workspace_id, hasher, &needs.keys).await?;
-        if let Reading::Early { basis: Some(basis), .. } = reading {
+        if let Reading::Early { basis, .. } = reading
+            && let Some(basis) = basis.as_mut()
+        {
             basis.barred.clone_from(&barred);
         }
         directory.bar(barred);
