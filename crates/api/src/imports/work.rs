@@ -424,12 +424,19 @@ async fn hand_in(
     store.hand_in(job).await
 }
 
-/// Waits until no more than so many are under way.
+/// Waits until no more than so many are under way. When one came to nothing, so do those behind it: they are waited for, so
+/// that none of them is left when the rows are handed in again.
 async fn settle(mut under_way: VecDeque<Pending>, at_most: usize) -> Result<VecDeque<Pending>, StoreError> {
     while under_way.len() > at_most
         && let Some(first) = under_way.pop_front()
     {
-        first.reply().await?;
+        if let Err(error) = first.reply().await {
+            for behind in under_way {
+                // Refused, for the same reason or for want of the first.
+                let _ = behind.reply().await;
+            }
+            return Err(error);
+        }
     }
     Ok(under_way)
 }

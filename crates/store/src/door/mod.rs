@@ -253,8 +253,8 @@ impl Store {
         self.hand_in(job).await?.reply().await
     }
 
-    /// Hands the commands of one request in; they are carried out after those handed in before, and whether or not anybody
-    /// waits for the reply.
+    /// Hands the commands of one request in; they are carried out whether or not anybody waits for the reply. Steps of one
+    /// background job take effect in the order they were handed in, or not at all ([`jobs::Progress::after`]).
     pub async fn hand_in(&self, job: Job) -> Result<Pending, StoreError> {
         self.door.send(job).await
     }
@@ -465,11 +465,11 @@ impl Worker {
     /// its turn.
     async fn decide_ahead(&mut self, jobs: &[Job], mut before: Before) -> Option<Decided> {
         let size = jobs.iter().map(|job| job.commands.len()).sum::<usize>();
-        // People read ahead are held against their rows already.
-        let is_early = jobs.iter().any(|job| is_alone(job) || job.step.as_ref().is_some_and(|step| !step.ahead.is_empty()));
+        // Merges are decided alone, and people whom a job has read ahead are held against their rows already.
+        let is_apart = jobs.iter().any(|job| is_alone(job) || job.step.as_ref().is_some_and(|step| !step.ahead.is_empty()));
         let mut decided = None;
         if size >= LARGE
-            && !is_early
+            && !is_apart
             && before.workspace == jobs.first()?.workspace
             && let Some(leaving) = before.leaving().await
         {
