@@ -4,7 +4,8 @@
 .PHONY: help run demo test sdk-test lint openapi bench check-domain clean
 
 CARGO ?= cargo
-# Profiles that `make bench` loads, and five times as many events; 1000000 takes about two hours for both engines.
+# Profiles that `make bench` loads; 1000000 takes about half an hour for both engines, and the five million events of
+# `timeline` more than that again (BENCH_FLAGS='--events 500000' for fewer).
 PROFILES ?= 1000000
 BENCH_FLAGS ?=
 
