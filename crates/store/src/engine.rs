@@ -333,6 +333,8 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .pragma("temp_store", "MEMORY")
         // A checkpoint inside a commit stalls every writer behind it; maintenance.rs does them beside the writes.
         .pragma("wal_autocheckpoint", "0")
+        // A page is handed over as a whole, and not when half of it has been taken.
+        .row_buffer_size(256)
         .statement_cache_capacity(256);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)

@@ -36,6 +36,18 @@ pub struct Span {
     pub limit: i64,
 }
 
+impl Span {
+    /// Whether it is asked for what became of the profile alone.
+    fn is_of_the_system(&self) -> bool {
+        self.kind.as_deref().is_some_and(|kind| kind == "system" || kind.starts_with("system."))
+    }
+
+    /// Whether it is asked for what only events have.
+    fn is_of_events(&self) -> bool {
+        self.channel.is_some() || self.session.is_some() || (self.kind.is_some() && !self.is_of_the_system())
+    }
+}
+
 /// One row of a timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
@@ -61,30 +73,43 @@ pub enum Happened {
     System { action: String, fields: Vec<String>, actor: String, source: String, reason: Option<String>, version: i64 },
 }
 
+/// A row of a page: an event; or, with a version, an entry of history in the columns of one, since every column of every
+/// row costs time.
 #[derive(FromRow)]
-struct StoredEvent {
+struct StoredMoment {
     id: Uuid,
     profile_id: Uuid,
-    occurred_at: At,
+    at: At,
+    /// The action of an entry.
     kind: String,
+    /// The actor.
     channel: Option<String>,
+    /// The names of the fields.
     properties: String,
     session_id: Option<Uuid>,
+    /// The source.
     message_id: Option<String>,
+    /// When it happened.
     received_at: At,
     original_timestamp: Option<At>,
     sent_at: Option<At>,
+    /// The reason.
     refused: Option<String>,
+    version: Option<i64>,
 }
 
-impl StoredEvent {
+impl StoredMoment {
     fn read(self) -> Result<Moment, StoreError> {
-        let refused = self.refused.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text));
-        Ok(Moment {
-            id: RecordId(self.id),
-            profile_id: ProfileId(self.profile_id),
-            at: self.occurred_at.0,
-            happened: Happened::Event {
+        let happened = match self.version {
+            Some(version) => Happened::System {
+                action: self.kind,
+                fields: self.properties.split('\n').filter(|field| !field.is_empty()).map(str::to_owned).collect(),
+                actor: self.channel.unwrap_or_default(),
+                source: self.message_id.unwrap_or_default(),
+                reason: self.refused,
+                version,
+            },
+            None => Happened::Event {
                 kind: self.kind,
                 channel: self.channel,
                 properties: serde_json::from_str(&self.properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
@@ -92,27 +117,25 @@ impl StoredEvent {
                 message_id: self.message_id,
                 received_at: self.received_at.0,
                 times: SenderTimes { original_timestamp: self.original_timestamp.map(|at| at.0), sent_at: self.sent_at.map(|at| at.0) },
-                refused: refused.map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
+                refused: self
+                    .refused
+                    .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
+                    .map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
             },
-        })
+        };
+        Ok(Moment { id: RecordId(self.id), profile_id: ProfileId(self.profile_id), at: self.at.0, happened })
     }
 }
 
-#[derive(FromRow)]
-struct StoredEntry {
-    id: Uuid,
-    at: At,
-    action: String,
-    fields: String,
-    actor: String,
-    source: String,
-    reason: Option<String>,
-    version: i64,
-}
-
 const EVENT: &str =
-    "SELECT e.id, e.profile_id, e.occurred_at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
-    e.message_id, e.received_at, e.original_timestamp, e.sent_at, e.refused{as_text} AS refused FROM events AS e";
+    "SELECT e.id, e.profile_id, e.occurred_at AS at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
+    e.message_id, e.received_at, e.original_timestamp, e.sent_at, e.refused{as_text} AS refused, CAST(NULL AS BIGINT) AS version
+    FROM events AS e";
+
+const ENTRY: &str =
+    "SELECT h.id, h.profile_id, h.at, h.action AS kind, h.actor AS channel, h.fields AS properties, CAST(NULL AS UUID) AS session_id,
+    h.source AS message_id, h.at AS received_at, CAST(NULL AS TIMESTAMPTZ) AS original_timestamp, CAST(NULL AS TIMESTAMPTZ) AS sent_at,
+    h.reason AS refused, h.version FROM profile_history AS h";
 
 /// Puts a condition and its value to a statement.
 struct Builder {
@@ -122,7 +145,7 @@ struct Builder {
 
 impl Builder {
     fn new(text: &str, workspace: WorkspaceId) -> Self {
-        Self { text: format!("{text} WHERE "), args: vec![workspace.into()] }
+        Self { text: text.to_owned(), args: vec![workspace.into()] }
     }
 
     fn bind(&mut self, value: impl Into<Arg>) -> usize {
@@ -137,96 +160,129 @@ impl Builder {
         self.text.push_str(&condition.replace('?', &format!("${n}")));
     }
 
-    fn finish(mut self, order: &'static str, limit: i64) -> Sql {
+    /// The newest rows of what was put together; a piece of a larger statement.
+    fn newest(&mut self, order: &'static str, limit: i64) {
         let n = self.bind(limit);
         self.text.push_str(order);
         self.text.push_str(&format!(" LIMIT ${n}"));
+    }
+
+    fn finish(mut self, order: &'static str, limit: i64) -> Sql {
+        self.newest(order, limit);
         Sql::composed(self.text, self.args)
     }
 }
 
-async fn events(tx: &mut Tx, workspace: WorkspaceId, profile: Option<ProfileId>, span: &Span) -> Result<Vec<Moment>, StoreError> {
-    let mut statement = Builder::new(EVENT, workspace);
-    statement.text.push_str("e.workspace_id = $1");
-    if let Some(profile) = profile {
-        statement.and("e.profile_id = ?", profile);
-    }
-    if let Some(session) = span.session {
-        // Its events are a stretch of its person's timeline.
-        let Some(row) = session_row(tx, workspace, session).await? else { return Ok(Vec::new()) };
-        statement.and("e.profile_id = ?", row.profile_id);
-        statement.and("e.occurred_at >= ?", row.started_at.0);
-        statement.and("e.occurred_at <= ?", row.ended_at.0);
-        statement.and("e.session_id = ?", session);
-    }
-    if let Some(kind) = &span.kind {
-        statement.and("e.type = ?", kind.as_str());
-    }
-    if let Some(channel) = &span.channel {
-        statement.and("e.channel = ?", channel.as_str());
-    }
-    if let Some(from) = span.from {
-        statement.and("e.occurred_at >= ?", from);
-    }
-    if let Some(to) = span.to {
-        statement.and("e.occurred_at < ?", to);
-    }
-    if let Some((at, id)) = span.after {
-        let (at, id) = (statement.bind(at), statement.bind(id));
-        statement.text.push_str(&format!(" AND (e.occurred_at, e.id) < (${at}, ${id})"));
-    }
-    let rows: Vec<StoredEvent> = tx.all(statement.finish(" ORDER BY e.occurred_at DESC, e.id DESC", span.limit)).await?;
-    rows.into_iter().map(StoredEvent::read).collect()
+/// What a page is made of, and the stretch of a session where it is asked for one.
+struct Asked<'s> {
+    profile: ProfileId,
+    span: &'s Span,
+    session: Option<&'s StoredSession>,
 }
 
-async fn entries(tx: &mut Tx, workspace: WorkspaceId, profile: ProfileId, span: &Span) -> Result<Vec<Moment>, StoreError> {
-    let mut statement = Builder::new("SELECT id, at, action, fields, actor, source, reason, version FROM profile_history", workspace);
-    statement.text.push_str("workspace_id = $1");
-    statement.and("profile_id = ?", profile);
-    if let Some(action) = span.kind.as_deref().and_then(|kind| kind.strip_prefix("system.")) {
-        statement.and("action = ?", action);
+impl Asked<'_> {
+    /// One statement, whatever is asked for: the newest of each walk.
+    fn statement(&self, workspace: WorkspaceId) -> Sql {
+        let (events, entries) = (!self.span.is_of_the_system(), !self.span.is_of_events());
+        let mut statement = Builder::new("", workspace);
+        // A walk that ends at a limit is a table of its own to the other.
+        if events && entries {
+            statement.text.push_str("SELECT * FROM (");
+            self.events(&mut statement);
+            statement.text.push_str(") AS e UNION ALL SELECT * FROM (");
+            self.entries(&mut statement);
+            statement.text.push_str(") AS h");
+        } else if events {
+            self.events(&mut statement);
+        } else {
+            self.entries(&mut statement);
+        }
+        Sql::composed(statement.text, statement.args)
     }
-    if let Some(from) = span.from {
-        statement.and("at >= ?", from);
+
+    /// The newest of what the walks found.
+    fn page(&self, rows: Vec<StoredMoment>) -> Result<Vec<Moment>, StoreError> {
+        let mut moments = rows.into_iter().map(StoredMoment::read).collect::<Result<Vec<_>, _>>()?;
+        moments.sort_by_key(|moment| std::cmp::Reverse((moment.at, moment.id)));
+        moments.truncate(usize::try_from(self.span.limit).unwrap_or(0));
+        Ok(moments)
     }
-    if let Some(to) = span.to {
-        statement.and("at < ?", to);
+
+    fn events(&self, statement: &mut Builder) {
+        let span = self.span;
+        statement.text.push_str(EVENT);
+        statement.text.push_str(" WHERE e.workspace_id = $1");
+        statement.and("e.profile_id = ?", self.profile);
+        if let Some(session) = self.session {
+            // Its events are a stretch of its person's timeline.
+            statement.and("e.occurred_at >= ?", session.started_at.0);
+            statement.and("e.occurred_at <= ?", session.ended_at.0);
+            statement.and("e.session_id = ?", RecordId(session.id));
+        }
+        if let Some(kind) = &span.kind {
+            statement.and("e.type = ?", kind.as_str());
+        }
+        if let Some(channel) = &span.channel {
+            statement.and("e.channel = ?", channel.as_str());
+        }
+        if let Some(from) = span.from {
+            statement.and("e.occurred_at >= ?", from);
+        }
+        if let Some(to) = span.to {
+            statement.and("e.occurred_at < ?", to);
+        }
+        if let Some((at, id)) = span.after {
+            let (at, id) = (statement.bind(at), statement.bind(id));
+            statement.text.push_str(&format!(" AND (e.occurred_at, e.id) < (${at}, ${id})"));
+        }
+        statement.newest(" ORDER BY e.occurred_at DESC, e.id DESC", span.limit);
     }
-    if let Some((at, id)) = span.after {
-        let (after, id) = (statement.bind(at), statement.bind(id));
-        statement.text.push_str(&format!(" AND (at, id) < (${after}, ${id})"));
+
+    fn entries(&self, statement: &mut Builder) {
+        let span = self.span;
+        statement.text.push_str(ENTRY);
+        statement.text.push_str(" WHERE h.workspace_id = $1");
+        statement.and("h.profile_id = ?", self.profile);
+        if let Some(action) = span.kind.as_deref().and_then(|kind| kind.strip_prefix("system.")) {
+            statement.and("h.action = ?", action);
+        }
+        if let Some(from) = span.from {
+            statement.and("h.at >= ?", from);
+        }
+        if let Some(to) = span.to {
+            statement.and("h.at < ?", to);
+        }
+        if let Some((at, id)) = span.after {
+            let (after, id) = (statement.bind(at), statement.bind(id));
+            statement.text.push_str(&format!(" AND (h.at, h.id) < (${after}, ${id})"));
+        }
+        // Ids sort by the time of the entry: the end of the range is found in the key.
+        if let Some(end) = span.after.map(|(at, _)| at).into_iter().chain(span.to).min() {
+            let next = uuid::Builder::from_unix_timestamp_millis(end.unix_millis().saturating_add(1), &[0; 10]).into_uuid();
+            statement.and("h.id < ?", next);
+        }
+        statement.newest(" ORDER BY h.id DESC", span.limit);
     }
-    // Ids sort by the time of the entry: the end of the range is found in the key.
-    if let Some(end) = span.after.map(|(at, _)| at).into_iter().chain(span.to).min() {
-        let next = uuid::Builder::from_unix_timestamp_millis(end.unix_millis().saturating_add(1), &[0; 10]).into_uuid();
-        statement.and("id < ?", next);
+}
+
+/// A page of the events of a session, if there is one, and it is `profile`'s.
+async fn session_page(tx: &mut Tx, workspace: WorkspaceId, profile: Option<ProfileId>, span: &Span) -> Result<Vec<Moment>, StoreError> {
+    let Some(id) = span.session else { return Ok(Vec::new()) };
+    let Some(session) = session_row(tx, workspace, id).await? else { return Ok(Vec::new()) };
+    let owner = ProfileId(session.profile_id);
+    if profile.is_some_and(|profile| profile != owner) {
+        return Ok(Vec::new());
     }
-    let rows: Vec<StoredEntry> = tx.all(statement.finish(" ORDER BY id DESC", span.limit)).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Moment {
-            id: RecordId(row.id),
-            profile_id: profile,
-            at: row.at.0,
-            happened: Happened::System {
-                action: row.action,
-                fields: row.fields.split('\n').filter(|field| !field.is_empty()).map(str::to_owned).collect(),
-                actor: row.actor,
-                source: row.source,
-                reason: row.reason,
-                version: row.version,
-            },
-        })
-        .collect())
+    let asked = Asked { profile: owner, span, session: Some(&session) };
+    asked.page(tx.all(asked.statement(workspace)).await?)
 }
 
 /// The pieces of a session's row.
 const SESSION: &str = "SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-    s.properties{as_text} AS properties FROM sessions AS s";
+    s.properties{as_text} AS properties FROM sessions AS s WHERE s.workspace_id = $1";
 
 async fn session_row(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<StoredSession>, StoreError> {
     let mut statement = Builder::new(SESSION, workspace);
-    statement.text.push_str("s.workspace_id = $1");
     statement.and("s.id = ?", id);
     tx.optional(statement.finish("", 1)).await
 }
@@ -234,28 +290,23 @@ async fn session_row(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Resul
 impl Store {
     /// A page of a person's timeline, newest first.
     pub async fn timeline(&self, workspace: WorkspaceId, profile: ProfileId, span: Span) -> Result<Vec<Moment>, StoreError> {
-        self.read(move |tx| {
-            Box::pin(async move {
-                let of_the_system = span.kind.as_deref().is_some_and(|kind| kind == "system" || kind.starts_with("system."));
-                let mut moments = if of_the_system { Vec::new() } else { events(tx, workspace, Some(profile), &span).await? };
-                if (of_the_system || span.kind.is_none()) && span.channel.is_none() && span.session.is_none() {
-                    moments.extend(entries(tx, workspace, profile, &span).await?);
-                    moments.sort_by_key(|moment| std::cmp::Reverse((moment.at, moment.id)));
-                    moments.truncate(usize::try_from(span.limit).unwrap_or(0));
-                }
-                Ok(moments)
-            })
-        })
-        .await
+        if span.is_of_the_system() && span.is_of_events() {
+            return Ok(Vec::new());
+        }
+        if span.session.is_some() {
+            return self.read(move |tx| Box::pin(async move { session_page(tx, workspace, Some(profile), &span).await })).await;
+        }
+        let asked = Asked { profile, span: &span, session: None };
+        asked.page(self.pools.all(asked.statement(workspace)).await?)
     }
 
     /// One event.
     pub async fn event(&self, workspace: WorkspaceId, id: RecordId) -> Result<Option<Moment>, StoreError> {
         let mut statement = Builder::new(EVENT, workspace);
-        statement.text.push_str("e.workspace_id = $1");
+        statement.text.push_str(" WHERE e.workspace_id = $1");
         statement.and("e.id = ?", id);
-        let row: Option<StoredEvent> = self.pools.one(statement.finish("", 1)).await?;
-        row.map(StoredEvent::read).transpose()
+        let row: Option<StoredMoment> = self.pools.one(statement.finish("", 1)).await?;
+        row.map(StoredMoment::read).transpose()
     }
 
     /// A page of a person's sessions; those that ended last come first.
@@ -270,7 +321,6 @@ impl Store {
         self.read(move |tx| {
             Box::pin(async move {
                 let mut statement = Builder::new(SESSION, workspace);
-                statement.text.push_str("s.workspace_id = $1");
                 statement.and("s.profile_id = ?", profile);
                 if let Some(channel) = channel {
                     statement.and("s.channel = ?", channel);
@@ -293,6 +343,6 @@ impl Store {
 
     /// A page of a session's events, newest first; `span.session` names it.
     pub async fn session_events(&self, workspace: WorkspaceId, span: Span) -> Result<Vec<Moment>, StoreError> {
-        self.read(move |tx| Box::pin(async move { events(tx, workspace, None, &span).await })).await
+        self.read(move |tx| Box::pin(async move { session_page(tx, workspace, None, &span).await })).await
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn save(
     if effects.is_empty() {
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
-        timeline::events(tx, workspace, occurrences, Vec::new(), gap, &mut Vec::new()).await?;
+        timeline::events(tx, workspace, occurrences, Vec::new(), gap, now, &mut Vec::new()).await?;
         living::write_due(tx, workspace, lived).await?;
         return Ok(Saved::default());
     }
@@ -142,7 +142,7 @@ pub(super) async fn save(
         spans.get(&occurrence.profile_id).is_none_or(|span| span.after.is_some()).then_some(occurrence)
     });
     let mut joined = Vec::new();
-    timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, &mut joined).await?;
+    timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, now, &mut joined).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let numbers = move_head(tx, workspace, &effects).await?;

@@ -150,6 +150,7 @@ pub(super) async fn events(
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
     gap_seconds: i64,
+    now: Timestamp,
     joined_by_merges: &mut Vec<(Session, Session)>,
 ) -> Result<(), StoreError> {
     let gap = clock::Span::from_seconds(gap_seconds);
@@ -173,7 +174,8 @@ pub(super) async fn events(
     let stood = stretches(&standing);
     let before: HashMap<RecordId, Session> =
         if by_merges { standing.iter().map(|session| (session.id, session.clone())).collect() } else { HashMap::new() };
-    let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
+    // Named when they are made, also those of long ago: new ids then stand side by side in their index.
+    let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
     joined_by_merges.extend(plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())));
     take_over(tx, workspace, &stood, &plan).await?;
     let mut rows = Rows::new(&[
