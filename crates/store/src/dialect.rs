@@ -29,6 +29,9 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
         "duplicate_keys AS k WHERE k.workspace_id = $1 AND k.key = r.key AND",
         "LATERAL (SELECT b.key, b.profile_id FROM duplicate_keys AS b WHERE b.workspace_id = $1 AND b.key = r.key OFFSET 0) AS k WHERE",
     ),
+    // SQLite would rather read all sessions, or all events, of a workspace.
+    ("{by_sender}", "INDEXED BY sessions_by_sender", ""),
+    ("{with_refused}", "INDEXED BY events_with_refused", ""),
     // The session of a channel that ended next after a window: sessions of a channel stand one after the other.
     (
         "{next_session}",

@@ -29,6 +29,8 @@ mod living;
 mod maintenance;
 mod merges;
 mod meters;
+#[cfg(debug_assertions)]
+mod plans;
 mod profiles;
 mod properties;
 mod read_model;

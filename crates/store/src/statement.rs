@@ -1,7 +1,8 @@
 //! The seam to the driver: a text with `$1, $2, …` and the values bound to it.
 //!
 //! Texts are `&'static str`, or templates put together from static pieces by [`crate::dialect`] and
-//! [`crate::filter_sql`]; values are bound and never become text. This file holds the only `AssertSqlSafe`.
+//! [`crate::filter_sql`]; values are bound and never become text. This file holds the only `AssertSqlSafe` but for
+//! `plans.rs`, which asks for the plan of a text that was made here.
 
 use std::borrow::Cow;
 
@@ -199,11 +200,22 @@ fn postgres_args(args: Vec<Arg>) -> Result<PgArguments, StoreError> {
     Ok(out)
 }
 
+/// See `plans.rs`.
+macro_rules! watched {
+    ($connection:ident, $text:ident) => {
+        #[cfg(debug_assertions)]
+        crate::plans::watch(&mut *$connection, $text.as_str()).await?;
+    };
+}
+
 impl Tx {
     pub(crate) async fn all<T: Row>(&mut self, sql: Sql) -> Result<Vec<T>, StoreError> {
         let (text, args) = sql.render(self.engine());
         Ok(match self {
-            Self::Sqlite(tx) => sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut **tx).await?,
+            Self::Sqlite(tx) => {
+                watched!(tx, text);
+                sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut **tx).await?
+            }
             Self::Postgres(tx) => sqlx::query_as_with(text, postgres_args(args)?).fetch_all(&mut **tx).await?,
         })
     }
@@ -211,7 +223,10 @@ impl Tx {
     pub(crate) async fn optional<T: Row>(&mut self, sql: Sql) -> Result<Option<T>, StoreError> {
         let (text, args) = sql.render(self.engine());
         Ok(match self {
-            Self::Sqlite(tx) => sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut **tx).await?,
+            Self::Sqlite(tx) => {
+                watched!(tx, text);
+                sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut **tx).await?
+            }
             Self::Postgres(tx) => sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(&mut **tx).await?,
         })
     }
@@ -224,7 +239,10 @@ impl Tx {
 
     pub(crate) async fn run_spelt(&mut self, Spelt { text, args }: Spelt) -> Result<u64, StoreError> {
         Ok(match self {
-            Self::Sqlite(tx) => sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected(),
+            Self::Sqlite(tx) => {
+                watched!(tx, text);
+                sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected()
+            }
             Self::Postgres(tx) => sqlx::query_with(text, postgres_args(args)?).execute(&mut **tx).await?.rows_affected(),
         })
     }
@@ -239,6 +257,7 @@ impl crate::engine::Pools {
             Self::Sqlite { readers, .. } => {
                 let mut connection = readers.acquire().await?;
                 drop(waiting);
+                watched!(connection, text);
                 sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut *connection).await?
             }
             Self::Postgres { pool, .. } => {
@@ -257,6 +276,7 @@ impl crate::engine::Pools {
             Self::Sqlite { readers, .. } => {
                 let mut connection = readers.acquire().await?;
                 drop(waiting);
+                watched!(connection, text);
                 sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut *connection).await?
             }
             Self::Postgres { pool, .. } => {

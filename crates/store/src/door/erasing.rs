@@ -132,7 +132,7 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
     }
     let found: Vec<RefusingEvent> = tx
         .all(
-            sql("SELECT e.profile_id, e.occurred_at, e.id, e.refused{as_text} AS refused FROM events AS e
+            sql("SELECT e.profile_id, e.occurred_at, e.id, e.refused{as_text} AS refused FROM events AS e {with_refused}
                  WHERE e.workspace_id = $1 AND e.refused IS NOT NULL
                    AND EXISTS (SELECT 1 FROM {rows} AS r WHERE {position}(e.refused{as_text}, r.text) > 0)")
             .bind(workspace)
@@ -299,7 +299,10 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
              WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)
                AND h.workspace_id = $1 AND h.profile_id = m.profile_id AND h.id >= m.id AND h.id <= m.revert_record_id
          )",
-        "DELETE FROM merge_sessions WHERE workspace_id = $1 AND merge_id IN (SELECT id FROM {rows} AS r)",
+        // With whom the merge is.
+        "DELETE FROM merge_sessions WHERE workspace_id = $1 AND (profile_id, merge_id) IN (
+             SELECT m.profile_id, m.id FROM merges AS m WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)
+         )",
         "DELETE FROM merges WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)",
     ] {
         tx.run(sql(statement).bind(workspace).rows(records())).await?;

@@ -519,7 +519,8 @@ async fn timelines(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_sec
     if restored.is_empty() && strays.is_empty() {
         return Ok(());
     }
-    timeline::rewrite_sessions(tx, workspace, restored.iter().map(|session| session.id.0).collect(), &restored).await?;
+    let left = stored(tx, workspace, restored.iter().map(|session| session.id.0).collect()).await?;
+    timeline::rewrite_sessions(tx, workspace, left.iter().map(timeline::place).collect(), &restored).await?;
     // Each to the session it was in, if it was in one.
     let mut touched: BTreeSet<Uuid> = restored.iter().map(|session| session.id.0).collect();
     let mut placed: Vec<(&Stray, Uuid)> = Vec::new();
@@ -776,15 +777,16 @@ async fn recount(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, touched: 
     let mut left = Vec::new();
     let mut written = Vec::new();
     for mut session in stored {
+        let place = timeline::place(&session);
         match bounds.get(&session.id.0) {
             Some(Bounds { count, first: Some(first), last: Some(last), .. }) => {
                 if (session.event_count, session.started_at, session.ended_at) != (*count, first.0, last.0) {
                     (session.event_count, session.started_at, session.ended_at) = (*count, first.0, last.0);
-                    left.push(session.id.0);
+                    left.push(place);
                     written.push(session);
                 }
             }
-            _ => left.push(session.id.0),
+            _ => left.push(place),
         }
     }
     timeline::rewrite_sessions(tx, workspace, left, &written).await?;

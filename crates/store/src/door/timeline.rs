@@ -270,16 +270,32 @@ pub(super) async fn take_over(
         )
         .await?;
     }
-    let left = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|s| s.id).filter(|id| stood.contains_key(id)));
-    rewrite_sessions(tx, workspace, left.map(|id| id.0).collect(), &plan.written).await
+    let left: BTreeSet<RecordId> = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|session| session.id)).collect();
+    let left = left.into_iter().filter_map(|id| stood.get(&id).map(|(profile, _, ended)| (*profile, *ended, id)));
+    rewrite_sessions(tx, workspace, left.collect(), &plan.written).await
+}
+
+/// Where a session stands in its table.
+pub(super) type Place = (ProfileId, Timestamp, RecordId);
+
+pub(super) fn place(session: &Session) -> Place {
+    (session.profile_id, session.ended_at, session.id)
 }
 
 /// Writes sessions whole, in place of those that leave. A session stands where it ended: whoever changes moves, and is
-/// written anew.
-pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: Vec<Uuid>, written: &[Session]) -> Result<(), StoreError> {
+/// written anew. Named by their whole key: by their ids alone, SQLite looks for them among all sessions of the workspace.
+pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: Vec<Place>, written: &[Session]) -> Result<(), StoreError> {
     if !left.is_empty() {
-        tx.run(sql("DELETE FROM sessions WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(left)))
-            .await?;
+        let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("ended_at", Kind::Time), ("id", Kind::Uuid)]);
+        for (profile, ended, id) in left {
+            rows.push([profile.into(), ended.into(), id.into()]);
+        }
+        tx.run(
+            sql("DELETE FROM sessions WHERE workspace_id = $1 AND (profile_id, ended_at, id) IN (SELECT profile_id, ended_at, id FROM {rows} AS r)")
+                .bind(workspace)
+                .rows(rows),
+        )
+        .await?;
     }
     write_sessions(tx, workspace, written).await
 }
@@ -363,7 +379,7 @@ pub(super) async fn near(
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
-                     FROM {walk} sessions AS s
+                     FROM {walk} sessions AS s {by_sender}
                      WHERE s.workspace_id = $1 AND s.sender_id IS NOT NULL AND s.sender_id {among}")
                 .bind(workspace)
                 .rows(rows),

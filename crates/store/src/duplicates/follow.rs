@@ -46,7 +46,9 @@ const READ: i64 = 5_000;
 const NEAR: i64 = 2_000;
 /// Between looks for writes of other instances.
 const POLL: Duration = Duration::from_secs(1);
-/// While others write, the look-out leaves the machine to them three times as long as it took, and no longer than this.
+/// While others write, the look-out leaves the machine to them so many times as long as it took,
+const LEFT: u32 = 9;
+/// and no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 /// What a change tells of that no portrait shows.
 const IRRELEVANT: [&str; 7] = ["labels", "segments", "channels", "last_channel", "last_seen_at", "consents", "primary"];
@@ -150,7 +152,7 @@ impl Store {
                 Ok(now) if now == heads => since.elapsed() / 4,
                 Ok(now) => {
                     heads = now;
-                    (since.elapsed() * 3).min(LONGEST_REST)
+                    (since.elapsed() * LEFT).min(LONGEST_REST)
                 }
                 Err(error) => {
                     tracing::debug!(%error, "duplicates could not be looked for yet");
