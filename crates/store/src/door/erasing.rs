@@ -299,7 +299,7 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
              WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)
                AND h.workspace_id = $1 AND h.profile_id = m.profile_id AND h.id >= m.id AND h.id <= m.revert_record_id
          )",
-        // With whom the merge is.
+        // They are with whoever their merge is with, which is how their table is ordered.
         "DELETE FROM merge_sessions WHERE workspace_id = $1 AND (profile_id, merge_id) IN (
              SELECT m.profile_id, m.id FROM merges AS m WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)
          )",

@@ -46,9 +46,9 @@ const READ: i64 = 5_000;
 const NEAR: i64 = 2_000;
 /// Between looks for writes of other instances.
 const POLL: Duration = Duration::from_secs(1);
-/// While others write, the look-out leaves the machine to them so many times as long as it took,
+/// While others write, the look-out leaves the machine to them so many times as long as it took.
 const LEFT: u32 = 9;
-/// and no longer than this.
+/// But no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 /// What a change tells of that no portrait shows.
 const IRRELEVANT: [&str; 7] = ["labels", "segments", "channels", "last_channel", "last_seen_at", "consents", "primary"];
