@@ -498,6 +498,17 @@ impl Directory {
         !self.inferred.is_empty()
     }
 
+    /// Whether all that was decided is about people who are there afterwards: no attribute is defined, no message rejected, no
+    /// key suppressed, no label taken over.
+    pub fn changes_people_only(&self) -> bool {
+        self.inferred.is_empty()
+            && self.track.rejections.is_empty()
+            && self.suppression.is_quiet()
+            && self.labelling.claims.is_empty()
+            && self.labelling.renamed.is_empty()
+            && self.effects.iter().all(|effect| effect.after.is_some())
+    }
+
     /// Pairs of people that one upsert named and did not join.
     pub fn conflicts(&self) -> &[NamedTogether] {
         &self.conflicts

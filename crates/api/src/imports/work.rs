@@ -29,8 +29,8 @@ use crate::problem::Problem;
 
 /// Rows taken in one transaction.
 const STEP: usize = 1_000;
-/// Transactions handed in at once: one is saved while the next is decided.
-const AT_ONCE: usize = 2;
+/// Transactions handed in at once: one is saved, or two beside each other, while the next is decided.
+const AT_ONCE: usize = 3;
 /// How long a step goes on handing in.
 const STRETCH: Duration = Duration::from_secs(1);
 /// A record longer than this is none: a quote that does not end.

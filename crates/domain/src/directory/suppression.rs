@@ -34,6 +34,13 @@ pub struct Listing {
     pub cause: Arc<Cause>,
 }
 
+impl Suppression {
+    /// Whether nothing is to be put on the list, and nothing was dropped for what is on it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.listed.is_empty() && self.dropped.is_empty()
+    }
+}
+
 impl Draft {
     /// Every key with its place in the request.
     pub(super) fn places(&self) -> impl Iterator<Item = (String, &NewIdentity)> {

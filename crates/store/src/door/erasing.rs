@@ -190,7 +190,7 @@ async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, names: &Names) -> 
             .rows(rows),
         )
         .await?;
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("id", Kind::Uuid), ("changes", Kind::Json)]);
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("id", Kind::Uuid), ("changes", Kind::Long)]);
     for entry in entries {
         let mut changes: Vec<Change> = serde_json::from_str(&entry.changes).map_err(|_| StoreError::Unreadable("a history entry"))?;
         let mut touched = false;
@@ -293,7 +293,7 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
     let records = || ids(seen.keys().copied());
     for statement in [
         "INSERT INTO merges_erased (workspace_id, id) SELECT $1, r.id FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING",
-        "UPDATE profile_history SET changes = {empty_list}
+        "UPDATE profile_history SET changes = '[]'
          WHERE workspace_id = $1 AND (profile_id, id) IN (
              SELECT h.profile_id, h.id FROM merges AS m CROSS JOIN profile_history AS h
              WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)

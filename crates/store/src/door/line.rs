@@ -7,7 +7,11 @@
 //! ordinary, it is decided again in its transaction, as every other group is. So the line saves time and decides nothing.
 //!
 //! On SQLite every group stands in it, since there is one writer. On PostgreSQL the large groups of a workspace do: two of
-//! them have people in common nearly always, and the second would wait for the first one's locks.
+//! them often have people in common, and the second would wait for the first one's locks. Where they have nobody, no key and
+//! no message in common ([`Basis::is_apart`]), and nothing but people changes, the second saves beside the first, up to what
+//! tells of an order: it waits for the first to be committed before it advances its job, moves the head of the feed and
+//! stores its answers ([`Before::stood`]). Should the first have to begin anew, the second takes back what it has written and
+//! has its turn afterwards.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,29 +19,33 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use people_domain::{
-    directory::{Directory, Happened},
+    directory::{Directory, Happened, Needs},
     event::{Known, MessageKey},
     id::{ProfileId, WorkspaceId},
     identity::IdentityKey,
     profile::Profile,
 };
 use sqlx::FromRow;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 use super::Decision;
 use crate::{
     StoreError, Tx,
     dialect::Engine,
+    duplicates::Named,
     profiles,
     statement::sql,
     suppressions,
     workspaces::{self, WorkspaceRow},
 };
 
+/// How long a group that has saved beside another waits for its commit, holding what it has locked.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Commands from which a group is decided ahead: below it there is little to save, and waiting makes groups larger.
 pub(super) const LARGE: usize = 64;
 
@@ -108,13 +116,36 @@ pub(super) struct Basis {
     pub(super) rows: HashMap<Uuid, (u64, String)>,
     /// Of the group before.
     pub(super) stamp: String,
+    /// Whether it has nobody, no key and no message in common with the group before.
+    pub(super) is_apart: bool,
+}
+
+impl Leaving {
+    /// Whether these needs, with the people they led to, are about others altogether.
+    pub(super) fn is_apart(&self, needs: &Needs, people: &BTreeSet<Uuid>) -> bool {
+        !people.iter().any(|id| self.people.contains_key(&ProfileId(*id)))
+            && !needs.keys.iter().any(|key| self.keys.contains_key(key))
+            && !needs.messages.iter().any(|message| self.messages.contains_key(message))
+    }
 }
 
 impl Decided {
-    /// Whether what the group was decided on is still so, now that the group before it is committed. What was asked of is
+    /// Whether it may be saved while the group before it is being saved: nothing it writes can be in the way of the other,
+    /// which would then wait for it as it waits for the other.
+    pub(super) fn may_be_saved_beside(&self, engine: Engine) -> bool {
+        let Decision { directory, happened, .. } = &self.decision;
+        engine == Engine::Postgres
+            && self.basis.is_apart
+            && happened.merges.is_empty()
+            && happened.reverted.is_empty()
+            && directory.changes_people_only()
+            && Named::of(directory, &happened.occurrences, &happened.merges).is_none()
+    }
+
+    /// Whether what the group was decided on is still so, now that the group before it is committed, or has nothing to do with it. What was asked of is
     /// locked. Keys and messages that were free have rows of their own, which cannot be there twice.
     pub(super) async fn stands(&self, tx: &mut Tx, workspace: WorkspaceId) -> Result<bool, StoreError> {
-        let Basis { workspace: then, barred, asked, rows, stamp } = &self.basis;
+        let Basis { workspace: then, barred, asked, rows, stamp, .. } = &self.basis;
         let Some(now) = workspaces::load(tx, workspace).await? else { return Ok(false) };
         if now != *then {
             return Ok(false);
@@ -159,7 +190,17 @@ struct Last {
 pub(super) struct Before {
     pub(super) workspace: WorkspaceId,
     leaving: oneshot::Receiver<Leaving>,
-    done: oneshot::Receiver<bool>,
+    standing: watch::Receiver<Standing>,
+}
+
+/// How a group fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Saving,
+    /// Raced, it begins anew.
+    Anew,
+    /// Whether what it left is what it said it would leave.
+    Done(bool),
 }
 
 impl Before {
@@ -169,8 +210,17 @@ impl Before {
     }
 
     /// Waits for their end. Whether what they said they would leave is what they left.
-    pub(super) async fn done(self) -> bool {
-        self.done.await.unwrap_or(false)
+    pub(super) async fn done(mut self) -> bool {
+        let done = self.standing.wait_for(|standing| matches!(standing, Standing::Done(_))).await;
+        done.is_ok_and(|standing| *standing == Standing::Done(true))
+    }
+
+    /// For a group that has saved beside them: waits until they are committed, as they said. Otherwise whoever waits must get out
+    /// of their way.
+    pub(super) async fn stood(&mut self) -> bool {
+        let waiting = self.standing.wait_for(|standing| *standing != Standing::Saving);
+        let stood = tokio::time::timeout(PATIENCE, waiting).await;
+        stood.is_ok_and(|standing| standing.is_ok_and(|standing| *standing == Standing::Done(true)))
     }
 }
 
@@ -180,7 +230,7 @@ pub(super) struct Place {
     number: u64,
     pub(super) before: Option<Before>,
     leaving: Option<oneshot::Sender<Leaving>>,
-    done: Option<oneshot::Sender<bool>>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Line {
@@ -192,14 +242,14 @@ impl Line {
     /// Takes the last place. `whose`: the workspace's own line, or everybody's.
     pub(super) fn enter(self: &Arc<Self>, whose: Option<WorkspaceId>, workspace: WorkspaceId) -> Place {
         let (leaving, will_leave) = oneshot::channel();
-        let (done, will_be_done) = oneshot::channel();
+        let (standing, seen) = watch::channel(Standing::Saving);
         let mut all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let former = all.iter().position(|last| last.whose == whose).map(|at| all.swap_remove(at));
         let number = self.places.fetch_add(1, Ordering::Relaxed);
-        all.push(Last { whose, number, as_before: Before { workspace, leaving: will_leave, done: will_be_done } });
+        all.push(Last { whose, number, as_before: Before { workspace, leaving: will_leave, standing: seen } });
         drop(all);
         let before = former.map(|last| last.as_before);
-        Place { line: Arc::clone(self), number, before, leaving: Some(leaving), done: Some(done) }
+        Place { line: Arc::clone(self), number, before, leaving: Some(leaving), standing }
     }
 }
 
@@ -217,12 +267,22 @@ impl Place {
         }
     }
 
+    /// This group begins anew: what it may have told is not so.
+    pub(super) fn begin_anew(&mut self) {
+        self.leaving = None;
+        self.standing.send_replace(Standing::Anew);
+    }
+
     /// This group has ended; whether what it told is what is there now.
     pub(super) fn end(&mut self, as_told: bool) {
         self.leaving = None;
-        if let Some(done) = self.done.take() {
-            let _ = done.send(as_told);
-        }
+        self.standing.send_if_modified(|standing| {
+            let goes_on = !matches!(standing, Standing::Done(_));
+            if goes_on {
+                *standing = Standing::Done(as_told);
+            }
+            goes_on
+        });
     }
 }
 

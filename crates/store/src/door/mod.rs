@@ -311,12 +311,12 @@ impl Worker {
 
     async fn answer(&mut self, group: Vec<Waiting>, mut place: Option<Place>) {
         let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
-        let decided = match place.as_mut().and_then(|place| place.before.take()) {
+        let ready = match place.as_mut().and_then(|place| place.before.take()) {
             Some(before) => self.decide_ahead(&jobs, before).await,
-            None => None,
+            None => Ready::default(),
         };
         let begun = Instant::now();
-        let done = self.carry_out(&jobs, decided, place.as_mut()).await;
+        let done = self.carry_out(&jobs, ready, place.as_mut()).await;
         let commands = u32::try_from(jobs.iter().map(|job| job.commands.len()).sum::<usize>()).unwrap_or(u32::MAX);
         self.pools.meters().group_size.observe(commands.into());
         self.pools.meters().group_seconds.observe(begun.elapsed().as_secs_f64());
@@ -330,8 +330,10 @@ impl Worker {
             // One job may be what the database refuses: the others must not suffer for it.
             Err(_) if jobs.len() > 1 => {
                 for (reply, job) in replies.into_iter().zip(jobs) {
-                    let answer =
-                        self.carry_out(std::slice::from_ref(&job), None, None).await.and_then(|mut a| a.pop().ok_or(StoreError::Raced));
+                    let answer = self
+                        .carry_out(std::slice::from_ref(&job), Ready::default(), None)
+                        .await
+                        .and_then(|mut a| a.pop().ok_or(StoreError::Raced));
                     let _ = reply.send(answer);
                 }
             }
@@ -343,23 +345,26 @@ impl Worker {
         }
     }
 
-    /// Decides a large group on what the one before it will leave, and waits until that is done. `None`: it is to be decided in
-    /// its turn.
-    async fn decide_ahead(&mut self, jobs: &[Job], mut before: Before) -> Option<Decided> {
+    /// Decides a large group on what the one before it will leave, and waits until that is done, unless both can be saved at
+    /// once.
+    async fn decide_ahead(&mut self, jobs: &[Job], mut before: Before) -> Ready {
         let size = jobs.iter().map(|job| job.commands.len()).sum::<usize>();
         // Merges are decided alone, and people whom a job has read ahead are held against their rows already.
         let is_apart = jobs.iter().any(|job| is_alone(job) || job.step.as_ref().is_some_and(|step| !step.ahead.is_empty()));
         let mut decided = None;
         if size >= LARGE
             && !is_apart
-            && before.workspace == jobs.first()?.workspace
+            && jobs.first().is_some_and(|job| job.workspace == before.workspace)
             && let Some(leaving) = before.leaving().await
         {
             // Whatever is in its way, the group has its turn.
             decided = self.decided_on(jobs, leaving).await.ok();
         }
+        if decided.as_ref().is_some_and(|decided| decided.may_be_saved_beside(self.pools.engine())) {
+            return Ready { decided, beside: Some(before) };
+        }
         let as_told = before.done().await;
-        decided.filter(|_| as_told)
+        Ready { decided: decided.filter(|_| as_told), beside: None }
     }
 
     async fn decided_on(&mut self, jobs: &[Job], leaving: Leaving) -> Result<Decided, StoreError> {
@@ -376,7 +381,7 @@ impl Worker {
     async fn carry_out(
         &mut self,
         jobs: &[Job],
-        mut decided: Option<Decided>,
+        Ready { mut decided, mut beside }: Ready,
         mut place: Option<&mut Place>,
     ) -> Result<Vec<Reply>, StoreError> {
         for attempt in 0..ATTEMPTS {
@@ -384,19 +389,22 @@ impl Worker {
             let telling = place.as_deref_mut().filter(|place| place.can_tell());
             let tells = telling.is_some();
             let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());
-            let done = match in_transaction(&mut tx, jobs, known, key, meters, decided.take(), telling).await {
+            let done = match in_transaction(&mut tx, jobs, known, key, meters, decided.take(), &mut beside, telling).await {
                 Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)
                 }
             };
+            if let Some(before) = beside.take() {
+                // It did not come to that: from now on, each in their turn.
+                before.done().await;
+            }
             match done {
                 Err(StoreError::Raced) => {
                     self.known.clear();
                     if let Some(place) = &mut place {
-                        // What it may have told is not so.
-                        place.tell(None);
+                        place.begin_anew();
                     }
                     pause(attempt).await;
                 }
@@ -420,6 +428,15 @@ impl Worker {
         }
         Err(StoreError::Raced)
     }
+}
+
+/// What a group brings along when its turn has come.
+#[derive(Default)]
+struct Ready {
+    /// `None`: it is to be decided.
+    decided: Option<Decided>,
+    /// The group before, where it is still being saved and this one may be saved beside it.
+    beside: Option<Before>,
 }
 
 /// What was decided about a group, before anything is written.
@@ -462,6 +479,7 @@ async fn decide(
     Ok(Decision { directory, living, hasher, groups, happened })
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a worker has, of which a transaction borrows parts")]
 async fn in_transaction(
     tx: &mut Tx,
     jobs: &[Job],
@@ -469,6 +487,7 @@ async fn in_transaction(
     key: &SuppressionKey,
     meters: &Meters,
     decided: Option<Decided>,
+    beside: &mut Option<Before>,
     place: Option<&mut Place>,
 ) -> Result<(Vec<Reply>, Option<Written>), StoreError> {
     let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
@@ -483,6 +502,9 @@ async fn in_transaction(
             Some(decided) => {
                 let stands = open.len() == jobs.len() && decided.stands(tx, workspace_id).await?;
                 meters.decided_ahead(stands);
+                if !stands && beside.is_some() {
+                    return Err(StoreError::Raced);
+                }
                 stands.then_some(decided.decision)
             }
             None => None,
@@ -497,10 +519,11 @@ async fn in_transaction(
             }
         };
         let Decision { mut directory, living: definitions, hasher, mut groups, happened } = decision;
-        for (group, job) in groups.iter().zip(open.iter().map(|i| &jobs[*i])) {
-            if let Some(step) = &job.step {
-                // Before anything is written, so that a lost lease costs little.
-                jobs::advance(tx, step.lease, &(step.progress)(group), job.cause.at).await?;
+        let advance = open.iter().map(|i| &jobs[*i]).enumerate().filter_map(|(i, job)| Some((i, job.step.as_ref()?, job.cause.at)));
+        if beside.is_none() {
+            // Before anything is written, so that a lost lease costs little.
+            for (i, step, at) in advance.clone() {
+                jobs::advance(tx, step.lease, &(step.progress)(&groups[i]), at).await?;
             }
         }
         let mut ids = SystemIds;
@@ -523,10 +546,19 @@ async fn in_transaction(
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let saved = save::save(tx, workspace_id, directory, happened, &lived, now).await?;
-        written = saved.written;
+        let mut saved = save::save(tx, workspace_id, directory, happened, &lived, now, beside.is_some()).await?;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
+        }
+        if let Some(before) = beside {
+            // From here on, in the order of the line.
+            if !before.stood().await {
+                return Err(StoreError::Raced);
+            }
+            *beside = None;
+            for (i, step, at) in advance {
+                jobs::advance(tx, step.lease, &(step.progress)(&groups[i]), at).await?;
+            }
         }
         let mut answers = Vec::new();
         let mut unanswered = Vec::new();
@@ -561,6 +593,7 @@ async fn in_transaction(
             return Err(StoreError::Raced);
         }
         store_answers(tx, workspace_id, &answers).await?;
+        written = saved.tell(tx, workspace_id).await?;
         for (group, i) in groups.into_iter().zip(open) {
             replies[i] = Some(Reply::Done(group));
         }
@@ -644,6 +677,7 @@ async fn load(
                 asked: needs.keys.clone(),
                 rows,
                 stamp: leaving.stamp.clone(),
+                is_apart: leaving.is_apart(needs, &ids),
             });
         }
         Reading::Locked(_) | Reading::Rehearsed => {}

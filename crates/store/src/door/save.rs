@@ -39,16 +39,47 @@ pub(super) struct Span<'a> {
     pub(super) after: Option<&'a Arc<Profile>>,
 }
 
-/// What is left to say when everything is written.
-#[derive(Debug, Default)]
+/// Whose rows a statement writes. Where rows may be there already each is looked for before it is written, on PostgreSQL at half
+/// of what writing it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// People nobody has a row of.
+    New,
+    /// People who have one, of which what seldom changes stays: the time of creation, or the day they were seen on.
+    Known,
+    /// Either; all of a row is written.
+    Any,
+}
+
+/// What is left to say when the rows are written.
+#[derive(Default)]
 pub(super) struct Saved {
     /// Of the erased.
     pub(super) receipts: HashMap<RecordId, Receipt>,
-    /// For the read model, where it can be told of people one by one.
-    pub(super) written: Option<Written>,
+    feed: Option<Feed>,
 }
 
-/// Writes everything.
+/// What the feed is told, and the read model.
+struct Feed {
+    count: i64,
+    changes: Later,
+    /// `None`: the read model cannot be told of people one by one.
+    people: Option<Vec<Turned>>,
+}
+
+impl Saved {
+    /// Tells the feed, last of all: its head is locked from here to the commit, so numbers follow the order of commits.
+    /// Answers what the read model is told once that is done.
+    pub(super) async fn tell(&mut self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Option<Written>, StoreError> {
+        let Some(Feed { count, changes, people }) = self.feed.take() else { return Ok(None) };
+        let numbers = move_head(tx, workspace, count).await?;
+        changes.run(tx).await?;
+        Ok(numbers.zip(people).map(|((after, to), people)| Written { after, to, people }))
+    }
+}
+
+/// Writes every row but those of the feed. `beside`: while another group is being saved, which must never have to wait for this
+/// one.
 pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -56,6 +87,7 @@ pub(super) async fn save(
     Happened { occurrences, merges, reverted }: Happened,
     lived: &Lived,
     now: Timestamp,
+    beside: bool,
 ) -> Result<Saved, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
     let labelling = directory.take_labelling();
@@ -87,16 +119,23 @@ pub(super) async fn save(
     let untouched = untouched(&spans, &effects, settled);
     let people: Vec<Arc<Profile>> = spans.values().filter_map(|span| span.after.cloned()).collect();
     let (engine, many) = (tx.engine(), effects.len());
-    let profiles = {
-        let rewritten = people.iter().filter(|profile| !untouched.contains(&profile.id)).cloned().collect();
-        Later::of(engine, many, move || Ok(profiles(workspace, rewritten, settled, &definitions)))
-    };
-    let (same_day, others) = people.iter().cloned().partition::<Vec<_>, _>(|profile| {
+    let newcomers: BTreeSet<ProfileId> = spans.iter().filter(|(_, span)| settled && span.before.is_none()).map(|(id, _)| *id).collect();
+    let definitions = Arc::new(definitions);
+    let profiles = [Writing::New, if settled { Writing::Known } else { Writing::Any }].map(|writing| {
+        let concerned = |profile: &Profile| match writing {
+            Writing::New => newcomers.contains(&profile.id),
+            _ => !newcomers.contains(&profile.id) && !untouched.contains(&profile.id),
+        };
+        let (people, definitions) = (people.iter().filter(|profile| concerned(profile)).cloned().collect(), Arc::clone(&definitions));
+        Later::of(engine, many, move || Ok(profiles(workspace, people, writing, &definitions)))
+    });
+    let (new, known) = people.iter().cloned().partition::<Vec<_>, _>(|profile| newcomers.contains(&profile.id));
+    let (same_day, others) = known.into_iter().partition::<Vec<_>, _>(|profile| {
         let before = spans.get(&profile.id).and_then(|span| span.before).filter(|_| settled);
         before.is_some_and(|before| seen_key(before).day() == seen_key(profile).day())
     });
-    let documents = [(same_day, true), (others, false)]
-        .map(|(people, same_day)| Later::of(engine, many, move || documents(workspace, &people, same_day)));
+    let documents = [(new, Writing::New), (same_day, Writing::Known), (others, Writing::Any)]
+        .map(|(people, writing)| Later::of(engine, many, move || documents(workspace, &people, writing)));
     let history = {
         let (effects, people) = (Arc::clone(&effects), people.iter().map(|profile| profile.id).collect());
         Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
@@ -112,11 +151,13 @@ pub(super) async fn save(
     };
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
-    profiles.run(tx).await?;
+    for profiles in profiles {
+        profiles.run(tx).await?;
+    }
     identities_added(tx, workspace, &spans).await?;
-    labels(tx, workspace, &spans, &effects, &labelling).await?;
+    labels(tx, workspace, &spans, &effects, &labelling, &newcomers, beside).await?;
     channels(tx, workspace, &spans).await?;
-    consents(tx, workspace, &spans, &effects).await?;
+    consents(tx, workspace, &spans, &effects, &newcomers).await?;
     // After a merge has moved its rows, or else while the larger statements are still being written.
     if settled {
         living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
@@ -145,15 +186,11 @@ pub(super) async fn save(
     timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, now, &mut joined).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
-    let numbers = move_head(tx, workspace, &effects).await?;
-    changes.run(tx).await?;
     let all_live = spans.values().all(|span| span.after.is_some());
-    let written = numbers.filter(|_| settled && all_live).map(|(after, to)| Written {
-        after,
-        to,
-        people: spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect::<Vec<Turned>>(),
-    });
-    Ok(Saved { receipts, written })
+    let turned = || spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect();
+    let people = (settled && all_live).then(turned);
+    let count = i64::try_from(told(&effects).count()).unwrap_or(i64::MAX);
+    Ok(Saved { receipts, feed: Some(Feed { count, changes, people }) })
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
@@ -206,17 +243,15 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
     for (key, (profile_id, created_at)) in &new {
         rows.push([key.kind.as_str().into(), key.value.as_str().into(), (*profile_id).into(), (*created_at).into()]);
     }
-    let added = tx
-        .run(
-            sql("INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
-                 SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r WHERE true
-                 ON CONFLICT DO NOTHING")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
-    // Fewer than sent: somebody else took a key first. Decide again on what is true now.
-    if usize::try_from(added) == Ok(new.len()) { Ok(()) } else { Err(StoreError::Raced) }
+    // Refused where somebody else took a key first; then it is decided again, on what is true by then.
+    tx.run(
+        sql("INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
+             SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
 /// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
@@ -258,8 +293,8 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
 
 /// Only a merge, or what takes one back, gives somebody another time of creation; where nothing does, the statement must not
 /// name it, since SQLite writes every index anew whose columns it is told of.
-fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, settled: bool, definitions: &Definitions) -> Option<Sql> {
-    const UPSERT: &str = "INSERT INTO profiles (
+fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, writing: Writing, definitions: &Definitions) -> Option<Sql> {
+    const INSERT: &str = "INSERT INTO profiles (
                  workspace_id, id, created_at, updated_at, name_key, search_text,
                  email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
                  language, timezone, avatar_url, folded, comparables
@@ -267,8 +302,8 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, settled: bool, de
              SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
                     r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
                     r.language, r.timezone, r.avatar_url, r.folded, r.comparables
-             FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, id) DO UPDATE SET
+             FROM {rows} AS r WHERE true";
+    const OR_UPDATE: &str = "ON CONFLICT (workspace_id, id) DO UPDATE SET
                  updated_at = EXCLUDED.updated_at,
                  name_key = EXCLUDED.name_key,
                  search_text = EXCLUDED.search_text,
@@ -338,8 +373,12 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, settled: bool, de
     if rows.is_empty() {
         return None;
     }
-    let upsert = if settled { sql(UPSERT) } else { Sql::composed(format!("{UPSERT}, created_at = EXCLUDED.created_at"), Vec::new()) };
-    Some(upsert.bind(workspace).rows(rows))
+    let statement = match writing {
+        Writing::New => sql(INSERT),
+        Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
+        Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, created_at = EXCLUDED.created_at"), Vec::new()),
+    };
+    Some(statement.bind(workspace).rows(rows))
 }
 
 fn version(profile: &Profile) -> Cell {
@@ -415,10 +454,10 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
 
 /// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
 /// SQLite writes every index anew whose columns it is told of.
-fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], same_day: bool) -> Result<Option<Sql>, StoreError> {
-    const UPSERT: &str = "INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
-             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true
-             ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
+fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) -> Result<Option<Sql>, StoreError> {
+    const INSERT: &str = "INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
+             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true";
+    const OR_UPDATE: &str = "ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
                  version = EXCLUDED.version,
                  last_seen_at = EXCLUDED.last_seen_at,
                  last_channel = EXCLUDED.last_channel,
@@ -449,8 +488,12 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], same_day: bool) ->
     if rows.is_empty() {
         return Ok(None);
     }
-    let upsert = if same_day { sql(UPSERT) } else { Sql::composed(format!("{UPSERT}, seen_day = EXCLUDED.seen_day"), Vec::new()) };
-    Ok(Some(upsert.bind(workspace).rows(rows)))
+    let statement = match writing {
+        Writing::New => sql(INSERT),
+        Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
+        Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, seen_day = EXCLUDED.seen_day"), Vec::new()),
+    };
+    Ok(Some(statement.bind(workspace).rows(rows)))
 }
 
 async fn labels(
@@ -459,6 +502,8 @@ async fn labels(
     spans: &BTreeMap<ProfileId, Span<'_>>,
     effects: &[Effect],
     labelling: &Labelling,
+    newcomers: &BTreeSet<ProfileId>,
+    beside: bool,
 ) -> Result<(), StoreError> {
     renamed(tx, workspace, spans, labelling).await?;
     let mut put_by: BTreeMap<(ProfileId, &str), &Effect> = BTreeMap::new();
@@ -468,20 +513,17 @@ async fn labels(
             put_by.insert((effect.profile_id, label), effect);
         }
     }
-    let mut added = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("label", Kind::Text),
-        ("rule_id", Kind::Uuid),
-        ("actor", Kind::Text),
-        ("created_at", Kind::Time),
-    ]);
+    const COLUMNS: &[(&str, Kind)] =
+        &[("profile_id", Kind::Uuid), ("label", Kind::Text), ("rule_id", Kind::Uuid), ("actor", Kind::Text), ("created_at", Kind::Time)];
+    let (mut new, mut added) = (Rows::new(COLUMNS), Rows::new(COLUMNS));
     let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (before, after) in alive(spans) {
         let old: &[String] = before.map_or(&[], |b| &b.labels);
         for label in after.labels.iter().filter(|label| !old.contains(label)) {
             if let Some(effect) = put_by.get(&(after.id, label.as_str())) {
                 let rule = effect.cause.actor.strip_prefix("rule:").and_then(|id| Uuid::try_parse(id).ok());
-                added.push([
+                let rows = if newcomers.contains(&after.id) { &mut new } else { &mut added };
+                rows.push([
                     after.id.into(),
                     label.as_str().into(),
                     rule.into(),
@@ -493,27 +535,46 @@ async fn labels(
         }
     }
     labels_gone(tx, workspace, alive(spans)).await?;
+    if !names.is_empty() {
+        catalogue(tx, workspace, names, beside).await?;
+    }
+    const INSERT: &str = "INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+             SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
+             FROM {rows} AS r WHERE true";
+    if !new.is_empty() {
+        tx.run(sql(INSERT).bind(workspace).rows(new)).await?;
+    }
     if !added.is_empty() {
-        let mut catalogue = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
-        for (name, at) in names {
-            catalogue.push([name.into(), at.into()]);
-        }
-        tx.run(
-            sql("INSERT INTO labels (workspace_id, name, created_at) SELECT $1, r.name, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
-                .bind(workspace)
-                .rows(catalogue),
-        )
-        .await?;
-        tx.run(
-            sql("INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
-                 SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
-                 FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
-            .bind(workspace)
-            .rows(added),
-        )
-        .await?;
+        tx.run(Sql::composed(format!("{INSERT} ON CONFLICT DO NOTHING"), Vec::new()).bind(workspace).rows(added)).await?;
     }
     claimed(tx, workspace, labelling).await
+}
+
+/// Sees to it that the labels are in the catalogue.
+async fn catalogue(tx: &mut Tx, workspace: WorkspaceId, mut names: BTreeMap<&str, Timestamp>, beside: bool) -> Result<(), StoreError> {
+    let mut asked = Rows::new(&[("name", Kind::Text)]);
+    names.keys().for_each(|name| asked.push([(*name).into()]));
+    let known: Vec<(String,)> =
+        tx.all(sql("SELECT name FROM labels WHERE workspace_id = $1 AND name {among}").bind(workspace).rows(asked)).await?;
+    names.retain(|name, _| !known.iter().any(|(known,)| known == name));
+    if names.is_empty() {
+        return Ok(());
+    }
+    if beside {
+        // The other group may come to the same label, and would wait for this one.
+        return Err(StoreError::Raced);
+    }
+    let mut rows = Rows::new(&[("name", Kind::Text), ("created_at", Kind::Time)]);
+    for (name, at) in names {
+        rows.push([name.into(), at.into()]);
+    }
+    tx.run(
+        sql("INSERT INTO labels (workspace_id, name, created_at) SELECT $1, r.name, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
+            .bind(workspace)
+            .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Takes off what somebody no longer carries.
@@ -601,25 +662,27 @@ async fn consents(
     workspace: WorkspaceId,
     spans: &BTreeMap<ProfileId, Span<'_>>,
     effects: &[Effect],
+    newcomers: &BTreeSet<ProfileId>,
 ) -> Result<(), StoreError> {
-    let mut current = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)]);
+    const COLUMNS: &[(&str, Kind)] = &[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)];
+    let (mut new, mut current) = (Rows::new(COLUMNS), Rows::new(COLUMNS));
     for (before, after) in alive(spans) {
         for consent in &after.consents {
             let was = before.and_then(|b| b.consents.iter().find(|c| c.channel == consent.channel)).map(|c| c.status);
             if was != Some(consent.status) {
-                current.push([after.id.into(), consent.channel.as_str().into(), consent.status.as_str().into()]);
+                let rows = if newcomers.contains(&after.id) { &mut new } else { &mut current };
+                rows.push([after.id.into(), consent.channel.as_str().into(), consent.status.as_str().into()]);
             }
         }
     }
+    const INSERT: &str = "INSERT INTO profile_consents (workspace_id, profile_id, channel, status)
+             SELECT $1, r.profile_id, r.channel, r.status FROM {rows} AS r WHERE true";
+    if !new.is_empty() {
+        tx.run(sql(INSERT).bind(workspace).rows(new)).await?;
+    }
     if !current.is_empty() {
-        tx.run(
-            sql("INSERT INTO profile_consents (workspace_id, profile_id, channel, status)
-                 SELECT $1, r.profile_id, r.channel, r.status FROM {rows} AS r WHERE true
-                 ON CONFLICT (workspace_id, profile_id, channel) DO UPDATE SET status = EXCLUDED.status")
-            .bind(workspace)
-            .rows(current),
-        )
-        .await?;
+        let upsert = format!("{INSERT} ON CONFLICT (workspace_id, profile_id, channel) DO UPDATE SET status = EXCLUDED.status");
+        tx.run(Sql::composed(upsert, Vec::new()).bind(workspace).rows(current)).await?;
     }
     let mut ledger = Rows::new(&[
         ("profile_id", Kind::Uuid),
@@ -677,7 +740,7 @@ fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effe
         ("reason", Kind::Text),
         ("version", Kind::Int),
         ("fields", Kind::Text),
-        ("changes", Kind::Json),
+        ("changes", Kind::Long),
     ]);
     // What happened to somebody who is erased at the end of the group leaves no history.
     for effect in effects.iter().filter(|e| people.contains(&e.profile_id)) {
@@ -808,10 +871,8 @@ fn told(effects: &[Effect]) -> impl Iterator<Item = (&'static str, &Effect)> {
     effects.iter().filter_map(|effect| change::kind_of(effect.action).map(|kind| (kind, effect)))
 }
 
-/// Moves the head of the feed by what the group tells, last of all: its row is locked from here to the commit, so numbers
-/// follow the order of commits. Answers where it stood and where it stands.
-async fn move_head(tx: &mut Tx, workspace: WorkspaceId, effects: &[Effect]) -> Result<Option<(i64, i64)>, StoreError> {
-    let count = i64::try_from(told(effects).count()).unwrap_or(i64::MAX);
+/// Moves the head of the feed by what the group tells. Answers where it stood and where it stands.
+async fn move_head(tx: &mut Tx, workspace: WorkspaceId, count: i64) -> Result<Option<(i64, i64)>, StoreError> {
     if count == 0 {
         return Ok(None);
     }
@@ -829,7 +890,7 @@ fn changes(workspace: WorkspaceId, effects: &[Effect]) -> Option<Sql> {
         ("profile_id", Kind::Uuid),
         ("kind", Kind::Text),
         ("version", Kind::Int),
-        ("fields", Kind::Json),
+        ("fields", Kind::Text),
         ("at", Kind::Time),
         ("actor", Kind::Text),
         ("request_id", Kind::Text),

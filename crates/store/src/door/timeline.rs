@@ -214,25 +214,23 @@ pub(super) async fn events(
             occurrence.times.sent_at.into(),
         ]);
     }
-    let wanted = rows.len();
-    if wanted == 0 {
+    if rows.is_empty() {
         return Ok(());
     }
-    let added = tx
-        .run(
-            sql("INSERT INTO events (
-                     workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-                     refused, origin_profile_id, original_timestamp, sent_at
-                 )
-                 SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                        r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at
-                 FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
-    // A message came in through another instance at the same time: decide again, knowing it.
-    if usize::try_from(added) == Ok(wanted) { Ok(()) } else { Err(StoreError::Raced) }
+    // Refused where a message came in through another instance at the same time; then it is decided again, knowing it.
+    tx.run(
+        sql("INSERT INTO events (
+                 workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
+                 refused, origin_profile_id, original_timestamp, sent_at
+             )
+             SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
+                    r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at
+             FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Whose a session is, and when its events happened.
