@@ -435,7 +435,7 @@ pub struct Directory {
     pub definitions: Definitions,
     people: HashMap<ProfileId, Standing>,
     owners: HashMap<IdentityKey, ProfileId>,
-    effects: Vec<Effect>,
+    effects: Arc<Vec<Effect>>,
     inferred: Vec<Definition>,
     conflicts: Vec<NamedTogether>,
     going: label::Going,
@@ -469,7 +469,7 @@ impl Directory {
             definitions,
             people,
             owners,
-            effects: Vec::new(),
+            effects: Arc::default(),
             inferred: Vec::new(),
             conflicts: Vec::new(),
             going: label::Going::new(),
@@ -484,12 +484,12 @@ impl Directory {
     }
 
     /// What was decided so far: the changes in order, and the definitions first values gave rise to.
-    pub fn into_parts(self) -> (Vec<Effect>, Vec<Definition>, Definitions) {
+    pub fn into_parts(self) -> (Arc<Vec<Effect>>, Vec<Definition>, Definitions) {
         (self.effects, self.inferred, self.definitions)
     }
 
-    /// The changes decided so far, in order.
-    pub fn effects(&self) -> &[Effect] {
+    /// The changes decided so far, in order. Whoever keeps them has those; what is decided later is added to a copy.
+    pub fn effects(&self) -> &Arc<Vec<Effect>> {
         &self.effects
     }
 
@@ -804,7 +804,7 @@ impl Directory {
             self.suppress(&before, erasure_id, cause);
         }
         self.people.insert(id, Standing::Erased);
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: id,
             before: Some(before),
             after: None,
@@ -970,7 +970,7 @@ impl Directory {
             self.inferred.push(definition);
         }
         let at = profile.updated_at;
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: profile.id,
             before,
             after: Some(Arc::clone(&profile)),

@@ -338,10 +338,11 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
     });
     let mut bytes: Vec<u8> = Vec::new();
     let begins = from.offset / PIECE * PIECE;
+    // A step may begin near the end of a piece; how far it goes is known once some rows were read.
+    let mut wanted = from.offset - begins + PIECE / 2;
     loop {
-        let piece = (begins + bytes.len()) / PIECE;
-        let whole = begins + bytes.len() >= parameters.length;
-        if !whole {
+        while bytes.len() < wanted && begins + bytes.len() < parameters.length {
+            let piece = (begins + bytes.len()) / PIECE;
             let more = store.input(lease.workspace, lease.job, i64::try_from(piece).unwrap_or(i64::MAX)).await?;
             // Gone: the job has ended, and its next progress is refused.
             let Some(more) = more else { return Err(StoreError::Stale) };
@@ -358,8 +359,14 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         .await
         .map_err(|_| StoreError::Unreadable("a file"))?;
         let (chunk, taken) = parsed;
-        if !chunk.rows.is_empty() || whole || taken.len() > LONGEST {
+        let rows = chunk.rows.len();
+        if rows >= STEP || whole || taken.len() > LONGEST || (rows > 0 && taken.len() == LONGEST) {
             return Ok(chunk);
+        }
+        wanted = taken.len() + PIECE;
+        if rows > 0 {
+            let read = chunk.to.offset - from.offset;
+            wanted = (from.offset - begins + read * (STEP + 1) / rows).clamp(taken.len() + 1, LONGEST.max(taken.len() + 1));
         }
         bytes = taken;
     }

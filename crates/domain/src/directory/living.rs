@@ -56,7 +56,7 @@ impl Directory {
         let mut names: BTreeMap<ProfileId, BTreeSet<String>> = BTreeMap::new();
         let mut all: BTreeSet<ProfileId> = BTreeSet::new();
         let mut causes: BTreeMap<ProfileId, Arc<Cause>> = BTreeMap::new();
-        for effect in &self.effects {
+        for effect in &*self.effects {
             let id = self.survivor(effect.profile_id);
             causes.insert(id, Arc::clone(&effect.cause));
             if matches!(effect.action, Action::Created | Action::Merged | Action::MergedInto | Action::MergeReverted) {
@@ -184,7 +184,7 @@ impl Directory {
         let cause = Arc::new(Cause { at: of.at, actor, source, request_id: of.request_id.clone(), reason: None });
         let next = Arc::new(next);
         self.people.insert(next.id, Standing::Live(Arc::clone(&next)));
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: next.id,
             before: Some(Arc::clone(before)),
             after: Some(Arc::clone(&next)),

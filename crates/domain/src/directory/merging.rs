@@ -103,7 +103,7 @@ impl Directory {
         let at = survivor.updated_at;
         // The merge goes by the name of the entry it makes, in history, timeline and feed.
         let id = self.effects.last().map_or_else(|| RecordId(ids.next(at)), |effect| effect.record_id);
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: second.id,
             before: Some(Arc::clone(&second)),
             after: None,
@@ -161,7 +161,7 @@ impl Directory {
         // The id answered for the survivor until now, with the survivor's versions.
         secondary.version = record.secondary.version.max(survivor.version);
         let secondary = self.put(None, secondary, Action::MergeReverted, inferred, decisions, cause, ids)?;
-        if let Some(effect) = self.effects.last_mut() {
+        if let Some(effect) = Arc::make_mut(&mut self.effects).last_mut() {
             effect.changes = history::diff(Some(&record.secondary), &secondary);
         }
         let at = survivor.updated_at;

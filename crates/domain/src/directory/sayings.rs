@@ -140,7 +140,7 @@ impl Directory {
         if profile.consents == before.consents {
             // An older decision that came late: the ledger and the history have it, the profile stays at its version.
             let at = cause.at.max(before.updated_at);
-            self.effects.push(Effect {
+            Arc::make_mut(&mut self.effects).push(Effect {
                 profile_id: before.id,
                 before: Some(Arc::clone(&before)),
                 after: Some(Arc::clone(&before)),

@@ -99,7 +99,7 @@ impl Directory {
     pub(super) fn note_export(&mut self, id: ProfileId, cause: &Arc<Cause>, ids: &mut dyn IdSource) -> Result<Outcome, Refusal> {
         let profile = self.live(id, None)?;
         let at = cause.at.max(profile.updated_at);
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: profile.id,
             before: Some(Arc::clone(&profile)),
             after: Some(Arc::clone(&profile)),

@@ -252,7 +252,7 @@ impl Directory {
             .map(|key| Change { field: format!("identities.{}", key.kind), old: serde_json::Value::Null, new: key.value.as_str().into() })
             .collect();
         let at = cause.at.max(profile.updated_at);
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: profile.id,
             before: Some(Arc::clone(profile)),
             after: Some(Arc::clone(profile)),
@@ -308,7 +308,7 @@ impl Directory {
             let profile = Arc::new(profile);
             self.people.insert(id, Standing::Live(Arc::clone(&profile)));
             let at = sighting.cause.at.max(profile.updated_at);
-            self.effects.push(Effect {
+            Arc::make_mut(&mut self.effects).push(Effect {
                 profile_id: id,
                 before: Some(before),
                 after: Some(profile),
@@ -327,14 +327,14 @@ impl Directory {
         let profile = Arc::new(profile);
         self.people.insert(id, Standing::Live(Arc::clone(&profile)));
         // Who changed in this group anyway is written anyway.
-        if let Some(last) = self.effects.iter_mut().rev().find(|effect| effect.profile_id == id)
+        if let Some(last) = Arc::make_mut(&mut self.effects).iter_mut().rev().find(|effect| effect.profile_id == id)
             && last.after.is_some()
         {
             last.after = Some(profile);
             return;
         }
         let at = cause.at.max(profile.updated_at);
-        self.effects.push(Effect {
+        Arc::make_mut(&mut self.effects).push(Effect {
             profile_id: id,
             before: Some(before),
             after: Some(profile),

@@ -81,7 +81,7 @@ impl Leaving {
         }
         let mut people: HashMap<ProfileId, Arc<Profile>> = HashMap::new();
         let mut keys: HashMap<IdentityKey, Option<ProfileId>> = HashMap::new();
-        for effect in directory.effects() {
+        for effect in &**directory.effects() {
             let Some(after) = &effect.after else { return Ok(None) };
             for identity in effect.before.iter().flat_map(|before| &before.identities) {
                 keys.entry(identity.key()).or_default();

@@ -5,6 +5,7 @@
 //! is group commit; on PostgreSQL two workers run side by side and row locks keep them apart. A large group is decided while
 //! the one before it is saved (`line.rs`). The number of statements does not depend on how many commands a group holds.
 
+mod drafts;
 mod engaged;
 mod erasing;
 mod expired;
@@ -18,8 +19,8 @@ mod save;
 mod timeline;
 mod trust;
 
+pub(crate) use drafts::micros;
 pub(crate) use living::foresee;
-pub(crate) use save::micros;
 pub(crate) use timeline::StoredSession;
 
 use std::{
@@ -50,6 +51,7 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
+    drafts::Drafts,
     engaged::Engaged,
     intake::Intake,
     line::{Basis, Before, Decided, LARGE, Leaving, Place},
@@ -374,8 +376,12 @@ impl Worker {
         let mut basis = None;
         let mut reading = Reading::Early { leaving: &leaving, basis: &mut basis };
         let decision = decide(&mut tx, workspace, &open, &mut self.known, &self.suppression_key, &mut reading).await;
+        let decided = match (decision, basis) {
+            (Ok(decision), Some(basis)) => prepare(&mut tx, jobs, Decided { decision, basis }).await,
+            (decision, _) => Err(decision.err().unwrap_or(StoreError::Raced)),
+        };
         tx.roll_back().await;
-        Ok(Decided { decision: decision?, basis: basis.ok_or(StoreError::Raced)? })
+        decided
     }
 
     async fn carry_out(
@@ -447,6 +453,10 @@ struct Decision {
     /// One for each job that is open.
     groups: Vec<Group>,
     happened: Happened,
+    /// What segments and rules make of it, where that is known already.
+    lived: Option<Lived>,
+    /// The larger statements, where they are being written down already.
+    drafts: Option<Drafts>,
 }
 
 /// Loads what the jobs need and decides them in turn.
@@ -476,7 +486,30 @@ async fn decide(
     };
     let groups = open.iter().map(&mut decide).collect();
     let happened = directory.finish(&mut ids);
-    Ok(Decision { directory, living, hasher, groups, happened })
+    Ok(Decision { directory, living, hasher, groups, happened, lived: None, drafts: None })
+}
+
+/// Does what else can be done before the turn of a group that was decided ahead: it is judged by segments and rules where
+/// the group before has nothing to do with its people, and its larger statements are begun.
+async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Decided, StoreError> {
+    let Decided { decision: Decision { directory, living, happened, lived, drafts, .. }, basis } = &mut decided;
+    if !happened.merges.is_empty() || !happened.reverted.is_empty() || directory.effects().iter().any(|effect| effect.after.is_none()) {
+        return Ok(decided);
+    }
+    let workspace = basis.workspace.workspace.id;
+    if !living.is_empty() {
+        if !basis.is_apart {
+            return Ok(decided);
+        }
+        *lived = Some(living::settle(tx, workspace, directory, living, happened, latest(jobs), &mut SystemIds).await?);
+    }
+    *drafts = Some(Drafts::of(tx.engine(), workspace, directory.effects(), directory.definitions.clone()));
+    Ok(decided)
+}
+
+/// When the last of them was asked for.
+fn latest<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Timestamp {
+    jobs.into_iter().map(|job| job.cause.at).max().unwrap_or(Timestamp::MIN)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a worker has, of which a transaction borrows parts")]
@@ -518,7 +551,7 @@ async fn in_transaction(
                 decide(tx, workspace_id, &open, known, key, &mut Reading::Locked(&ahead)).await?
             }
         };
-        let Decision { mut directory, living: definitions, hasher, mut groups, happened } = decision;
+        let Decision { mut directory, living: definitions, hasher, mut groups, happened, lived, drafts } = decision;
         let advance = open.iter().map(|i| &jobs[*i]).enumerate().filter_map(|(i, job)| Some((i, job.step.as_ref()?, job.cause.at)));
         if beside.is_none() {
             // Before anything is written, so that a lost lease costs little.
@@ -526,12 +559,11 @@ async fn in_transaction(
                 jobs::advance(tx, step.lease, &(step.progress)(&groups[i]), at).await?;
             }
         }
-        let mut ids = SystemIds;
-        let now = open.iter().map(|i| jobs[*i].cause.at).max().unwrap_or(Timestamp::MIN);
-        let lived = if definitions.is_empty() {
-            Lived::default()
-        } else {
-            living::settle(tx, workspace_id, &mut directory, &definitions, &happened, now, &mut ids).await?
+        let now = latest(open.iter().map(|i| &jobs[*i]));
+        let lived = match lived {
+            Some(lived) => lived,
+            None if definitions.is_empty() => Lived::default(),
+            None => living::settle(tx, workspace_id, &mut directory, &definitions, &happened, now, &mut SystemIds).await?,
         };
         if let Some(place) = place {
             place.tell(Leaving::of(tx, &directory, &happened).await?);
@@ -546,7 +578,7 @@ async fn in_transaction(
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let mut saved = save::save(tx, workspace_id, directory, happened, &lived, now, beside.is_some()).await?;
+        let mut saved = save::save(tx, workspace_id, directory, happened, &lived, now, drafts, beside.is_some()).await?;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
         }

@@ -9,26 +9,27 @@ use std::{
 };
 
 use people_domain::{
-    Timestamp, change,
+    Timestamp,
     directory::{Action, Directory, Effect, Happened, Labelling, Lived},
     id::{ProfileId, RecordId, WorkspaceId},
-    page::{name_key, seen_key},
     profile::Profile,
-    property::{Definition, Definitions, PropertyType, Standard},
-    search,
-    text::fold,
+    property::Definition,
 };
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{erasing, later::Later, living, merging, reverting, timeline};
+use super::{
+    drafts::{Drafts, newcomers, told},
+    erasing,
+    later::Later,
+    living, merging, reverting, timeline,
+};
 use crate::{
     StoreError, Tx,
     erasures::Receipt,
     properties,
     read_model::{Turned, Written},
     registry,
-    rows::{Cell, Kind, Rows, ids},
+    rows::{Kind, Rows, ids},
     statement::{Sql, sql},
 };
 
@@ -39,16 +40,14 @@ pub(super) struct Span<'a> {
     pub(super) after: Option<&'a Arc<Profile>>,
 }
 
-/// Whose rows a statement writes. Where rows may be there already each is looked for before it is written, on PostgreSQL at half
-/// of what writing it costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writing {
-    /// People nobody has a row of.
-    New,
-    /// People who have one, of which what seldom changes stays: the time of creation, or the day they were seen on.
-    Known,
-    /// Either; all of a row is written.
-    Any,
+/// Of everybody a group is about.
+pub(super) fn spans(effects: &[Effect]) -> BTreeMap<ProfileId, Span<'_>> {
+    let mut spans: BTreeMap<ProfileId, Span<'_>> = BTreeMap::new();
+    for effect in effects {
+        let after = effect.after.as_ref();
+        spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_ref(), after });
+    }
+    spans
 }
 
 /// What is left to say when the rows are written.
@@ -78,7 +77,7 @@ impl Saved {
     }
 }
 
-/// Writes every row but those of the feed. `beside`: while another group is being saved, which must never have to wait for this
+/// Writes every row but those of the feed. `drafts` may have been begun before. `beside`: while another group is being saved, which must never have to wait for this
 /// one.
 pub(super) async fn save(
     tx: &mut Tx,
@@ -87,12 +86,12 @@ pub(super) async fn save(
     Happened { occurrences, merges, reverted }: Happened,
     lived: &Lived,
     now: Timestamp,
+    drafts: Option<Drafts>,
     beside: bool,
 ) -> Result<Saved, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
     let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
-    let effects = Arc::new(effects);
     if effects.is_empty() {
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
@@ -103,11 +102,7 @@ pub(super) async fn save(
     if !inferred.is_empty() {
         properties::insert(tx, workspace, &sorted(inferred)).await?;
     }
-    let mut spans: BTreeMap<ProfileId, Span<'_>> = BTreeMap::new();
-    for effect in &*effects {
-        let after = effect.after.as_ref();
-        spans.entry(effect.profile_id).and_modify(|span| span.after = after).or_insert(Span { before: effect.before.as_ref(), after });
-    }
+    let spans = spans(&effects);
     let survivors = merging::survivors(&merges);
     let staged = merging::Staged::of(&merges, &survivors, &spans);
     let mut spans = spans.clone();
@@ -116,34 +111,9 @@ pub(super) async fn save(
     returning.lay_over(&mut spans);
     // While people are merged or parted, what stood before is not what the rows say.
     let settled = merges.is_empty() && reverted.is_empty();
-    let untouched = untouched(&spans, &effects, settled);
-    let people: Vec<Arc<Profile>> = spans.values().filter_map(|span| span.after.cloned()).collect();
-    let (engine, many) = (tx.engine(), effects.len());
-    let newcomers: BTreeSet<ProfileId> = spans.iter().filter(|(_, span)| settled && span.before.is_none()).map(|(id, _)| *id).collect();
-    let definitions = Arc::new(definitions);
-    let profiles = [Writing::New, if settled { Writing::Known } else { Writing::Any }].map(|writing| {
-        let concerned = |profile: &Profile| match writing {
-            Writing::New => newcomers.contains(&profile.id),
-            _ => !newcomers.contains(&profile.id) && !untouched.contains(&profile.id),
-        };
-        let (people, definitions) = (people.iter().filter(|profile| concerned(profile)).cloned().collect(), Arc::clone(&definitions));
-        Later::of(engine, many, move || Ok(profiles(workspace, people, writing, &definitions)))
-    });
-    let (new, known) = people.iter().cloned().partition::<Vec<_>, _>(|profile| newcomers.contains(&profile.id));
-    let (same_day, others) = known.into_iter().partition::<Vec<_>, _>(|profile| {
-        let before = spans.get(&profile.id).and_then(|span| span.before).filter(|_| settled);
-        before.is_some_and(|before| seen_key(before).day() == seen_key(profile).day())
-    });
-    let documents = [(new, Writing::New), (same_day, Writing::Known), (others, Writing::Any)]
-        .map(|(people, writing)| Later::of(engine, many, move || documents(workspace, &people, writing)));
-    let history = {
-        let (effects, people) = (Arc::clone(&effects), people.iter().map(|profile| profile.id).collect());
-        Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
-    };
-    let changes = {
-        let effects = Arc::clone(&effects);
-        Later::of(engine, many, move || Ok(changes(workspace, &effects)))
-    };
+    let newcomers = newcomers(&spans, settled);
+    let drafts = drafts.filter(|drafts| settled && drafts.are_about(&effects));
+    let drafts = drafts.unwrap_or_else(|| Drafts::about(tx.engine(), workspace, &effects, definitions, &spans, settled));
     let primary_rows = if merges.is_empty() {
         HashMap::new()
     } else {
@@ -151,7 +121,7 @@ pub(super) async fn save(
     };
     // Keys are given back before they are taken, within the group too.
     identities_removed(tx, workspace, &spans).await?;
-    for profiles in profiles {
+    for profiles in drafts.profiles {
         profiles.run(tx).await?;
     }
     identities_added(tx, workspace, &spans).await?;
@@ -162,10 +132,10 @@ pub(super) async fn save(
     if settled {
         living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
     }
-    for documents in documents {
+    for documents in drafts.documents {
         documents.run(tx).await?;
     }
-    history.run(tx).await?;
+    drafts.history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors, &primary_rows, &spans).await?;
     // Only now do the survivors have what came with the merged and was taken off them within the group, as a rule does.
@@ -190,7 +160,7 @@ pub(super) async fn save(
     let turned = || spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect();
     let people = (settled && all_live).then(turned);
     let count = i64::try_from(told(&effects).count()).unwrap_or(i64::MAX);
-    Ok(Saved { receipts, feed: Some(Feed { count, changes, people }) })
+    Ok(Saved { receipts, feed: Some(Feed { count, changes: drafts.changes, people }) })
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {
@@ -254,23 +224,6 @@ async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<
     .map(|_| ())
 }
 
-/// People whose row of `profiles` stays as it is: most of those who send events, and all who only enter a segment or leave it.
-/// Where the states before are not `settled`, only those who were merely seen count.
-fn untouched(spans: &BTreeMap<ProfileId, Span<'_>>, effects: &[Effect], settled: bool) -> BTreeSet<ProfileId> {
-    let more: BTreeSet<ProfileId> =
-        effects.iter().filter(|e| !settled && e.action != Action::Seen).map(|effect| effect.profile_id).collect();
-    spans
-        .iter()
-        .filter(|(id, span)| !more.contains(id) && span.before.zip(span.after).is_some_and(|(before, after)| same_row(before, after)))
-        .map(|(id, _)| *id)
-        .collect()
-}
-
-/// Whether all that the row of `profiles` is made of is the same.
-fn same_row(before: &Profile, after: &Profile) -> bool {
-    (before.created_at, before.updated_at) == (after.created_at, after.updated_at) && before.is_described_as(after)
-}
-
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text)]);
     for (before, after) in alive(spans) {
@@ -289,211 +242,6 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
     )
     .await
     .map(|_| ())
-}
-
-/// Only a merge, or what takes one back, gives somebody another time of creation; where nothing does, the statement must not
-/// name it, since SQLite writes every index anew whose columns it is told of.
-fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, writing: Writing, definitions: &Definitions) -> Option<Sql> {
-    const INSERT: &str = "INSERT INTO profiles (
-                 workspace_id, id, created_at, updated_at, name_key, search_text,
-                 email, phone, external_id, name, first_name, last_name, company, job_title, country, city,
-                 language, timezone, avatar_url, folded, comparables
-             )
-             SELECT $1, r.id, r.created_at, r.updated_at, r.name_key, r.search_text,
-                    r.email, r.phone, r.external_id, r.name, r.first_name, r.last_name, r.company, r.job_title, r.country, r.city,
-                    r.language, r.timezone, r.avatar_url, r.folded, r.comparables
-             FROM {rows} AS r WHERE true";
-    const OR_UPDATE: &str = "ON CONFLICT (workspace_id, id) DO UPDATE SET
-                 updated_at = EXCLUDED.updated_at,
-                 name_key = EXCLUDED.name_key,
-                 search_text = EXCLUDED.search_text,
-                 email = EXCLUDED.email,
-                 phone = EXCLUDED.phone,
-                 external_id = EXCLUDED.external_id,
-                 name = EXCLUDED.name,
-                 first_name = EXCLUDED.first_name,
-                 last_name = EXCLUDED.last_name,
-                 company = EXCLUDED.company,
-                 job_title = EXCLUDED.job_title,
-                 country = EXCLUDED.country,
-                 city = EXCLUDED.city,
-                 language = EXCLUDED.language,
-                 timezone = EXCLUDED.timezone,
-                 avatar_url = EXCLUDED.avatar_url,
-                 folded = EXCLUDED.folded,
-                 comparables = EXCLUDED.comparables";
-    const COLUMNS: &[(&str, Kind)] = &[
-        ("id", Kind::Uuid),
-        ("created_at", Kind::Time),
-        ("updated_at", Kind::Time),
-        ("name_key", Kind::Text),
-        ("search_text", Kind::Long),
-        ("email", Kind::Text),
-        ("phone", Kind::Text),
-        ("external_id", Kind::Text),
-        ("name", Kind::Text),
-        ("first_name", Kind::Text),
-        ("last_name", Kind::Text),
-        ("company", Kind::Text),
-        ("job_title", Kind::Text),
-        ("country", Kind::Text),
-        ("city", Kind::Text),
-        ("language", Kind::Text),
-        ("timezone", Kind::Text),
-        ("avatar_url", Kind::Text),
-        ("folded", Kind::Json),
-        ("comparables", Kind::Json),
-    ];
-    let mut rows = Rows::new(COLUMNS);
-    for after in &people {
-        let search_text = search::text_of(after, definitions);
-        rows.push([
-            after.id.into(),
-            after.created_at.into(),
-            after.updated_at.into(),
-            name_key(after).into(),
-            search_text.into(),
-            after.email.clone().into(),
-            after.phone.clone().into(),
-            after.external_id.clone().into(),
-            after.name.clone().into(),
-            after.first_name.clone().into(),
-            after.last_name.clone().into(),
-            after.company.clone().into(),
-            after.job_title.clone().into(),
-            after.country.clone().into(),
-            after.city.clone().into(),
-            after.language.clone().into(),
-            after.timezone.clone().into(),
-            after.avatar_url.clone().into(),
-            folded(after, definitions).to_string().into(),
-            comparables(after, definitions).to_string().into(),
-        ]);
-    }
-    if rows.is_empty() {
-        return None;
-    }
-    let statement = match writing {
-        Writing::New => sql(INSERT),
-        Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
-        Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, created_at = EXCLUDED.created_at"), Vec::new()),
-    };
-    Some(statement.bind(workspace).rows(rows))
-}
-
-fn version(profile: &Profile) -> Cell {
-    i64::try_from(profile.version).unwrap_or(i64::MAX).into()
-}
-
-/// Folded texts by the name a filter calls them.
-fn folded(profile: &Profile, definitions: &Definitions) -> Value {
-    let mut out = Map::new();
-    let mut put = |field: &str, text: Option<&str>| {
-        if let Some(text) = text {
-            out.insert(field.to_owned(), fold(text).into());
-        }
-    };
-    put("email", profile.email.as_deref());
-    put("phone", profile.phone.as_deref());
-    put("external_id", profile.external_id.as_deref());
-    for property in Standard::ALL {
-        put(property.as_str(), profile.standard(*property));
-    }
-    for (key, value) in &profile.attributes {
-        if definitions.get(key).is_some_and(|d| d.kind == PropertyType::Text) {
-            put(&format!("attributes.{key}"), value.as_str());
-        }
-    }
-    Value::Object(out)
-}
-
-/// One attribute in the form conditions compare: texts, a number (dates and times in microseconds, booleans as 0 and
-/// 1), or the texts of a list.
-pub(crate) enum Comparable<'a> {
-    Text(&'a str),
-    Number(f64),
-    Boolean(bool),
-    List(Vec<&'a str>),
-}
-
-pub(crate) fn comparable(value: &Value, kind: PropertyType) -> Option<Comparable<'_>> {
-    match (kind, value) {
-        (PropertyType::Text | PropertyType::Enum, Value::String(text)) => Some(Comparable::Text(text)),
-        (PropertyType::Number, Value::Number(number)) => number.as_f64().map(Comparable::Number),
-        (PropertyType::Boolean, Value::Bool(flag)) => Some(Comparable::Boolean(*flag)),
-        (PropertyType::Date, Value::String(text)) => Timestamp::parse_date(text).map(|at| Comparable::Number(micros(at))),
-        (PropertyType::Datetime, Value::String(text)) => Timestamp::parse(text).map(|at| Comparable::Number(micros(at))),
-        (PropertyType::TextList, Value::Array(items)) => Some(Comparable::List(items.iter().filter_map(Value::as_str).collect())),
-        _ => None,
-    }
-}
-
-/// Microseconds as a float: exact up to the year 2255, within 32 µs in the year 9999. Bounds go through the same
-/// rounding, so order and equality hold.
-#[expect(clippy::cast_precision_loss, reason = "both sides of every comparison lose the same bits")]
-pub(crate) fn micros(at: Timestamp) -> f64 {
-    at.micros() as f64
-}
-
-fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
-    let mut out = Map::new();
-    for (key, value) in &profile.attributes {
-        let Some(comparable) = definitions.get(key).and_then(|d| comparable(value, d.kind)) else { continue };
-        let value = match comparable {
-            Comparable::Text(text) => Value::from(text),
-            Comparable::Number(number) => Value::from(number),
-            Comparable::Boolean(flag) => Value::from(flag),
-            // No item is no value.
-            Comparable::List(items) if items.is_empty() => continue,
-            Comparable::List(items) => Value::from(items),
-        };
-        out.insert(key.clone(), value);
-    }
-    Value::Object(out)
-}
-
-/// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
-/// SQLite writes every index anew whose columns it is told of.
-fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) -> Result<Option<Sql>, StoreError> {
-    const INSERT: &str = "INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
-             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true";
-    const OR_UPDATE: &str = "ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
-                 version = EXCLUDED.version,
-                 last_seen_at = EXCLUDED.last_seen_at,
-                 last_channel = EXCLUDED.last_channel,
-                 activity = EXCLUDED.activity,
-                 document = EXCLUDED.document";
-    let mut rows = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("version", Kind::Int),
-        ("last_seen_at", Kind::Time),
-        ("seen_day", Kind::Int),
-        ("last_channel", Kind::Text),
-        ("activity", Kind::Json),
-        ("document", Kind::Long),
-    ]);
-    let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
-    for after in people {
-        let seen = seen_key(after);
-        rows.push([
-            after.id.into(),
-            version(after),
-            seen.into(),
-            seen.day().into(),
-            after.last_channel.clone().into(),
-            serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
-            serde_json::to_string(&**after).map_err(unwritable)?.into(),
-        ]);
-    }
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let statement = match writing {
-        Writing::New => sql(INSERT),
-        Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
-        Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, seen_day = EXCLUDED.seen_day"), Vec::new()),
-    };
-    Ok(Some(statement.bind(workspace).rows(rows)))
 }
 
 async fn labels(
@@ -728,60 +476,6 @@ async fn consents(
     .map(|_| ())
 }
 
-fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effect]) -> Option<Sql> {
-    let mut rows = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("id", Kind::Uuid),
-        ("at", Kind::Time),
-        ("action", Kind::Text),
-        ("source", Kind::Text),
-        ("actor", Kind::Text),
-        ("request_id", Kind::Text),
-        ("reason", Kind::Text),
-        ("version", Kind::Int),
-        ("fields", Kind::Text),
-        ("changes", Kind::Long),
-    ]);
-    // What happened to somebody who is erased at the end of the group leaves no history.
-    for effect in effects.iter().filter(|e| people.contains(&e.profile_id)) {
-        let Some(after) = &effect.after else { continue };
-        // The event itself tells when somebody was seen.
-        if effect.action == Action::Seen || (effect.action == Action::SegmentsChanged && effect.changes.is_empty()) {
-            continue;
-        }
-        let mut fields = String::from("\n");
-        for change in &effect.changes {
-            fields.push_str(&change.field);
-            fields.push('\n');
-        }
-        rows.push([
-            effect.profile_id.into(),
-            effect.record_id.into(),
-            effect.at.into(),
-            effect.action.as_str().into(),
-            effect.cause.source.into(),
-            effect.cause.actor.as_str().into(),
-            effect.cause.request_id.as_str().into(),
-            effect.cause.reason.clone().into(),
-            version(after),
-            fields.into(),
-            serde_json::to_string(&effect.changes).unwrap_or_else(|_| "[]".to_owned()).into(),
-        ]);
-    }
-    if rows.is_empty() {
-        return None;
-    }
-    Some(
-        sql("INSERT INTO profile_history (
-                 workspace_id, profile_id, id, at, action, source, actor, request_id, reason, version, fields, changes
-             )
-             SELECT $1, r.profile_id, r.id, r.at, r.action, r.source, r.actor, r.request_id, r.reason, r.version, r.fields, r.changes
-             FROM {rows} AS r")
-        .bind(workspace)
-        .rows(rows),
-    )
-}
-
 /// Removes the erased from every table of the registry and writes their receipts.
 async fn erase(
     tx: &mut Tx,
@@ -861,16 +555,6 @@ async fn receipts(
     Ok(out)
 }
 
-/// Whether the profile is another: a late event only counts.
-fn is_visible(effect: &Effect) -> bool {
-    effect.before.as_ref().map(|p| p.version) != effect.after.as_ref().map(|p| p.version)
-}
-
-/// What the feed is told of.
-fn told(effects: &[Effect]) -> impl Iterator<Item = (&'static str, &Effect)> {
-    effects.iter().filter_map(|effect| change::kind_of(effect.action).map(|kind| (kind, effect)))
-}
-
 /// Moves the head of the feed by what the group tells. Answers where it stood and where it stands.
 async fn move_head(tx: &mut Tx, workspace: WorkspaceId, count: i64) -> Result<Option<(i64, i64)>, StoreError> {
     if count == 0 {
@@ -881,50 +565,4 @@ async fn move_head(tx: &mut Tx, workspace: WorkspaceId, count: i64) -> Result<Op
         .await?;
     let (to,) = moved.ok_or(StoreError::Unreadable("the head of a change feed"))?;
     Ok(Some((to - count, to)))
-}
-
-/// The rows of the feed: the last numbers up to its head, which has been moved by then.
-fn changes(workspace: WorkspaceId, effects: &[Effect]) -> Option<Sql> {
-    let mut rows = Rows::new(&[
-        ("place", Kind::Int),
-        ("profile_id", Kind::Uuid),
-        ("kind", Kind::Text),
-        ("version", Kind::Int),
-        ("fields", Kind::Text),
-        ("at", Kind::Time),
-        ("actor", Kind::Text),
-        ("request_id", Kind::Text),
-        ("record_id", Kind::Uuid),
-    ]);
-    for (place, (kind, effect)) in (1_i64..).zip(told(effects)) {
-        let fields: Vec<&str> = match effect.action {
-            Action::SegmentsChanged => vec!["segments"],
-            Action::Seen if is_visible(effect) => vec!["channels", "last_channel", "last_seen_at"],
-            _ => effect.changes.iter().map(|c| c.field.as_str()).collect(),
-        };
-        let last = effect.after.as_ref().or(effect.before.as_ref());
-        rows.push([
-            place.into(),
-            effect.profile_id.into(),
-            kind.into(),
-            last.map_or_else(|| 0_i64.into(), |p| version(p)),
-            Value::from(fields).to_string().into(),
-            effect.at.into(),
-            effect.cause.actor.as_str().into(),
-            effect.cause.request_id.as_str().into(),
-            effect.record_id.into(),
-        ]);
-    }
-    if rows.is_empty() {
-        return None;
-    }
-    let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    Some(
-        sql("INSERT INTO changes (workspace_id, seq, profile_id, kind, version, fields, at, actor, request_id, record_id)
-             SELECT $1, h.seq - $2 + r.place, r.profile_id, r.kind, r.version, r.fields, r.at, r.actor, r.request_id, r.record_id
-             FROM {rows} AS r CROSS JOIN change_heads AS h WHERE h.workspace_id = $1")
-        .bind(workspace)
-        .bind(count)
-        .rows(rows),
-    )
 }
