@@ -32,7 +32,11 @@ stories![
     nothing_of_the_file_is_kept_when_it_is_done,
     a_file_that_breaks_off_leaves_nothing,
 ];
-engine_stories![an_import_outlives_kill_nine_and_takes_each_row_once, a_dry_run_outlives_kill_nine_and_counts_right];
+engine_stories![
+    an_import_outlives_kill_nine_and_takes_each_row_once,
+    a_dry_run_outlives_kill_nine_and_counts_right,
+    steps_with_nobody_in_common_are_saved_side_by_side,
+];
 
 async fn send(app: &App, query: &str, file: impl Into<Vec<u8>>) -> Answer {
     app.post(&format!("/v1/imports{query}")).bytes("text/csv", file).await
@@ -618,4 +622,52 @@ async fn an_import_outlives_kill_nine_and_takes_each_row_once(engine: Engine) {
     assert_eq!(one.len(), ROWS / 2 - ROWS / BAD / 2);
     assert!(one == other, "the directory is another than after the undisturbed import");
     same(&json!(every_error(&calm, &undisturbed).await), &json!(bad_lines()));
+}
+
+/// Everybody once; in the middle, some of the step before, too, with another city.
+fn mostly_once() -> String {
+    let mut file = String::from("external_id,email,city,labels\n");
+    for n in 0..6_000 {
+        file.push_str(&format!("c-{n},person{n}@example.com,Rome,\"imported,l{}\"\n", n % 3));
+        if n % 10 == 9 && (3_000..4_000).contains(&n) {
+            file.push_str(&format!("c-{},,Oslo {n},late\n", n - 900));
+        }
+    }
+    file
+}
+
+async fn steps_with_nobody_in_common_are_saved_side_by_side(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let file = mostly_once();
+    let rows = file.lines().count() - 1;
+    let done = imported(&app, "", file).await;
+    assert_eq!(counts(&done), json!([rows, rows, 0, 6_000, rows - 6_000]));
+    let moved = app.post("/v1/profiles/count").json(json!({"filter": {"field": "labels", "op": "has", "value": "late"}})).await.ok();
+    assert_eq!(moved, json!({"total": rows - 6_000}));
+    // The feed is in the order of the file, without a gap.
+    let mut told: Vec<Value> = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        let from = cursor.as_ref().map_or_else(String::new, |cursor| format!("&cursor={}", percent(cursor)));
+        let page = app.get(&format!("/v1/changes?limit=1000&include=profile{from}")).await.ok();
+        let data = list(&page, "data");
+        if data.is_empty() {
+            break;
+        }
+        told.extend(
+            data.iter().filter(|change| change["type"] == "profile.created").map(|change| change["data"]["profile"]["external_id"].clone()),
+        );
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+    }
+    let in_order: Vec<Value> = (0..6_000).map(|n| json!(format!("c-{n}"))).collect();
+    assert_eq!((told.len(), told.iter().zip(&in_order).find(|(one, other)| one != other)), (6_000, None), "told of as they were taken in");
+    let metrics = app.get("/metrics").no_key().await.text();
+    let kept = |line: &&str| line.starts_with("people_writer_groups_beside_total{decision=\"kept\"}");
+    let beside: u64 = metrics.lines().find(kept).and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("the series is there");
+    if engine.is_postgres() {
+        assert!(beside > 0, "no group was saved beside another");
+    } else {
+        assert_eq!(beside, 0, "SQLite has one writer");
+    }
 }

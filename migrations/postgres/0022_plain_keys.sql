@@ -1,3 +1,6 @@
+-- On a large directory this takes longer than a request's statement may.
+SET LOCAL statement_timeout = 0;
+
 -- Keys are compared by their bytes, as SQLite does: by the rules of a language each comparison costs several times as much,
 -- and the order of a list would depend on how a server was set up. Indexes on these columns are built anew.
 ALTER TABLE api_keys ALTER COLUMN secret_hash TYPE TEXT COLLATE "C";

@@ -41,6 +41,9 @@ fn spelled_in_ascii(c: char) -> Option<&'static str> {
 
 /// The digits of a text, for telephone numbers typed with any punctuation.
 pub fn digits(text: &str) -> String {
+    if text.is_ascii() {
+        return text.chars().filter(char::is_ascii_digit).collect();
+    }
     text.nfkd().filter_map(|c| c.to_digit(10)).filter_map(|d| char::from_digit(d, 10)).collect()
 }
 

@@ -14,7 +14,7 @@ static COUNTER: LazyLock<AtomicU32> = LazyLock::new(|| {
     AtomicU32::new(u32::from_be_bytes([a, b, c, d]))
 });
 
-/// Randomness comes from the operating system, by way of the `uuid` crate's generator.
+/// Randomness comes from the generator of the `uuid` crate, which the operating system seeds, and not from a system call each time.
 #[derive(Debug, Default)]
 pub(crate) struct SystemIds;
 

@@ -28,6 +28,7 @@ pub(crate) struct Meters {
     pub(crate) group_seconds: Histogram,
     /// Groups decided while the one before them was saved.
     ahead: Family<WhatBecame, Counter>,
+    beside: Family<WhatBecame, Counter>,
     /// Requests to webhooks.
     deliveries: Family<HowItWent, Counter>,
 }
@@ -59,18 +60,25 @@ impl Meters {
         self.ahead.get_or_create(&WhatBecame { decision: if stood { "kept" } else { "repeated" } }).inc();
     }
 
+    /// A group was saved while the one before it was being saved; its rows were kept, or taken back since the other began anew.
+    pub(crate) fn saved_beside(&self, kept: bool) {
+        self.beside.get_or_create(&WhatBecame { decision: if kept { "kept" } else { "repeated" } }).inc();
+    }
+
     pub(crate) fn new() -> Self {
         let deliveries = Family::<HowItWent, Counter>::default();
         for outcome in ["delivered", "failed"] {
             // There from the start, at 0.
             drop(deliveries.get_or_create(&HowItWent { outcome }));
         }
-        let ahead = Family::<WhatBecame, Counter>::default();
+        let (ahead, beside) = (Family::<WhatBecame, Counter>::default(), Family::<WhatBecame, Counter>::default());
         for decision in ["kept", "repeated"] {
             drop(ahead.get_or_create(&WhatBecame { decision }));
+            drop(beside.get_or_create(&WhatBecame { decision }));
         }
         Self {
             ahead,
+            beside,
             deliveries,
             waiting: Gauge::default(),
             queue: Gauge::default(),
@@ -154,6 +162,11 @@ impl Store {
             "people_writer_groups_ahead",
             "Groups decided while the one before them was saved, by whether that decision was kept or repeated in their turn",
             meters.ahead,
+        );
+        registry.register(
+            "people_writer_groups_beside",
+            "Groups saved while the one before them was being saved, by whether what they had written was kept or repeated in their turn",
+            meters.beside,
         );
         registry.register("people_webhook_deliveries", "Requests sent to webhooks, pings and repetitions included", meters.deliveries);
     }

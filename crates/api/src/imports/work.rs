@@ -363,11 +363,8 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         if rows >= STEP || whole || taken.len() > LONGEST || (rows > 0 && taken.len() == LONGEST) {
             return Ok(chunk);
         }
-        wanted = taken.len() + PIECE;
-        if rows > 0 {
-            let read = chunk.to.offset - from.offset;
-            wanted = (from.offset - begins + read * (STEP + 1) / rows).clamp(taken.len() + 1, LONGEST.max(taken.len() + 1));
-        }
+        let needed = ((chunk.to.offset - from.offset) * (STEP + 1)).checked_div(rows);
+        wanted = needed.map_or(taken.len() + PIECE, |needed| (from.offset - begins + needed).min(LONGEST).max(taken.len() + 1));
         bytes = taken;
     }
 }

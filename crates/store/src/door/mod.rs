@@ -55,6 +55,7 @@ use self::{
     engaged::Engaged,
     intake::Intake,
     line::{Basis, Before, Decided, LARGE, Leaving, Place},
+    save::ToSave,
 };
 use crate::{
     Act, Store, StoreError, Tx, audit,
@@ -384,25 +385,20 @@ impl Worker {
         decided
     }
 
-    async fn carry_out(
-        &mut self,
-        jobs: &[Job],
-        Ready { mut decided, mut beside }: Ready,
-        mut place: Option<&mut Place>,
-    ) -> Result<Vec<Reply>, StoreError> {
+    async fn carry_out(&mut self, jobs: &[Job], mut ready: Ready, mut place: Option<&mut Place>) -> Result<Vec<Reply>, StoreError> {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
             let telling = place.as_deref_mut().filter(|place| place.can_tell());
             let tells = telling.is_some();
             let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());
-            let done = match in_transaction(&mut tx, jobs, known, key, meters, decided.take(), &mut beside, telling).await {
+            let done = match in_transaction(&mut tx, jobs, known, key, meters, &mut ready, telling).await {
                 Ok(done) => tx.commit().await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)
                 }
             };
-            if let Some(before) = beside.take() {
+            if let Some(before) = ready.beside.take() {
                 // It did not come to that: from now on, each in their turn.
                 before.done().await;
             }
@@ -415,11 +411,12 @@ impl Worker {
                     pause(attempt).await;
                 }
                 Ok((replies, written)) => {
-                    if let Some(place) = &mut place {
-                        place.end(tells);
-                    }
+                    // Told in the order of commits: whoever was saved beside this group commits once it has ended.
                     if let Some(job) = jobs.first() {
                         self.keeper.written(job.workspace, written);
+                    }
+                    if let Some(place) = &mut place {
+                        place.end(tells);
                     }
                     return Ok(replies);
                 }
@@ -427,6 +424,9 @@ impl Worker {
                     // It may have been committed all the same.
                     if let Some(job) = jobs.first() {
                         self.keeper.written(job.workspace, None);
+                    }
+                    if let Some(place) = &mut place {
+                        place.begin_anew();
                     }
                     return Err(error);
                 }
@@ -512,15 +512,13 @@ fn latest<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Timestamp {
     jobs.into_iter().map(|job| job.cause.at).max().unwrap_or(Timestamp::MIN)
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a worker has, of which a transaction borrows parts")]
 async fn in_transaction(
     tx: &mut Tx,
     jobs: &[Job],
     known: &mut Known,
     key: &SuppressionKey,
     meters: &Meters,
-    decided: Option<Decided>,
-    beside: &mut Option<Before>,
+    ready: &mut Ready,
     place: Option<&mut Place>,
 ) -> Result<(Vec<Reply>, Option<Written>), StoreError> {
     let Some(first) = jobs.first() else { return Ok((Vec::new(), None)) };
@@ -531,7 +529,8 @@ async fn in_transaction(
     let mut replies: Vec<Option<Reply>> = jobs.iter().map(|job| replay(job, &stored)).collect();
     let open: Vec<usize> = (0..jobs.len()).filter(|i| replies[*i].is_none()).collect();
     if !open.is_empty() {
-        let standing = match decided {
+        let Ready { decided, beside } = ready;
+        let standing = match decided.take() {
             Some(decided) => {
                 let stands = open.len() == jobs.len() && decided.stands(tx, workspace_id).await?;
                 meters.decided_ahead(stands);
@@ -578,13 +577,15 @@ async fn in_transaction(
         rejected::write(tx, workspace_id, directory.rejections()).await?;
         suppressions::save(tx, workspace_id, key, hasher.as_ref(), directory.suppressions(), now).await?;
         let named = Named::of(&directory, &happened.occurrences, &happened.merges);
-        let mut saved = save::save(tx, workspace_id, directory, happened, &lived, now, drafts, beside.is_some()).await?;
+        let mut saved = save::save(tx, workspace_id, ToSave { directory, happened, lived, drafts, now }, beside.is_some()).await?;
         if let Some(named) = named {
             named.suggest(tx, workspace_id).await?;
         }
         if let Some(before) = beside {
             // From here on, in the order of the line.
-            if !before.stood().await {
+            let stood = before.stood().await;
+            meters.saved_beside(stood);
+            if !stood {
                 return Err(StoreError::Raced);
             }
             *beside = None;

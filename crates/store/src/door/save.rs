@@ -77,16 +77,21 @@ impl Saved {
     }
 }
 
-/// Writes every row but those of the feed. `drafts` may have been begun before. `beside`: while another group is being saved, which must never have to wait for this
+/// What was decided about a group, with what may have been begun before its turn.
+pub(super) struct ToSave {
+    pub(super) directory: Directory,
+    pub(super) happened: Happened,
+    pub(super) lived: Lived,
+    pub(super) drafts: Option<Drafts>,
+    pub(super) now: Timestamp,
+}
+
+/// Writes every row but those of the feed. `beside`: while another group is being saved, which must never have to wait for this
 /// one.
 pub(super) async fn save(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    mut directory: Directory,
-    Happened { occurrences, merges, reverted }: Happened,
-    lived: &Lived,
-    now: Timestamp,
-    drafts: Option<Drafts>,
+    ToSave { mut directory, happened: Happened { occurrences, merges, reverted }, lived, drafts, now }: ToSave,
     beside: bool,
 ) -> Result<Saved, StoreError> {
     let gap = directory.workspace.session_gap_seconds;
@@ -96,7 +101,7 @@ pub(super) async fn save(
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
         timeline::events(tx, workspace, occurrences, Vec::new(), gap, now, &mut Vec::new()).await?;
-        living::write_due(tx, workspace, lived).await?;
+        living::write_due(tx, workspace, &lived).await?;
         return Ok(Saved::default());
     }
     if !inferred.is_empty() {
@@ -146,7 +151,7 @@ pub(super) async fn save(
         living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
     }
     reverting::as_they_were(tx, workspace, &reverted, &spans, now).await?;
-    living::write_due(tx, workspace, lived).await?;
+    living::write_due(tx, workspace, &lived).await?;
     let kept = occurrences.into_iter().filter_map(|mut occurrence| {
         occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
         // Of somebody erased at the end of the group nothing is kept.
