@@ -31,8 +31,14 @@ ALTER TABLE webhook_deliveries ALTER COLUMN status TYPE TEXT COLLATE "C";
 ALTER TABLE profile_history ALTER COLUMN changes TYPE TEXT;
 ALTER TABLE changes ALTER COLUMN fields TYPE TEXT;
 
--- The pieces of a file are read a few times and go with their job: compressing them costs more than they are worth.
-ALTER TABLE job_inputs ALTER COLUMN content SET STORAGE EXTERNAL;
+-- The pieces of a file are read a few times and go with their job: compressing them costs more than they are worth. Citus does
+-- not know this of tables that are distributed already.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') THEN
+        ALTER TABLE job_inputs ALTER COLUMN content SET STORAGE EXTERNAL;
+    END IF;
+END $$;
 
 -- A change takes its number from the head of its workspace's feed, which has this foreign key; so it need not be looked up
 -- for each change.
