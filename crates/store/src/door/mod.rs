@@ -489,8 +489,15 @@ async fn decide(
     Ok(Decision { directory, living, hasher, groups, happened, lived: None, drafts: None })
 }
 
+/// Whether a group is about nobody who was there before.
+fn are_all_new(directory: &Directory, happened: &Happened) -> bool {
+    let spans = save::spans(directory.effects());
+    let is_new = |id: &ProfileId| spans.get(id).is_some_and(|span| span.before.is_none());
+    spans.keys().all(is_new) && happened.occurrences.iter().all(|occurrence| is_new(&occurrence.profile_id))
+}
+
 /// Does what else can be done before the turn of a group that was decided ahead: it is judged by segments and rules where
-/// the group before has nothing to do with its people, and its larger statements are begun.
+/// nobody of it was there before, and its larger statements are begun.
 async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Decided, StoreError> {
     let Decided { decision: Decision { directory, living, happened, lived, drafts, .. }, basis } = &mut decided;
     if !happened.merges.is_empty() || !happened.reverted.is_empty() || directory.effects().iter().any(|effect| effect.after.is_none()) {
@@ -498,7 +505,8 @@ async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Deci
     }
     let workspace = basis.workspace.workspace.id;
     if !living.is_empty() {
-        if !basis.is_apart {
+        // Of others the group before, or a small one, may be writing events or whose a label is, and their documents need not tell.
+        if !are_all_new(directory, happened) {
             return Ok(decided);
         }
         *lived = Some(living::settle(tx, workspace, directory, living, happened, latest(jobs), &mut SystemIds).await?);
