@@ -142,8 +142,9 @@ impl Decided {
             && Named::of(directory, &happened.occurrences, &happened.merges).is_none()
     }
 
-    /// Whether what the group was decided on is still so, now that the group before it is committed, or has nothing to do with it. What was asked of is
-    /// locked. Keys and messages that were free have rows of their own, which cannot be there twice.
+    /// Whether what the group was decided on is still so, now that the group before it is committed or has nothing in common
+    /// with it. What was asked of is locked. Keys and messages that were free have rows of their own, which cannot be there
+    /// twice.
     pub(super) async fn stands(&self, tx: &mut Tx, workspace: WorkspaceId) -> Result<bool, StoreError> {
         let Basis { workspace: then, barred, asked, rows, stamp, .. } = &self.basis;
         let Some(now) = workspaces::load(tx, workspace).await? else { return Ok(false) };
