@@ -4,11 +4,11 @@
 //! beside it as `raw`. Phone numbers are stored once, in E.164, and *matched* through [`IdentityKey::variants`]: the
 //! spellings one line is known by are never rewritten into each other.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use email_address::{EmailAddress, Options};
 use phonenumber::{Mode, country::Id as Country, metadata::DATABASE};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
@@ -22,19 +22,27 @@ pub const MAX_VALUE_BYTES: usize = 512;
 pub const MAX_PER_PROFILE: usize = 100;
 
 /// What sort of key: `email`, `phone`, `external_id`, `anonymous_id` or any channel handle, `[a-z][a-z0-9_]{0,31}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct IdentityKind(String);
+pub struct IdentityKind(Cow<'static, str>);
+
+/// Kinds that most keys are of: they are named a few times for each person of a batch, and need no memory of their own.
+const COMMON: &[&str] = &["email", "phone", "external_id", "anonymous_id"];
 
 impl IdentityKind {
-    pub fn email() -> Self {
-        Self("email".to_owned())
+    pub const fn email() -> Self {
+        Self(Cow::Borrowed("email"))
     }
-    pub fn phone() -> Self {
-        Self("phone".to_owned())
+    pub const fn phone() -> Self {
+        Self(Cow::Borrowed("phone"))
     }
-    pub fn external_id() -> Self {
-        Self("external_id".to_owned())
+    pub const fn external_id() -> Self {
+        Self(Cow::Borrowed("external_id"))
+    }
+
+    fn named(text: &str) -> Self {
+        let common = COMMON.iter().find(|common| **common == text);
+        Self(common.map_or_else(|| Cow::Owned(text.to_owned()), |common| Cow::Borrowed(*common)))
     }
 
     /// E: not of the form above.
@@ -43,7 +51,7 @@ impl IdentityKind {
         let shaped = bytes.next().is_some_and(|b| b.is_ascii_lowercase())
             && text.len() <= 32
             && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        shaped.then(|| Self(text.to_owned()))
+        shaped.then(|| Self::named(text))
     }
 
     pub fn as_str(&self) -> &str {
@@ -59,6 +67,24 @@ impl IdentityKind {
             "anonymous_id" => 4,
             _ => 3,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for IdentityKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = IdentityKind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a kind of identity")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<IdentityKind, E> {
+                Ok(IdentityKind::named(text))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -18,6 +18,9 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ("{position}", "instr", "strpos"),
     // jsonb comes back as text.
     ("{as_text}", "", "::text"),
+    // A statement that fails is undone with its transaction: SQLite need not be able to undo it alone, for which it copies every
+    // page before it is changed. Also see migration 0023.
+    ("{or_fail}", "OR FAIL", ""),
     // An aggregated count is bigint in both; SQLite needs no cast.
     ("{as_bigint}", "", "::bigint"),
     // A subquery is carried out as it stands, not woven into the outer one.

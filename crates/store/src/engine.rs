@@ -351,7 +351,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-4096"))
+        .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-2048"))
         .await?;
     Ok(Pools::Sqlite { writer, readers, meters: Meters::new() })
 }

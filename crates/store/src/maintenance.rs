@@ -26,6 +26,10 @@ const FORGETTING: u64 = 10;
 const MOVING: u64 = 4;
 /// Log size, in pages, from which a checkpoint may make writers wait.
 const FORCED: i64 = 64_000;
+/// Pages that a writer can wait for.
+const LITTLE: i64 = 4_000;
+/// Times that a checkpoint looks for what came in meanwhile.
+const PASSES: u32 = 6;
 
 #[derive(FromRow)]
 struct Refresh {
@@ -88,19 +92,36 @@ impl Store {
         }
     }
 
-    /// Moves SQLite's log into the database beside the writers; only a very long log makes them wait.
+    /// Moves SQLite's log into the database beside the writers. A very long log is begun anew, which makes them wait until its
+    /// last page is in its place: so what came in while it was moved is moved beside them first, until that is little.
     async fn checkpoint(&self) -> Result<(), StoreError> {
         let Pools::Sqlite { writer, readers, .. } = &self.pools else { return Ok(()) };
-        // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
-        let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
-        if log - moved > FORCED || (log > FORCED && moved == log) {
-            let mut writer = writer.acquire().await?;
-            // A long reader, such as a backup, is not waited for: writers stand behind this.
-            sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *writer).await?;
-            let restarted = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)").fetch_one(&mut *writer).await;
-            sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *writer).await?;
-            restarted?;
+        let mut length = 0;
+        for _ in 0..PASSES {
+            // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
+            let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
+            if log <= FORCED {
+                return Ok(());
+            }
+            if moved < log {
+                // A reader keeps some of it from being moved.
+                if log - moved <= FORCED {
+                    return Ok(());
+                }
+                break;
+            }
+            // Each pass finds what came in during the one before.
+            if log - length <= LITTLE {
+                break;
+            }
+            length = log;
         }
+        let mut writer = writer.acquire().await?;
+        // A long reader, such as a backup, is not waited for: writers stand behind this.
+        sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *writer).await?;
+        let restarted = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)").fetch_one(&mut *writer).await;
+        sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *writer).await?;
+        restarted?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The larger statements of a group: rows of people, their documents, history and the feed.
+//! The larger statements of a group: rows of people, their keys, consents, documents, history and the feed.
 //!
 //! What they say follows from what was decided, so they are begun to be written down as soon as that is known
 //! ([`Drafts::of`]), on other threads: where a group is decided before its turn, while the one before it is still being saved.
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     StoreError,
     dialect::Engine,
+    read_model::Turned,
     rows::{Cell, Kind, Rows},
     statement::{Sql, sql},
 };
@@ -36,6 +37,9 @@ pub(super) struct Drafts {
     /// What they speak of.
     effects: Arc<Vec<Effect>>,
     pub(super) profiles: [Later; 2],
+    pub(super) identities: Later,
+    pub(super) consents: [Later; 2],
+    pub(super) ledger: Later,
     pub(super) documents: [Later; 3],
     pub(super) history: Later,
     pub(super) changes: Later,
@@ -76,6 +80,21 @@ impl Drafts {
         });
         let documents = [(new, Writing::New), (same_day, Writing::Known), (others, Writing::Any)]
             .map(|(people, writing)| Later::of(engine, many, move || documents(workspace, &people, writing)));
+        let turned: Arc<Vec<Turned>> =
+            Arc::new(spans.values().filter_map(|span| Some((span.before.cloned(), Arc::clone(span.after?)))).collect());
+        let identities = {
+            let turned = Arc::clone(&turned);
+            Later::of(engine, many, move || Ok(identities(workspace, &turned)))
+        };
+        let consents = [Writing::New, Writing::Any].map(|writing| {
+            let (turned, newcomers) = (Arc::clone(&turned), newcomers.clone());
+            let concerned = move |profile: &Profile| newcomers.contains(&profile.id) == (writing == Writing::New);
+            Later::of(engine, many, move || Ok(consents(workspace, &turned, writing, concerned)))
+        });
+        let ledger = {
+            let (effects, people) = (Arc::clone(effects), people.iter().map(|profile| profile.id).collect());
+            Later::of(engine, many, move || Ok(ledger(workspace, &people, &effects)))
+        };
         let history = {
             let (effects, people) = (Arc::clone(effects), people.iter().map(|profile| profile.id).collect());
             Later::of(engine, many, move || Ok(history(workspace, &people, &effects)))
@@ -84,7 +103,7 @@ impl Drafts {
             let effects = Arc::clone(effects);
             Later::of(engine, many, move || Ok(changes(workspace, &effects)))
         };
-        Self { effects: Arc::clone(effects), profiles, documents, history, changes }
+        Self { effects: Arc::clone(effects), profiles, identities, consents, ledger, documents, history, changes }
     }
 
     /// Whether nothing was decided since.
@@ -288,6 +307,98 @@ fn comparables(profile: &Profile, definitions: &Definitions) -> Value {
     Value::Object(out)
 }
 
+/// Keys that somebody holds now and did not hold before.
+fn identities(workspace: WorkspaceId, turned: &[Turned]) -> Option<Sql> {
+    let mut new: BTreeMap<(&str, &str), (ProfileId, Timestamp)> = BTreeMap::new();
+    for (before, after) in turned {
+        for identity in after.identities.iter().filter(|i| before.as_ref().is_none_or(|b| !b.holds(&i.key()))) {
+            new.insert((identity.kind.as_str(), &identity.value), (after.id, identity.created_at));
+        }
+    }
+    if new.is_empty() {
+        return None;
+    }
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text), ("profile_id", Kind::Uuid), ("created_at", Kind::Time)]);
+    for ((kind, value), (profile_id, created_at)) in new {
+        rows.push([kind.into(), value.into(), profile_id.into(), created_at.into()]);
+    }
+    // Refused where somebody else took a key first; then it is decided again, on what is true by then.
+    Some(
+        sql("INSERT {or_fail} INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
+             SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r")
+        .bind(workspace)
+        .rows(rows),
+    )
+}
+
+/// Where a consent stands now, of those for whom it stands elsewhere than before.
+fn consents(workspace: WorkspaceId, turned: &[Turned], writing: Writing, concerned: impl Fn(&Profile) -> bool) -> Option<Sql> {
+    const INSERT: &str = "INSERT {or_fail} INTO profile_consents (workspace_id, profile_id, channel, status)
+             SELECT $1, r.profile_id, r.channel, r.status FROM {rows} AS r WHERE true";
+    const OR_UPDATE: &str = "ON CONFLICT (workspace_id, profile_id, channel) DO UPDATE SET status = EXCLUDED.status";
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)]);
+    for (before, after) in turned.iter().filter(|(_, after)| concerned(after)) {
+        for consent in &after.consents {
+            let was = before.as_ref().and_then(|b| b.consents.iter().find(|c| c.channel == consent.channel)).map(|c| c.status);
+            if was != Some(consent.status) {
+                rows.push([after.id.into(), consent.channel.as_str().into(), consent.status.as_str().into()]);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return None;
+    }
+    let statement = match writing {
+        Writing::New => sql(INSERT),
+        _ => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
+    };
+    Some(statement.bind(workspace).rows(rows))
+}
+
+/// What these people decided about consents.
+fn ledger(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effect]) -> Option<Sql> {
+    let mut ledger = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("id", Kind::Uuid),
+        ("channel", Kind::Text),
+        ("status", Kind::Text),
+        ("occurred_at", Kind::Time),
+        ("recorded_at", Kind::Time),
+        ("source", Kind::Text),
+        ("evidence", Kind::Text),
+        ("actor", Kind::Text),
+        ("request_id", Kind::Text),
+    ]);
+    for effect in effects.iter().filter(|effect| people.contains(&effect.profile_id)) {
+        for decision in &effect.decisions {
+            ledger.push([
+                effect.profile_id.into(),
+                crate::ids::new_id(effect.cause.at).into(),
+                decision.channel.as_str().into(),
+                decision.status.as_str().into(),
+                decision.occurred_at.into(),
+                effect.cause.at.into(),
+                decision.source.clone().into(),
+                decision.evidence.clone().into(),
+                effect.cause.actor.as_str().into(),
+                effect.cause.request_id.as_str().into(),
+            ]);
+        }
+    }
+    if ledger.is_empty() {
+        return None;
+    }
+    Some(
+        sql("INSERT {or_fail} INTO consent_ledger (
+                 workspace_id, profile_id, id, channel, status, occurred_at, recorded_at, source, evidence, actor, request_id, origin_profile_id
+             )
+             SELECT $1, r.profile_id, r.id, r.channel, r.status, r.occurred_at, r.recorded_at, r.source, r.evidence, r.actor, r.request_id, r.profile_id
+             FROM {rows} AS r")
+        .bind(workspace)
+        .rows(ledger),
+    )
+}
+
 /// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
 /// SQLite writes every index anew whose columns it is told of.
 fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) -> Result<Option<Sql>, StoreError> {
@@ -376,7 +487,7 @@ fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effe
         return None;
     }
     Some(
-        sql("INSERT INTO profile_history (
+        sql("INSERT {or_fail} INTO profile_history (
                  workspace_id, profile_id, id, at, action, source, actor, request_id, reason, version, fields, changes
              )
              SELECT $1, r.profile_id, r.id, r.at, r.action, r.source, r.actor, r.request_id, r.reason, r.version, r.fields, r.changes

@@ -23,7 +23,7 @@ use std::{
 };
 
 use people_domain::{
-    directory::{Directory, Happened, Needs},
+    directory::{Directory, Effect, Happened, Needs},
     event::{Known, MessageKey},
     id::{ProfileId, WorkspaceId},
     identity::IdentityKey,
@@ -59,6 +59,8 @@ pub(super) struct Leaving {
     pub(super) messages: HashMap<MessageKey, Known>,
     /// Of its transaction: on PostgreSQL what the rows it writes carry, on SQLite the state of the file it began on.
     pub(super) stamp: String,
+    /// What it follows from.
+    effects: Arc<Vec<Effect>>,
 }
 
 #[derive(FromRow)]
@@ -73,16 +75,16 @@ async fn own_stamp(tx: &mut Tx) -> Result<String, StoreError> {
 }
 
 impl Leaving {
-    /// What a group leaves that has been decided whole; `None` where people were merged, parted or erased, or attributes
-    /// defined: then the next group waits.
-    pub(super) async fn of(tx: &mut Tx, directory: &Directory, happened: &Happened) -> Result<Option<Self>, StoreError> {
+    /// What a group leaves that has been decided whole, but for the stamp; `None` where people were merged, parted or erased,
+    /// or attributes defined: then the next group waits.
+    pub(super) fn of(directory: &Directory, happened: &Happened) -> Option<Self> {
         if !happened.merges.is_empty() || !happened.reverted.is_empty() || directory.has_defined() {
-            return Ok(None);
+            return None;
         }
         let mut people: HashMap<ProfileId, Arc<Profile>> = HashMap::new();
         let mut keys: HashMap<IdentityKey, Option<ProfileId>> = HashMap::new();
         for effect in &**directory.effects() {
-            let Some(after) = &effect.after else { return Ok(None) };
+            let after = effect.after.as_ref()?;
             for identity in effect.before.iter().flat_map(|before| &before.identities) {
                 keys.entry(identity.key()).or_default();
             }
@@ -95,7 +97,21 @@ impl Leaving {
             let known = Known { id: occurrence.id, profile_id: occurrence.profile_id, refused: occurrence.refused.clone() };
             Some((occurrence.message.clone()?, known))
         });
-        Ok(Some(Self { people, keys, messages: messages.collect(), stamp: own_stamp(tx).await? }))
+        let effects = Arc::clone(directory.effects());
+        Some(Self { people, keys, messages: messages.collect(), stamp: String::new(), effects })
+    }
+
+    /// Whether nothing was decided since.
+    pub(super) fn is_of(&self, directory: &Directory) -> bool {
+        Arc::ptr_eq(&self.effects, directory.effects())
+    }
+
+    /// As the group's own transaction leaves it.
+    pub(super) async fn stamped(mut self, tx: &mut Tx) -> Result<Self, StoreError> {
+        self.stamp = own_stamp(tx).await?;
+        // Nobody asks any more, and they are many.
+        self.effects = Arc::default();
+        Ok(self)
     }
 }
 

@@ -417,6 +417,8 @@ impl Worker {
                     }
                     if let Some(place) = &mut place {
                         place.end(tells);
+                        // Whoever waited for that goes on before this group is taken apart.
+                        tokio::task::yield_now().await;
                     }
                     return Ok(replies);
                 }
@@ -457,6 +459,8 @@ struct Decision {
     lived: Option<Lived>,
     /// The larger statements, where they are being written down already.
     drafts: Option<Drafts>,
+    /// What it leaves to the group after it, where that has been made out already.
+    leaving: Option<Leaving>,
 }
 
 /// Loads what the jobs need and decides them in turn.
@@ -486,7 +490,7 @@ async fn decide(
     };
     let groups = open.iter().map(&mut decide).collect();
     let happened = directory.finish(&mut ids);
-    Ok(Decision { directory, living, hasher, groups, happened, lived: None, drafts: None })
+    Ok(Decision { directory, living, hasher, groups, happened, lived: None, drafts: None, leaving: None })
 }
 
 /// Whether a group is about nobody who was there before.
@@ -499,7 +503,7 @@ fn are_all_new(directory: &Directory, happened: &Happened) -> bool {
 /// Does what else can be done before the turn of a group that was decided ahead: it is judged by segments and rules where
 /// nobody of it was there before, and its larger statements are begun.
 async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Decided, StoreError> {
-    let Decided { decision: Decision { directory, living, happened, lived, drafts, .. }, basis } = &mut decided;
+    let Decided { decision: Decision { directory, living, happened, lived, drafts, leaving, .. }, basis } = &mut decided;
     if !happened.merges.is_empty() || !happened.reverted.is_empty() || directory.effects().iter().any(|effect| effect.after.is_none()) {
         return Ok(decided);
     }
@@ -512,6 +516,7 @@ async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Deci
         *lived = Some(living::settle(tx, workspace, directory, living, happened, latest(jobs), &mut SystemIds).await?);
     }
     *drafts = Some(Drafts::of(tx.engine(), workspace, directory.effects(), directory.definitions.clone()));
+    *leaving = Leaving::of(directory, happened);
     Ok(decided)
 }
 
@@ -558,7 +563,7 @@ async fn in_transaction(
                 decide(tx, workspace_id, &open, known, key, &mut Reading::Locked(&ahead)).await?
             }
         };
-        let Decision { mut directory, living: definitions, hasher, mut groups, happened, lived, drafts } = decision;
+        let Decision { mut directory, living: definitions, hasher, mut groups, happened, lived, drafts, leaving } = decision;
         let advance = open.iter().map(|i| &jobs[*i]).enumerate().filter_map(|(i, job)| Some((i, job.step.as_ref()?, job.cause.at)));
         if beside.is_none() {
             // Before anything is written, so that a lost lease costs little.
@@ -573,7 +578,11 @@ async fn in_transaction(
             None => living::settle(tx, workspace_id, &mut directory, &definitions, &happened, now, &mut SystemIds).await?,
         };
         if let Some(place) = place {
-            place.tell(Leaving::of(tx, &directory, &happened).await?);
+            let leaving = leaving.filter(|leaving| leaving.is_of(&directory)).or_else(|| Leaving::of(&directory, &happened));
+            place.tell(match leaving {
+                Some(leaving) => Some(leaving.stamped(tx).await?),
+                None => None,
+            });
         }
         let acts = groups.iter().zip(open.iter().map(|i| &jobs[*i])).flat_map(|(group, job)| {
             let done = job.commands.iter().zip(&group.outcomes).filter_map(|(command, outcome)| Act::done(command, outcome.as_ref().ok()?));

@@ -11,6 +11,7 @@ use std::{
 use people_domain::{
     Timestamp,
     directory::{Action, Directory, Effect, Happened, Labelling, Lived},
+    event::Occurrence,
     id::{ProfileId, RecordId, WorkspaceId},
     profile::Profile,
     property::Definition,
@@ -100,7 +101,7 @@ pub(super) async fn save(
     if effects.is_empty() {
         claimed(tx, workspace, &labelling).await?;
         // Late events of people who have been seen since.
-        timeline::events(tx, workspace, occurrences, Vec::new(), gap, now, &mut Vec::new()).await?;
+        timeline::arrange(tx, workspace, occurrences, Vec::new(), gap, now).await?.write(tx, workspace).await?;
         living::write_due(tx, workspace, &lived).await?;
         return Ok(Saved::default());
     }
@@ -129,17 +130,28 @@ pub(super) async fn save(
     for profiles in drafts.profiles {
         profiles.run(tx).await?;
     }
-    identities_added(tx, workspace, &spans).await?;
+    drafts.identities.run(tx).await?;
     labels(tx, workspace, &spans, &effects, &labelling, &newcomers, beside).await?;
-    channels(tx, workspace, &spans).await?;
-    consents(tx, workspace, &spans, &effects, &newcomers).await?;
+    for consents in drafts.consents {
+        consents.run(tx).await?;
+    }
+    drafts.ledger.run(tx).await?;
     // After a merge has moved its rows, or else while the larger statements are still being written.
     if settled {
         living::write_segments(tx, workspace, alive(&spans), settled, now).await?;
     }
+    // Of somebody erased at the end of the group nothing is kept.
+    let kept = |occurrence: &Occurrence| spans.get(&occurrence.profile_id).is_none_or(|span| span.after.is_some());
+    let mut occurrences = occurrences;
+    let mut arranged = None;
+    if settled {
+        occurrences.retain(kept);
+        arranged = Some(timeline::arrange(tx, workspace, std::mem::take(&mut occurrences), Vec::new(), gap, now).await?);
+    }
     for documents in drafts.documents {
         documents.run(tx).await?;
     }
+    channels(tx, workspace, &spans).await?;
     drafts.history.run(tx).await?;
     let moved = timeline::sessions_that_move(tx, workspace, &survivors).await?;
     merging::move_rows(tx, workspace, &merges, &survivors, &primary_rows, &spans).await?;
@@ -152,13 +164,17 @@ pub(super) async fn save(
     }
     reverting::as_they_were(tx, workspace, &reverted, &spans, now).await?;
     living::write_due(tx, workspace, &lived).await?;
-    let kept = occurrences.into_iter().filter_map(|mut occurrence| {
-        occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
-        // Of somebody erased at the end of the group nothing is kept.
-        spans.get(&occurrence.profile_id).is_none_or(|span| span.after.is_some()).then_some(occurrence)
-    });
-    let mut joined = Vec::new();
-    timeline::events(tx, workspace, kept.collect(), moved.sessions, gap, now, &mut joined).await?;
+    let arranged = match arranged {
+        Some(arranged) => arranged,
+        None => {
+            for occurrence in &mut occurrences {
+                occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
+            }
+            occurrences.retain(kept);
+            timeline::arrange(tx, workspace, occurrences, moved.sessions, gap, now).await?
+        }
+    };
+    let joined = arranged.write(tx, workspace).await?;
     merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let all_live = spans.values().all(|span| span.after.is_some());
@@ -204,31 +220,6 @@ async fn identities_removed(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMa
     .map(|_| ())
 }
 
-async fn identities_added(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
-    let mut new: BTreeMap<_, (ProfileId, Timestamp)> = BTreeMap::new();
-    for (before, after) in alive(spans) {
-        for identity in after.identities.iter().filter(|i| before.is_none_or(|b| !b.holds(&i.key()))) {
-            new.insert(identity.key(), (after.id, identity.created_at));
-        }
-    }
-    if new.is_empty() {
-        return Ok(());
-    }
-    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text), ("profile_id", Kind::Uuid), ("created_at", Kind::Time)]);
-    for (key, (profile_id, created_at)) in &new {
-        rows.push([key.kind.as_str().into(), key.value.as_str().into(), (*profile_id).into(), (*created_at).into()]);
-    }
-    // Refused where somebody else took a key first; then it is decided again, on what is true by then.
-    tx.run(
-        sql("INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
-             SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
-}
-
 async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileId, Span<'_>>) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text)]);
     for (before, after) in alive(spans) {
@@ -240,7 +231,7 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
         return Ok(());
     }
     tx.run(
-        sql("INSERT INTO profile_channels (workspace_id, profile_id, channel)
+        sql("INSERT {or_fail} INTO profile_channels (workspace_id, profile_id, channel)
              SELECT $1, r.profile_id, r.channel FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
         .rows(rows),
@@ -291,7 +282,7 @@ async fn labels(
     if !names.is_empty() {
         catalogue(tx, workspace, names, beside).await?;
     }
-    const INSERT: &str = "INSERT INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
+    const INSERT: &str = "INSERT {or_fail} INTO profile_labels (workspace_id, profile_id, label, source, rule_id, actor, created_at)
              SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
              FROM {rows} AS r WHERE true";
     if !new.is_empty() {
@@ -405,77 +396,6 @@ async fn claimed(tx: &mut Tx, workspace: WorkspaceId, labelling: &Labelling) -> 
                  source = EXCLUDED.source, rule_id = NULL, actor = EXCLUDED.actor, created_at = EXCLUDED.created_at")
         .bind(workspace)
         .rows(rows),
-    )
-    .await
-    .map(|_| ())
-}
-
-async fn consents(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    spans: &BTreeMap<ProfileId, Span<'_>>,
-    effects: &[Effect],
-    newcomers: &BTreeSet<ProfileId>,
-) -> Result<(), StoreError> {
-    const COLUMNS: &[(&str, Kind)] = &[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("status", Kind::Text)];
-    let (mut new, mut current) = (Rows::new(COLUMNS), Rows::new(COLUMNS));
-    for (before, after) in alive(spans) {
-        for consent in &after.consents {
-            let was = before.and_then(|b| b.consents.iter().find(|c| c.channel == consent.channel)).map(|c| c.status);
-            if was != Some(consent.status) {
-                let rows = if newcomers.contains(&after.id) { &mut new } else { &mut current };
-                rows.push([after.id.into(), consent.channel.as_str().into(), consent.status.as_str().into()]);
-            }
-        }
-    }
-    const INSERT: &str = "INSERT INTO profile_consents (workspace_id, profile_id, channel, status)
-             SELECT $1, r.profile_id, r.channel, r.status FROM {rows} AS r WHERE true";
-    if !new.is_empty() {
-        tx.run(sql(INSERT).bind(workspace).rows(new)).await?;
-    }
-    if !current.is_empty() {
-        let upsert = format!("{INSERT} ON CONFLICT (workspace_id, profile_id, channel) DO UPDATE SET status = EXCLUDED.status");
-        tx.run(Sql::composed(upsert, Vec::new()).bind(workspace).rows(current)).await?;
-    }
-    let mut ledger = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("id", Kind::Uuid),
-        ("channel", Kind::Text),
-        ("status", Kind::Text),
-        ("occurred_at", Kind::Time),
-        ("recorded_at", Kind::Time),
-        ("source", Kind::Text),
-        ("evidence", Kind::Text),
-        ("actor", Kind::Text),
-        ("request_id", Kind::Text),
-    ]);
-    for effect in effects.iter().filter(|e| spans.get(&e.profile_id).is_some_and(|s| s.after.is_some())) {
-        for decision in &effect.decisions {
-            ledger.push([
-                effect.profile_id.into(),
-                crate::ids::new_id(effect.cause.at).into(),
-                decision.channel.as_str().into(),
-                decision.status.as_str().into(),
-                decision.occurred_at.into(),
-                effect.cause.at.into(),
-                decision.source.clone().into(),
-                decision.evidence.clone().into(),
-                effect.cause.actor.as_str().into(),
-                effect.cause.request_id.as_str().into(),
-            ]);
-        }
-    }
-    if ledger.is_empty() {
-        return Ok(());
-    }
-    tx.run(
-        sql("INSERT INTO consent_ledger (
-                 workspace_id, profile_id, id, channel, status, occurred_at, recorded_at, source, evidence, actor, request_id, origin_profile_id
-             )
-             SELECT $1, r.profile_id, r.id, r.channel, r.status, r.occurred_at, r.recorded_at, r.source, r.evidence, r.actor, r.request_id, r.profile_id
-             FROM {rows} AS r")
-        .bind(workspace)
-        .rows(ledger),
     )
     .await
     .map(|_| ())

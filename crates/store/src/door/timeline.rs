@@ -16,11 +16,12 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::later::Later;
 use crate::{
     StoreError, Tx,
     ids::new_id,
     rows::{Kind, Rows, ids},
-    statement::sql,
+    statement::{Sql, sql},
     time::At,
 };
 
@@ -142,17 +143,24 @@ pub(super) async fn sessions_that_move(
     Ok(moved)
 }
 
-/// Writes the events that people who are still there took part in. `moved` are sessions that came with a merge; those
-/// among them that it joined with others go to `joined_by_merges`, each with the other, as they were.
-pub(super) async fn events(
+/// Where events stand among the sessions, before they are written.
+pub(super) struct Arranged {
+    stood: HashMap<RecordId, Stretch>,
+    plan: session::Plan,
+    /// Sessions that came with a merge and are joined with others, each with the other, as they were.
+    joined: Vec<(Session, Session)>,
+    events: Later,
+}
+
+/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge.
+pub(super) async fn arrange(
     tx: &mut Tx,
     workspace: WorkspaceId,
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
     gap_seconds: i64,
     now: Timestamp,
-    joined_by_merges: &mut Vec<(Session, Session)>,
-) -> Result<(), StoreError> {
+) -> Result<Arranged, StoreError> {
     let gap = clock::Span::from_seconds(gap_seconds);
     let mut visits: Vec<Visit> = Vec::new();
     let mut places: Vec<Option<usize>> = Vec::with_capacity(occurrences.len());
@@ -176,8 +184,23 @@ pub(super) async fn events(
         if by_merges { standing.iter().map(|session| (session.id, session.clone())).collect() } else { HashMap::new() };
     // Named when they are made, also those of long ago: new ids then stand side by side in their index.
     let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
-    joined_by_merges.extend(plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())));
-    take_over(tx, workspace, &stood, &plan).await?;
+    let joined = plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())).collect();
+    let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
+    let many = occurrences.len();
+    let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions)));
+    Ok(Arranged { stood, plan, joined, events })
+}
+
+impl Arranged {
+    /// Writes the events and their sessions. Answers what was joined by merges.
+    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Vec<(Session, Session)>, StoreError> {
+        take_over(tx, workspace, &self.stood, &self.plan).await?;
+        self.events.run(tx).await?;
+        Ok(self.joined)
+    }
+}
+
+fn events(workspace: WorkspaceId, occurrences: Vec<Occurrence>, sessions: Vec<Option<RecordId>>) -> Option<Sql> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("occurred_at", Kind::Time),
@@ -194,7 +217,7 @@ pub(super) async fn events(
         ("original_timestamp", Kind::Time),
         ("sent_at", Kind::Time),
     ]);
-    for (occurrence, place) in occurrences.into_iter().zip(places) {
+    for (occurrence, session) in occurrences.into_iter().zip(sessions) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
         let (source, message_id) = occurrence.message.map_or((String::new(), None), |message| (message.source, Some(message.id)));
         rows.push([
@@ -204,7 +227,7 @@ pub(super) async fn events(
             occurrence.event.kind.into(),
             occurrence.event.channel.into(),
             Value::Object(occurrence.event.properties).to_string().into(),
-            place.map(|place| plan.placed[place].0).into(),
+            session.map(|session| session.0).into(),
             source.into(),
             message_id.into(),
             occurrence.received_at.into(),
@@ -215,11 +238,11 @@ pub(super) async fn events(
         ]);
     }
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
     // Refused where a message came in through another instance at the same time; then it is decided again, knowing it.
-    tx.run(
-        sql("INSERT INTO events (
+    Some(
+        sql("INSERT {or_fail} INTO events (
                  workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
                  refused, origin_profile_id, original_timestamp, sent_at
              )
@@ -229,8 +252,6 @@ pub(super) async fn events(
         .bind(workspace)
         .rows(rows),
     )
-    .await
-    .map(|_| ())
 }
 
 /// Whose a session is, and when its events happened.
@@ -422,7 +443,7 @@ async fn write_sessions(tx: &mut Tx, workspace: WorkspaceId, sessions: &[Session
         return Ok(());
     }
     tx.run(
-        sql("INSERT INTO sessions (workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties)
+        sql("INSERT {or_fail} INTO sessions (workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties)
              SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count, r.properties
              FROM {rows} AS r")
         .bind(workspace)
