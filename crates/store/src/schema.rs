@@ -108,3 +108,52 @@ async fn distribute(pool: &sqlx::PgPool) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, Executor as _, SqliteConnection, migrate::Migrator};
+
+    use super::SQLITE;
+
+    fn up_to(version: i64) -> Migrator {
+        let migrations = SQLITE.migrations.iter().filter(|migration| migration.version <= version).cloned().collect::<Vec<_>>();
+        Migrator { migrations: migrations.into(), ..Migrator::DEFAULT }
+    }
+
+    /// Migration 0023 changes the schema's own text: rows of before are as they were, and no row is left that refers to nothing.
+    #[tokio::test]
+    async fn a_reference_to_nobody_is_refused_at_the_end_of_a_transaction() {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory");
+        up_to(22).run_direct(None, &mut db, false).await.expect("the schema of before");
+        db.execute(
+            "INSERT INTO workspaces (id, name, created_at) VALUES (x'01', 'w', 0);
+             INSERT INTO profiles (workspace_id, id, created_at, updated_at, name_key, search_text, folded, comparables)
+             VALUES (x'01', x'02', 0, 0, '', '', '{}', '{}');
+             INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
+             VALUES (x'01', 'email', 'ada@example.com', x'02', x'02', 0)",
+        )
+        .await
+        .expect("somebody");
+        up_to(i64::MAX).run_direct(None, &mut db, false).await.expect("the schema of now");
+        let whole: (String,) = sqlx::query_as("PRAGMA integrity_check").fetch_one(&mut db).await.expect("a check");
+        assert_eq!(whole.0, "ok");
+        let (there,): (i64,) = sqlx::query_as("SELECT count(*) FROM profile_identities").fetch_one(&mut db).await.expect("a count");
+        assert_eq!(there, 1);
+        let identity = |person: &str| {
+            format!(
+                "INSERT OR FAIL INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
+                 VALUES (x'01', 'email', 'of {person}', x'{person}', x'{person}', 0)"
+            )
+        };
+        for (table, referring) in [
+            ("profile_identities", identity("09")),
+            ("profile_channels", "INSERT INTO profile_channels (workspace_id, profile_id, channel) VALUES (x'01', x'02', 'web')".to_owned()),
+        ] {
+            let mut tx = db.begin().await.expect("a transaction");
+            tx.execute(sqlx::AssertSqlSafe(referring)).await.unwrap_or_else(|e| panic!("{table} refused it at once: {e}"));
+            let refused = tx.commit().await.expect_err(table);
+            assert_eq!(refused.as_database_error().and_then(|e| e.code()).as_deref(), Some("787"), "{table}");
+        }
+        db.execute(sqlx::AssertSqlSafe(identity("02"))).await.expect("an identity of somebody who is there");
+    }
+}
