@@ -147,7 +147,10 @@ mod tests {
         };
         for (table, referring) in [
             ("profile_identities", identity("09")),
-            ("profile_channels", "INSERT INTO profile_channels (workspace_id, profile_id, channel) VALUES (x'01', x'02', 'web')".to_owned()),
+            (
+                "profile_channels",
+                "INSERT INTO profile_channels (workspace_id, profile_id, channel) VALUES (x'01', x'02', 'web')".to_owned(),
+            ),
         ] {
             let mut tx = db.begin().await.expect("a transaction");
             tx.execute(sqlx::AssertSqlSafe(referring)).await.unwrap_or_else(|e| panic!("{table} refused it at once: {e}"));

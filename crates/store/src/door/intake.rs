@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    GROUP, Job, QUEUE, Waiting,
+    GROUP, Job, QUEUE, STEPS, Waiting,
     engaged::Engaged,
     is_alone,
     line::{LARGE, Line, Place},
@@ -109,10 +109,14 @@ impl Intake {
         let mut group = vec![first];
         let mut others = VecDeque::new();
         let mut held_back = std::mem::take(&mut self.held_back);
-        while size < GROUP {
+        let of_steps = self.engine == Engine::Sqlite && group.iter().all(|waiting| waiting.job.step.is_some());
+        let most = if of_steps { STEPS } else { GROUP };
+        while size < most {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             let fits = next.job.workspace == workspace
                 && !is_alone(&next.job)
+                // Whoever waits for an answer does not wait for two steps.
+                && (size < GROUP || next.job.step.is_some())
                 && !self.engaged.concerns(&next.job)
                 && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
             if fits {

@@ -81,6 +81,9 @@ use crate::{
 const REPLAY: i64 = 24 * 3_600;
 /// Commands that share a commit, at most. A single larger job still goes through whole.
 const GROUP: usize = 512;
+/// The same of steps of a background job on SQLite, where the writer has nothing else to do while one is committed: two of an
+/// import's share it.
+const STEPS: usize = 1_024;
 const QUEUE: usize = 4_096;
 const ATTEMPTS: u32 = 8;
 
