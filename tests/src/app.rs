@@ -213,6 +213,9 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        // The server closes a connection that has been idle for five seconds, and a request sent at that instant gets no answer
+        // (RFC 9112, 9.3.1): a story that reads its database for that long comes back with a new one.
+        .pool_idle_timeout(std::time::Duration::from_secs(3))
         .timeout(std::time::Duration::from_secs(120))
         .build()
         .expect("a client can be built")

@@ -139,6 +139,16 @@ mod tests {
         assert_eq!(whole.0, "ok");
         let (there,): (i64,) = sqlx::query_as("SELECT count(*) FROM profile_identities").fetch_one(&mut db).await.expect("a count");
         assert_eq!(there, 1);
+        let (at_once,): (i64,) = sqlx::query_as(
+            "SELECT count(*) FROM sqlite_schema
+             WHERE name IN ('consent_ledger', 'duplicate_keys', 'events', 'profile_channels', 'profile_consents', 'profile_documents',
+                            'profile_history', 'profile_identities', 'profile_labels', 'sessions')
+               AND sql NOT LIKE '%DEFERRABLE INITIALLY DEFERRED%'",
+        )
+        .fetch_one(&mut db)
+        .await
+        .expect("a count");
+        assert_eq!(at_once, 0, "a table still has its references checked at the end of each statement");
         let identity = |person: &str| {
             format!(
                 "INSERT OR FAIL INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)

@@ -115,7 +115,7 @@ impl Intake {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             let fits = next.job.workspace == workspace
                 && !is_alone(&next.job)
-                // Whoever waits for an answer does not wait for two steps.
+                // A request joins no group that is large already.
                 && (size < GROUP || next.job.step.is_some())
                 && !self.engaged.concerns(&next.job)
                 && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
