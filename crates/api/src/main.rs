@@ -4,7 +4,7 @@ use clap::Parser as _;
 use people_api::cli::{Cli, run};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "what went wrong goes to standard error")]

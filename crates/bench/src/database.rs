@@ -166,9 +166,9 @@ impl Database {
         })
     }
 
-    /// The workspace everyone was loaded into, and the ids of everyone.
+    /// The workspace, and the ids of everyone.
     pub async fn everyone(&self) -> Result<(Uuid, Vec<Uuid>)> {
-        const WORKSPACE: &str = "SELECT workspace_id FROM profiles LIMIT 1";
+        const WORKSPACE: &str = "SELECT id FROM workspaces LIMIT 1";
         const IDS: &str = "SELECT id FROM profiles";
         Ok(match self.engine {
             Engine::Sqlite => {

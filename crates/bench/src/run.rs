@@ -175,7 +175,11 @@ async fn load_and_measure(
     working: &Database,
     report: &mut Report,
 ) -> Result<()> {
-    if options.reuse && loaded.profiles().await == Some(site.profiles) {
+    if Work::ALL.into_iter().filter(|work| options.wants(*work, for_growth)).all(|work| work == Work::Import) {
+        progress(format_args!("{}: nobody is loaded, an import has a directory of its own", site.engine));
+        loaded.create().await?;
+        Server::people(binary, &loaded.url).await?.kill().await?;
+    } else if options.reuse && loaded.profiles().await == Some(site.profiles) {
         progress(format_args!("{}: the kept database is used", site.engine));
     } else {
         loaded.create().await?;

@@ -219,7 +219,7 @@ impl Store {
         limit: i64,
         with_people: bool,
     ) -> Result<Option<FeedPage>, StoreError> {
-        self.read(move |tx| {
+        self.read_settled(move |tx| {
             Box::pin(async move {
                 let mut seq = match place {
                     Some(seq) => seq,
@@ -250,6 +250,7 @@ impl Store {
     /// Number of the newest change.
     pub async fn last_change(&self, workspace: WorkspaceId) -> Result<i64, StoreError> {
         let head: Option<(i64,)> = self.pools.one(sql("SELECT seq FROM change_heads WHERE workspace_id = $1").bind(workspace)).await?;
+        self.pools.settle().await?;
         head.map(|(seq,)| seq).ok_or(StoreError::Unreadable("the head of a change feed"))
     }
 

@@ -16,6 +16,7 @@ use sqlx::{
 use crate::{
     SecretKey, StoreError, SuppressionKey,
     dialect::Engine,
+    disk::Disk,
     door::Door,
     duplicates::LookOut,
     jobs::Hub,
@@ -69,14 +70,6 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
-        }
-        Ok(())
-    }
-
     pub(crate) async fn roll_back(self) {
         // A transaction the database has already ended cannot be rolled back again; either way it is over.
         let _ = match self {
@@ -88,7 +81,7 @@ impl Tx {
 
 #[derive(Clone)]
 pub(crate) enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool, meters: Meters },
+    Sqlite { writer: SqlitePool, readers: SqlitePool, disk: Disk, meters: Meters },
     Postgres { writers: PgPool, pool: PgPool, meters: Meters },
 }
 
@@ -119,6 +112,26 @@ impl Pools {
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres { writers, .. } => Tx::Postgres(writers.begin().await?),
         })
+    }
+
+    /// Commits. It can be read then; before it is answered, [`Pools::settle`] waits until it is on disk too.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), StoreError> {
+        match tx {
+            Tx::Sqlite(tx) => tx.commit().await?,
+            Tx::Postgres(tx) => tx.commit().await?,
+        }
+        if let Self::Sqlite { disk, .. } = self {
+            disk.committed();
+        }
+        Ok(())
+    }
+
+    /// Waits until everything committed so far is on disk. On PostgreSQL it is when it is committed.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { disk, .. } => disk.settle().await,
+            Self::Postgres { .. } => Ok(()),
+        }
     }
 
     /// Opens a snapshot: everything read in it was true at one instant. Only inside a spawned task.
@@ -239,7 +252,9 @@ impl Store {
 
     /// Answers whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.pools.one::<(i64,)>(crate::statement::sql("SELECT 1{as_bigint} AS one")).await.map(|_| ())
+        self.pools.one::<(i64,)>(crate::statement::sql("SELECT 1{as_bigint} AS one")).await?;
+        // Where nothing reaches the disk any more, no write is answered either.
+        self.pools.settle().await
     }
 
     /// Runs a write, whole, until it is not raced. The closure may run several times.
@@ -253,7 +268,7 @@ impl Store {
             for attempt in 0..ATTEMPTS {
                 let mut tx = pools.begin_write().await?;
                 let done = match work(&mut tx).await {
-                    Ok(value) => tx.commit().await.map(|()| value),
+                    Ok(value) => pools.commit(tx).await.map(|()| value),
                     Err(error) => {
                         tx.roll_back().await;
                         Err(error)
@@ -261,7 +276,8 @@ impl Store {
                 };
                 match done {
                     Err(StoreError::Raced) => pause(attempt).await,
-                    done => return done,
+                    Ok(value) => return pools.settle().await.map(|()| value),
+                    Err(error) => return Err(error),
                 }
             }
             Err(StoreError::Raced)
@@ -283,6 +299,17 @@ impl Store {
             done
         })
         .await
+    }
+
+    /// Reads in one snapshot what is on disk by the time it is answered: for what is handed on for good.
+    pub(crate) async fn read_settled<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Job<'t, T> + Send + 'static,
+    {
+        let read = self.read(work).await?;
+        self.pools.settle().await?;
+        Ok(read)
     }
 
     /// Lets what is queued finish, then closes every connection.
@@ -323,8 +350,8 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
     let base = SqliteConnectOptions::from_str(&options.url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // An acknowledged write survives power loss.
-        .synchronous(SqliteSynchronous::Full)
+        // An acknowledged write survives power loss all the same: disk.rs.
+        .synchronous(SqliteSynchronous::Normal)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         // Erased bytes are overwritten; a setting of each connection.
@@ -336,6 +363,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         // A page is handed over as a whole, and not when half of it has been taken.
         .row_buffer_size(256)
         .statement_cache_capacity(256);
+    let disk = Disk::below(base.get_filename());
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(30))
@@ -353,7 +381,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .test_before_acquire(false)
         .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-2048"))
         .await?;
-    Ok(Pools::Sqlite { writer, readers, meters: Meters::new() })
+    Ok(Pools::Sqlite { writer, readers, disk, meters: Meters::new() })
 }
 
 /// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.

@@ -13,6 +13,7 @@ mod backup;
 mod changes;
 mod consents;
 mod dialect;
+mod disk;
 mod door;
 mod dossier;
 mod duplicates;

@@ -328,10 +328,15 @@ impl Worker {
         self.pools.meters().group_seconds.observe(begun.elapsed().as_secs_f64());
         match done {
             Ok(answers) => {
-                for (reply, answer) in replies.into_iter().zip(answers) {
-                    // A caller who has gone away does not want the answer; the effect stays.
-                    let _ = reply.send(Ok(answer));
-                }
+                let pools = self.pools.clone();
+                // The next group need not wait until the disk has taken this one.
+                tokio::spawn(async move {
+                    let settled = pools.settle().await.is_ok();
+                    for (reply, answer) in replies.into_iter().zip(answers) {
+                        // A caller who has gone away does not want the answer; the effect stays.
+                        let _ = reply.send(if settled { Ok(answer) } else { Err(StoreError::Unavailable) });
+                    }
+                });
             }
             // One job may be what the database refuses: the others must not suffer for it.
             Err(_) if jobs.len() > 1 => {
@@ -340,7 +345,8 @@ impl Worker {
                         .carry_out(std::slice::from_ref(&job), Ready::default(), None)
                         .await
                         .and_then(|mut a| a.pop().ok_or(StoreError::Raced));
-                    let _ = reply.send(answer);
+                    let settled = self.pools.settle().await;
+                    let _ = reply.send(answer.and_then(|answer| settled.map(|()| answer)));
                 }
             }
             Err(error) => {
@@ -395,7 +401,7 @@ impl Worker {
             let tells = telling.is_some();
             let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());
             let done = match in_transaction(&mut tx, jobs, known, key, meters, &mut ready, telling).await {
-                Ok(done) => tx.commit().await.map(|()| done),
+                Ok(done) => self.pools.commit(tx).await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
                     Err(error)

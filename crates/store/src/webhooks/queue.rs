@@ -185,7 +185,7 @@ impl Store {
     pub async fn webhook_turn(&self, lease: WebhookLease, limit: i64) -> Result<Option<Endpoint>, StoreError> {
         let (now, key) = (self.now(), self.secret_key.clone());
         let WebhookLease { workspace, webhook, attempt, .. } = lease;
-        self.read(move |tx| {
+        self.read_settled(move |tx| {
             Box::pin(async move {
                 let row: Option<StoredEndpoint> = tx
                     .optional(
