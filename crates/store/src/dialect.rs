@@ -39,12 +39,18 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     (
         "{next_session}",
         "sessions AS s WHERE s.workspace_id = $1 AND s.id = (SELECT n.id FROM sessions AS n WHERE n.workspace_id = $1
-             AND n.profile_id = r.profile_id AND n.ended_at > r.high AND n.channel = r.channel AND n.sender_id IS NULL
-             ORDER BY n.ended_at, n.id LIMIT 1) AND",
+             AND n.profile_id = r.profile_id AND n.ended_day >= {day(}r.high{)day} AND n.ended_at > r.high
+             AND n.channel = r.channel AND n.sender_id IS NULL ORDER BY n.ended_day, n.ended_at, n.id LIMIT 1) AND",
         "LATERAL (SELECT n.* FROM sessions AS n WHERE n.workspace_id = $1
-             AND n.profile_id = r.profile_id AND n.ended_at > r.high AND n.channel = r.channel AND n.sender_id IS NULL
-             ORDER BY n.ended_at, n.id LIMIT 1) AS s WHERE",
+             AND n.profile_id = r.profile_id AND n.ended_day >= {day(}r.high{)day} AND n.ended_at > r.high
+             AND n.channel = r.channel AND n.sender_id IS NULL ORDER BY n.ended_day, n.ended_at, n.id LIMIT 1) AS s WHERE",
     ),
+    // The day of a time between the two, as `sessions.ended_day` has it (migration 0024). After those above, which use it.
+    ("{day(}", "((", "date_bin(INTERVAL '1 day', "),
+    ("{)day}", " + 69120000000000000) / 86400000000 - 800000)", ", TIMESTAMPTZ '0001-01-01 00:00:00+00 BC')"),
+    // PostgreSQL makes the column out by itself.
+    ("{with_day}", ", ended_day", ""),
+    ("{its_day}", ", (r.ended_at + 69120000000000000) / 86400000000 - 800000", ""),
     // What is another once the row of a document was written, whatever of it: its activity may change without the version.
     // PostgreSQL keeps the transaction that wrote a row.
     ("{stamp}", "activity", "xmin::text"),

@@ -113,6 +113,13 @@ fn page(section: &Section, workspace: WorkspaceId, profile: ProfileId, after: Op
             }
             format!("t.{column}, t.id")
         }
+        (Order::Day(day, column), after) => {
+            if let Some(after) = after {
+                args.extend([Arg::from(after.at), after.id.into()]);
+                let _ = write!(text, " AND t.{day} >= {{day(}}$3{{)day}} AND (t.{column}, t.id) > ($3, $4)");
+            }
+            format!("t.{day}, t.{column}, t.id")
+        }
     };
     args.push(PAGE.into());
     let _ = write!(text, " ORDER BY {order} LIMIT ${}", args.len());
@@ -196,7 +203,7 @@ mod tests {
             match section.order {
                 Order::Whole(_) => {}
                 Order::Id(column) => assert_eq!(first("uuid").as_deref(), Some(column), "{}", section.name),
-                Order::Time(column) => {
+                Order::Time(column) | Order::Day(_, column) => {
                     assert_eq!((first("uuid").as_deref(), first("time").as_deref()), (Some("id"), Some(column)), "{}", section.name);
                 }
             }

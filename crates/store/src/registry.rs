@@ -238,6 +238,8 @@ pub enum Order {
     Id(&'static str),
     /// By a time and the row's `id`.
     Time(&'static str),
+    /// By the day of a time, which the key holds, then by the time and the row's `id`.
+    Day(&'static str, &'static str),
     /// So few that they are read at once, by this order.
     Whole(&'static str),
 }
@@ -327,7 +329,7 @@ pub const EXPORTS: &[(&str, Export)] = &[
                 t.started_at AS "started_at:time", t.event_count AS "event_count:int", t.properties{as_text} AS "properties:json",
                 t.origin_profile_id AS "origin_profile_id:uuid" FROM sessions AS t"#,
             whose: "profile_id",
-            order: Order::Time("ended_at"),
+            order: Order::Day("ended_day", "ended_at"),
         }),
     ),
     (

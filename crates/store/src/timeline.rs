@@ -327,9 +327,11 @@ impl Store {
                 }
                 if let Some((at, id)) = after {
                     let (at, id) = (statement.bind(at), statement.bind(id));
-                    statement.text.push_str(&format!(" AND (s.ended_at, s.id) < (${at}, ${id})"));
+                    let day = format!(" AND s.ended_day <= {{day(}}${at}{{)day}} AND (s.ended_at, s.id) < (${at}, ${id})");
+                    statement.text.push_str(&day);
                 }
-                let rows: Vec<StoredSession> = tx.all(statement.finish(" ORDER BY s.ended_at DESC, s.id DESC", limit)).await?;
+                let rows: Vec<StoredSession> =
+                    tx.all(statement.finish(" ORDER BY s.ended_day DESC, s.ended_at DESC, s.id DESC", limit)).await?;
                 rows.into_iter().map(StoredSession::read).collect()
             })
         })

@@ -301,22 +301,45 @@ pub(super) fn place(session: &Session) -> Place {
     (session.profile_id, session.ended_at, session.id)
 }
 
-/// Writes sessions whole, in place of those that leave. A session stands where it ended: whoever changes moves, and is
-/// written anew. Named by their whole key: by their ids alone, SQLite looks for them among all sessions of the workspace.
+/// Writes sessions whole, in place of those that leave. A session stands on the day it ended: what goes on within it stays
+/// where it is. Named by their whole key: by their ids alone, SQLite looks for them among all sessions of the workspace.
 pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: Vec<Place>, written: &[Session]) -> Result<(), StoreError> {
+    let mut left: HashMap<(ProfileId, i64, RecordId), Timestamp> =
+        left.into_iter().map(|(profile, ended, id)| ((profile, ended.day(), id), ended)).collect();
+    let (staying, moving): (Vec<&Session>, Vec<&Session>) =
+        written.iter().partition(|session| left.remove(&(session.profile_id, session.ended_at.day(), session.id)).is_some());
     if !left.is_empty() {
         let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("ended_at", Kind::Time), ("id", Kind::Uuid)]);
-        for (profile, ended, id) in left {
+        for ((profile, _, id), ended) in left {
             rows.push([profile.into(), ended.into(), id.into()]);
         }
         tx.run(
-            sql("DELETE FROM sessions WHERE workspace_id = $1 AND (profile_id, ended_at, id) IN (SELECT profile_id, ended_at, id FROM {rows} AS r)")
-                .bind(workspace)
-                .rows(rows),
+            sql("DELETE FROM sessions WHERE workspace_id = $1 AND (profile_id, ended_day, id) IN (
+                     SELECT profile_id, {day(}ended_at{)day}, id FROM {rows} AS r
+                 )")
+            .bind(workspace)
+            .rows(rows),
         )
         .await?;
     }
-    write_sessions(tx, workspace, written).await
+    const INSERT: &str = "INSERT {or_fail} INTO sessions (
+             workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties{with_day}
+         )
+         SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count,
+                r.properties{its_day}
+         FROM {rows} AS r WHERE true";
+    // They are there: this is how rows are found by their whole key, and changed, in one text for both engines.
+    const CHANGE: &str = " ON CONFLICT (workspace_id, profile_id, ended_day, id) DO UPDATE SET
+             origin_profile_id = EXCLUDED.origin_profile_id, channel = EXCLUDED.channel, sender_id = EXCLUDED.sender_id,
+             started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, event_count = EXCLUDED.event_count,
+             properties = EXCLUDED.properties";
+    if !moving.is_empty() {
+        tx.run(sql(INSERT).bind(workspace).rows(session_rows(moving))).await?;
+    }
+    if !staying.is_empty() {
+        tx.run(Sql::composed(format!("{INSERT}{CHANGE}"), Vec::new()).bind(workspace).rows(session_rows(staying))).await?;
+    }
+    Ok(())
 }
 
 /// Windows that touch become one.
@@ -371,8 +394,9 @@ pub(super) async fn near(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
                      FROM {rows} AS r CROSS JOIN sessions AS s
-                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id AND s.ended_at >= r.low AND s.ended_at <= r.high
-                       AND s.channel = r.channel AND s.sender_id IS NULL
+                     WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id
+                       AND s.ended_day >= {day(}r.low{)day} AND s.ended_day <= {day(}r.high{)day}
+                       AND s.ended_at >= r.low AND s.ended_at <= r.high AND s.channel = r.channel AND s.sender_id IS NULL
                      UNION ALL
                      SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
@@ -414,7 +438,7 @@ pub(super) async fn near(
     Ok(found.into_values().collect())
 }
 
-async fn write_sessions(tx: &mut Tx, workspace: WorkspaceId, sessions: &[Session]) -> Result<(), StoreError> {
+fn session_rows(sessions: Vec<&Session>) -> Rows {
     let mut rows = Rows::new(&[
         ("id", Kind::Uuid),
         ("profile_id", Kind::Uuid),
@@ -439,16 +463,5 @@ async fn write_sessions(tx: &mut Tx, workspace: WorkspaceId, sessions: &[Session
             Value::Object(session.properties.clone()).to_string().into(),
         ]);
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    tx.run(
-        sql("INSERT {or_fail} INTO sessions (workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties)
-             SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count, r.properties
-             FROM {rows} AS r")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await
-    .map(|_| ())
+    rows
 }
