@@ -20,6 +20,7 @@ stories![
     erasure_takes_the_timeline_and_the_merge_along,
     sessions_follow_from_events_in_any_order,
     a_session_named_by_its_sender_is_one,
+    sessions_go_on_past_midnight,
     the_timeline_is_walked_and_filtered,
     shuffled_senders_end_where_the_ordered_replay_ends,
     two_first_events_at_once_make_one_person,
@@ -355,6 +356,64 @@ async fn a_session_named_by_its_sender_is_one(app: &App) {
     assert_eq!(sessions[0]["properties"], json!({"landing": "/spring", "exit": "/cart"}));
     assert_eq!((&sessions[0]["event_count"], &sessions[0]["sender_id"]), (&json!(3), &json!("visit-1")));
     assert_eq!(app.read(profile).await["attributes"], json!({}), "nothing of a session leaks into the profile");
+}
+
+/// A session stands in its table on the day it ended: one that goes on is the same one on the next day, in any order of arrival,
+/// and the list is walked by the moment, whatever the day; before 1970 too.
+async fn sessions_go_on_past_midnight(app: &App) {
+    let midnights = ["1970-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-03-01T00:00:00Z"];
+    let around = |midnight: &str| {
+        let midnight = people_domain::Timestamp::parse(midnight).expect("a time").micros();
+        [-700, -20, 300, 1_500]
+            .map(|seconds| people_domain::Timestamp::from_micros(midnight + seconds * 1_000_000).expect("a time").short())
+    };
+    let whole = |short: &str| short.replace('Z', ".000000Z");
+    let mut expected: Vec<(String, String)> = Vec::new();
+    let mut profile = String::new();
+    for (n, midnight) in midnights.into_iter().enumerate() {
+        let times = around(midnight);
+        expected.push((whole(&times[0]), whole(&times[3])));
+        // In another order each time, and one by one: the session is moved from day to day and back into its place.
+        let order = [[0, 1, 2, 3], [3, 0, 2, 1], [1, 3, 0, 2]][n];
+        for place in order {
+            let event = json!({"identities": by("external_id", "u1"), "type": "page", "channel": "web", "occurred_at": times[place]});
+            profile = taken(app, json!([event])).await[0]["profile_id"].as_str().expect("an id").to_owned();
+        }
+    }
+    // Several of one day, ended at the same moment too.
+    for (sender, seconds) in [("a", 40_000), ("b", 40_000), ("c", 40_001), ("d", 86_399)] {
+        let event = json!({"identities": by("external_id", "u1"), "type": "page", "channel": "web", "occurred_at": at(seconds), "session": {"id": sender}});
+        taken(app, json!([event])).await;
+        expected.push((whole(&at(seconds)), whole(&at(seconds))));
+    }
+    expected.sort_by(|one, other| other.1.cmp(&one.1));
+    let all = sessions(app, &profile).await;
+    let told: Vec<(String, String)> = all
+        .iter()
+        .map(|s| (s["started_at"].as_str().unwrap_or_default().to_owned(), s["ended_at"].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    assert_eq!(told, expected);
+    for session in &all {
+        let count = if session["sender_id"].is_null() { 4 } else { 1 };
+        assert_eq!(session["event_count"], json!(count), "{session}");
+    }
+    for limit in [1, 2, 3] {
+        let mut walked: Vec<Value> = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = app.get(&format!("/v1/profiles/{profile}/sessions?limit={limit}{cursor}")).await.ok();
+            walked.extend(list(&page, "data").iter().cloned());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        same(&json!(walked), &json!(all));
+    }
+    // The access export walks the same rows from the oldest on.
+    let export = app.get(&format!("/v1/profiles/{profile}/export")).await.ok();
+    let ended: Vec<&str> = list(&export, "sessions").iter().filter_map(|s| s["ended_at"].as_str()).collect();
+    let mut oldest_first: Vec<&str> = expected.iter().map(|(_, ended)| ended.as_str()).collect();
+    oldest_first.reverse();
+    assert_eq!(ended, oldest_first);
 }
 
 async fn the_timeline_is_walked_and_filtered(app: &App) {

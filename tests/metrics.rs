@@ -7,7 +7,11 @@ use serde_json::json;
 
 use crate::cast::{ada, id};
 
-engine_stories![requests_are_counted_by_route_and_nobody_is_named, a_server_may_ask_for_its_secret];
+engine_stories![
+    requests_are_counted_by_route_and_nobody_is_named,
+    no_write_is_answered_before_the_disk_has_it,
+    a_server_may_ask_for_its_secret,
+];
 
 type Samples = BTreeMap<String, f64>;
 
@@ -107,6 +111,25 @@ async fn requests_are_counted_by_route_and_nobody_is_named(engine: Engine) {
     assert!(!lower.contains(mark) && !text.contains(id(&person)) && !text.contains("ppl_"), "{text}");
     assert!(text.contains("method=\"other\""), "{text}");
     assert!(before.len() > 20 && samples.len() < 2_000, "{} series", samples.len());
+}
+
+/// Each write waits for a flush of its own when none is under way: so many writes one after the other, at least as many flushes.
+async fn no_write_is_answered_before_the_disk_has_it(engine: Engine) {
+    let server = Server::new(engine).await;
+    let app = App::default_of(&server);
+    let flushes = async || scrape(&app).await.1.get("people_log_flush_seconds_count").copied().expect("the series is there");
+    let before = flushes().await;
+    for n in 0..20 {
+        app.person(json!({"email": format!("{n}@example.com")})).await;
+        let identities = json!([{"kind": "email", "value": format!("{n}@example.com")}]);
+        app.post("/v1/events").json(json!({"events": [{"type": "seen", "identities": identities}]})).await.ok();
+    }
+    let flushed = flushes().await - before;
+    if engine.is_postgres() {
+        assert_eq!(flushed, 0.0, "PostgreSQL flushes its own log, in the commit");
+    } else {
+        assert!(flushed >= 40.0, "{flushed} flushes for 40 writes");
+    }
 }
 
 async fn a_server_may_ask_for_its_secret(engine: Engine) {

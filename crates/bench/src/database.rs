@@ -205,7 +205,7 @@ impl Database {
         Ok(match self.engine {
             Engine::Sqlite => {
                 let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut self.sqlite().await?).await?;
-                format!("SQLite {version}, durable commits (WAL, synchronous FULL)")
+                format!("SQLite {version}, durable commits (WAL)")
             }
             Engine::Postgres => {
                 let (version, ctype, buffers, commit): (String, String, String, String) = sqlx::query_as(

@@ -21,8 +21,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Mutex;
 
 use crate::StoreError;
@@ -39,12 +41,13 @@ struct Below {
     /// How many of them are on disk.
     flushed: AtomicU64,
     failed: AtomicBool,
+    took: Histogram,
     /// Whoever flushes; whoever else wants to stands behind them.
     turn: Mutex<()>,
 }
 
 impl Disk {
-    pub(crate) fn below(database: &Path) -> Self {
+    pub(crate) fn below(database: &Path, took: Histogram) -> Self {
         let mut log = OsString::from(database);
         log.push("-wal");
         Self(Arc::new(Below {
@@ -52,6 +55,7 @@ impl Disk {
             committed: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            took,
             turn: Mutex::new(()),
         }))
     }
@@ -75,12 +79,14 @@ impl Disk {
         }
         let so_far = self.0.committed.load(Ordering::Acquire);
         let log = self.0.log.clone();
+        let begun = Instant::now();
         let flushed = tokio::task::spawn_blocking(move || flush(&log)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         if let Err(error) = flushed {
             self.0.failed.store(true, Ordering::Release);
             tracing::error!(kind = %error.kind(), "the disk did not take the log: no write is answered until this process is started again");
             return self.trusted();
         }
+        self.0.took.observe(begun.elapsed().as_secs_f64());
         self.0.flushed.store(so_far, Ordering::Release);
         Ok(())
     }
@@ -105,11 +111,12 @@ fn flush(log: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::Disk;
+    use crate::meters::Meters;
 
     #[tokio::test]
     async fn one_flush_serves_everybody_who_had_committed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let disk = Disk::below(&folder.path().join("people.db"));
+        let disk = Disk::below(&folder.path().join("people.db"), Meters::new().flush_seconds);
         std::fs::write(folder.path().join("people.db-wal"), b"frames").expect("a file");
         let held = disk.0.turn.lock().await;
         let waiting: Vec<_> = (0..20)
@@ -131,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_flush_that_failed_nothing_is_answered() {
         let folder = tempfile::tempdir().expect("a folder");
-        let disk = Disk::below(&folder.path().join("people.db"));
+        let disk = Disk::below(&folder.path().join("people.db"), Meters::new().flush_seconds);
         disk.committed();
         disk.settle().await.expect("no log, nothing to flush");
         // A folder in the log's place cannot be opened for writing.

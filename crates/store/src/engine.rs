@@ -363,7 +363,8 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         // A page is handed over as a whole, and not when half of it has been taken.
         .row_buffer_size(256)
         .statement_cache_capacity(256);
-    let disk = Disk::below(base.get_filename());
+    let meters = Meters::new();
+    let disk = Disk::below(base.get_filename(), meters.flush_seconds.clone());
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(30))
@@ -381,7 +382,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .test_before_acquire(false)
         .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-2048"))
         .await?;
-    Ok(Pools::Sqlite { writer, readers, disk, meters: Meters::new() })
+    Ok(Pools::Sqlite { writer, readers, disk, meters })
 }
 
 /// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.

@@ -26,6 +26,8 @@ pub(crate) struct Meters {
     /// Commands of a group.
     pub(crate) group_size: Histogram,
     pub(crate) group_seconds: Histogram,
+    /// Until the disk has taken SQLite's log.
+    pub(crate) flush_seconds: Histogram,
     /// Groups decided while the one before them was saved.
     ahead: Family<WhatBecame, Counter>,
     beside: Family<WhatBecame, Counter>,
@@ -84,6 +86,7 @@ impl Meters {
             queue: Gauge::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             group_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            flush_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
         }
     }
 }
@@ -157,6 +160,11 @@ impl Store {
             "people_writer_group_seconds",
             "Time from the beginning of a group to its commit, retries included",
             meters.group_seconds,
+        );
+        registry.register(
+            "people_log_flush_seconds",
+            "Time that the disk takes for SQLite's log; no write is answered before. One flush serves all who wait when it begins",
+            meters.flush_seconds,
         );
         registry.register(
             "people_writer_groups_ahead",

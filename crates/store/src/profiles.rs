@@ -1,6 +1,9 @@
 //! Reading people: the document by id, by key, and many at once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use people_domain::{
     Timestamp,
@@ -122,6 +125,24 @@ pub(crate) async fn stamps(tx: &mut Tx, workspace: WorkspaceId, ids: impl IntoIt
         .rows(crate::rows::ids(ids)),
     )
     .await
+}
+
+/// Locks the rows of these people, in id order, and asks whether each has the version and the stamp it had. Put together by the
+/// database: hundreds of rows of a few bytes take longer to hand over than to lock.
+pub(crate) async fn are_still(tx: &mut Tx, workspace: WorkspaceId, rows: &BTreeMap<Uuid, (u64, String)>) -> Result<bool, StoreError> {
+    let then = rows.values().map(|(version, stamp)| format!("{version} {stamp}")).collect::<Vec<_>>().join(",");
+    let now: Option<(Option<String>,)> = tx
+        .optional(
+            sql("SELECT string_agg(d.version || ' ' || d.stamp, ',' ORDER BY d.profile_id) AS found FROM (
+                     SELECT profile_id, version, {stamp} AS stamp FROM profile_documents
+                     WHERE workspace_id = $1 AND profile_id {among}
+                     ORDER BY profile_id {for_update}
+                 ) AS d")
+            .bind(workspace)
+            .rows(crate::rows::ids(rows.keys().copied())),
+        )
+        .await?;
+    Ok(now.and_then(|(now,)| now).unwrap_or_default() == then)
 }
 
 /// People with the stamps of their rows, not locked.

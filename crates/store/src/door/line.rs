@@ -14,7 +14,7 @@
 //! has its turn afterwards.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -129,7 +129,7 @@ pub(super) struct Basis {
     pub(super) barred: Vec<IdentityKey>,
     pub(super) asked: BTreeSet<IdentityKey>,
     /// The version and the stamp of everybody's row.
-    pub(super) rows: HashMap<Uuid, (u64, String)>,
+    pub(super) rows: BTreeMap<Uuid, (u64, String)>,
     /// Of the group before.
     pub(super) stamp: String,
     /// Whether it has nobody, no key and no message in common with the group before.
@@ -175,14 +175,7 @@ impl Decided {
         match tx.engine() {
             // Nobody else of this process writes people, and another process would have changed the file.
             Engine::Sqlite => Ok(own_stamp(tx).await? == *stamp),
-            Engine::Postgres => {
-                let found = profiles::stamps(tx, workspace, rows.keys().copied()).await?;
-                let same = |now: &profiles::Beside| {
-                    let then = rows.get(&now.profile_id);
-                    then.is_some_and(|(version, stamp)| i64::try_from(*version) == Ok(now.version) && *stamp == now.stamp)
-                };
-                Ok(found.len() == rows.len() && found.iter().all(same))
-            }
+            Engine::Postgres => profiles::are_still(tx, workspace, rows).await,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use living::foresee;
 pub(crate) use timeline::StoredSession;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{
         Arc,
@@ -717,7 +717,7 @@ async fn load(
         }
         Reading::Early { leaving, basis } => {
             let (known, unread): (Vec<Uuid>, Vec<Uuid>) = ids.iter().partition(|id| leaving.people.contains_key(&ProfileId(**id)));
-            let mut rows = HashMap::with_capacity(ids.len());
+            let mut rows = BTreeMap::new();
             for profile in known.into_iter().filter_map(|id| leaving.people.get(&ProfileId(id))) {
                 rows.insert(profile.id.0, (profile.version, leaving.stamp.clone()));
                 people.insert(profile.id, Standing::Live(Arc::clone(profile)));
