@@ -136,6 +136,8 @@ impl Store {
                 IF EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus') THEN RETURN; END IF;
                 -- Rows to look at: how telling a column is, roughly. Autovacuum finds out the rest.
                 PERFORM set_config('default_statistics_target', '10', true);
+                -- A table that somebody else analyses at this moment is not worth a line of the log.
+                PERFORM set_config('client_min_messages', 'error', true);
                 FOR grown IN
                     SELECT c.oid::regclass AS name, string_agg(DISTINCT quote_ident(a.attname), ', ') AS columns
                     FROM pg_class AS c
