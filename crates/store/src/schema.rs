@@ -130,7 +130,14 @@ mod tests {
              INSERT INTO profiles (workspace_id, id, created_at, updated_at, name_key, search_text, folded, comparables)
              VALUES (x'01', x'02', 0, 0, '', '', '{}', '{}');
              INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
-             VALUES (x'01', 'email', 'ada@example.com', x'02', x'02', 0)",
+             VALUES (x'01', 'email', 'ada@example.com', x'02', x'02', 0);
+             INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
+             VALUES (x'01', x'02', 1, 0, 0, '{}', '{}');
+             INSERT INTO sessions (
+                 workspace_id, profile_id, ended_at, id, origin_profile_id, channel, sender_id, started_at, event_count, properties
+             )
+             VALUES (x'01', x'02', -1, x'03', x'02', 'web', NULL, -5, 2, '{}'),
+                    (x'01', x'02', 86400000000, x'04', x'02', 'web', 'visit', 86399999999, 3, '{}')",
         )
         .await
         .expect("somebody");
@@ -139,6 +146,13 @@ mod tests {
         assert_eq!(whole.0, "ok");
         let (there,): (i64,) = sqlx::query_as("SELECT count(*) FROM profile_identities").fetch_one(&mut db).await.expect("a count");
         assert_eq!(there, 1);
+        let sessions: Vec<(i64, i64, i64, Option<String>)> =
+            sqlx::query_as("SELECT ended_day, started_at, event_count, sender_id FROM sessions ORDER BY ended_day")
+                .fetch_all(&mut db)
+                .await
+                .expect("sessions");
+        let days = [(-1, -5, 2, None), (1, 86_399_999_999, 3, Some("visit".to_owned()))];
+        assert_eq!(sessions, days, "each on the day it ended, by migration 0024");
         let (at_once,): (i64,) = sqlx::query_as(
             "SELECT count(*) FROM sqlite_schema
              WHERE name IN ('consent_ledger', 'duplicate_keys', 'events', 'profile_channels', 'profile_consents', 'profile_documents',
