@@ -131,13 +131,15 @@ mod tests {
              VALUES (x'01', x'02', 0, 0, '', '', '{}', '{}');
              INSERT INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
              VALUES (x'01', 'email', 'ada@example.com', x'02', x'02', 0);
+             INSERT INTO profiles (workspace_id, id, created_at, updated_at, name_key, search_text, folded, comparables)
+             VALUES (x'01', x'05', 0, 0, '', '', '{}', '{}');
              INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
-             VALUES (x'01', x'02', 1, 0, 0, '{}', '{}');
+             VALUES (x'01', x'05', 1, 0, 0, '{}', '{}');
              INSERT INTO sessions (
                  workspace_id, profile_id, ended_at, id, origin_profile_id, channel, sender_id, started_at, event_count, properties
              )
-             VALUES (x'01', x'02', -1, x'03', x'02', 'web', NULL, -5, 2, '{}'),
-                    (x'01', x'02', 86400000000, x'04', x'02', 'web', 'visit', 86399999999, 3, '{}')",
+             VALUES (x'01', x'05', -1, x'03', x'05', 'web', NULL, -5, 2, '{}'),
+                    (x'01', x'05', 86400000000, x'04', x'05', 'web', 'visit', 86399999999, 3, '{}')",
         )
         .await
         .expect("somebody");
