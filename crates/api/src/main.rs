@@ -3,6 +3,7 @@
 use clap::Parser as _;
 use people_api::cli::{Cli, run};
 
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
