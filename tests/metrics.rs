@@ -7,11 +7,7 @@ use serde_json::json;
 
 use crate::cast::{ada, id};
 
-engine_stories![
-    requests_are_counted_by_route_and_nobody_is_named,
-    no_write_is_answered_before_the_disk_has_it,
-    a_server_may_ask_for_its_secret,
-];
+engine_stories![requests_are_counted_by_route_and_nobody_is_named, each_write_has_the_log_flushed, a_server_may_ask_for_its_secret,];
 
 type Samples = BTreeMap<String, f64>;
 
@@ -114,7 +110,7 @@ async fn requests_are_counted_by_route_and_nobody_is_named(engine: Engine) {
 }
 
 /// Each write waits for a flush of its own when none is under way: so many writes one after the other, at least as many flushes.
-async fn no_write_is_answered_before_the_disk_has_it(engine: Engine) {
+async fn each_write_has_the_log_flushed(engine: Engine) {
     let server = Server::new(engine).await;
     let app = App::default_of(&server);
     let flushes = async || scrape(&app).await.1.get("people_log_flush_seconds_count").copied().expect("the series is there");

@@ -78,13 +78,19 @@ impl Disk {
             return Ok(());
         }
         let so_far = self.0.committed.load(Ordering::Acquire);
-        let log = self.0.log.clone();
+        let below = Arc::clone(&self.0);
         let begun = Instant::now();
-        let flushed = tokio::task::spawn_blocking(move || flush(&log)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if let Err(error) = flushed {
-            self.0.failed.store(true, Ordering::Release);
-            tracing::error!(kind = %error.kind(), "the disk did not take the log: no write is answered until this process is started again");
-            return self.trusted();
+        // What it comes to is noted there: whoever waits may go away meanwhile, and the system tells of a failure once.
+        let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = flush(&below.log);
+            if let Err(error) = &flushed {
+                below.failed.store(true, Ordering::Release);
+                tracing::error!(kind = %error.kind(), "the disk did not take the log: no write is answered until this process is started again");
+            }
+            flushed.is_ok()
+        });
+        if !flushed.await.unwrap_or(false) {
+            return Err(StoreError::Unavailable);
         }
         self.0.took.observe(begun.elapsed().as_secs_f64());
         self.0.flushed.store(so_far, Ordering::Release);
