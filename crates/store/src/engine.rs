@@ -15,6 +15,7 @@ use sqlx::{
 
 use crate::{
     SecretKey, StoreError, SuppressionKey,
+    background::{Background, Undisturbed},
     dialect::Engine,
     disk::Disk,
     door::Door,
@@ -81,7 +82,7 @@ impl Tx {
 
 #[derive(Clone)]
 pub(crate) enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool, disk: Disk, meters: Meters },
+    Sqlite { writer: SqlitePool, readers: SqlitePool, disk: Disk, background: Background, meters: Meters },
     Postgres { writers: PgPool, pool: PgPool, meters: Meters },
 }
 
@@ -109,9 +110,20 @@ impl Pools {
         let _waiting = self.waiting();
         Ok(match self {
             // A plain BEGIN that reads and then writes fails at once when another process wrote in between.
-            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { writer, background, .. } => {
+                let tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+                background.writes(false);
+                Tx::Sqlite(tx)
+            }
             Self::Postgres { writers, .. } => Tx::Postgres(writers.begin().await?),
         })
+    }
+
+    /// Says that the transaction which has just been begun is background work: it need not be done as soon as can be.
+    pub(crate) fn in_the_background(&self) {
+        if let Self::Sqlite { background, .. } = self {
+            background.writes(true);
+        }
     }
 
     /// Commits. It can be read then; before it is answered, [`Pools::settle`] waits until it is on disk too.
@@ -312,6 +324,14 @@ impl Store {
         Ok(read)
     }
 
+    /// For a step of a job that nobody waits for: begins when SQLite's log is not being moved, which then waits for the step.
+    pub async fn undisturbed(&self) -> Undisturbed {
+        match &self.pools {
+            Pools::Sqlite { background, .. } => background.step().await,
+            Pools::Postgres { .. } => Undisturbed::anyway(),
+        }
+    }
+
     /// Lets what is queued finish, then closes every connection.
     pub async fn close(&self) {
         // Their steps go through the door.
@@ -365,7 +385,13 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .statement_cache_capacity(256);
     let meters = Meters::new();
     let disk = Disk::below(base.get_filename(), meters.flush_seconds.clone());
+    let background = Background::default();
+    let watched = background.clone();
     let writer = SqlitePoolOptions::new()
+        .after_connect(move |connection, _| {
+            let background = watched.clone();
+            Box::pin(background.watch(connection))
+        })
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(30))
         .idle_timeout(None)
@@ -382,7 +408,7 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .test_before_acquire(false)
         .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-2048"))
         .await?;
-    Ok(Pools::Sqlite { writer, readers, disk, meters })
+    Ok(Pools::Sqlite { writer, readers, disk, background, meters })
 }
 
 /// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.

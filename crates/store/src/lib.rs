@@ -9,6 +9,7 @@
 
 mod api_keys;
 mod audit;
+mod background;
 mod backup;
 mod changes;
 mod consents;
@@ -49,6 +50,7 @@ mod workspaces;
 
 pub use api_keys::{ApiKey, ApiKeyPatch, Made, NewApiKey, Trust};
 pub use audit::{Act, AuditQuestion, Audited, CLI};
+pub use background::Undisturbed;
 pub use backup::{BackupError, backup};
 pub use changes::{Change, Due, FeedPage, MergeOf};
 pub use consents::Recorded;

@@ -95,7 +95,8 @@ impl Store {
     /// Moves SQLite's log into the database beside the writers. A very long log is begun anew, which makes them wait until its
     /// last page is in its place: so what came in while it was moved is moved beside them first, until that is little.
     async fn checkpoint(&self) -> Result<(), StoreError> {
-        let Pools::Sqlite { writer, readers, .. } = &self.pools else { return Ok(()) };
+        let Pools::Sqlite { writer, readers, background, .. } = &self.pools else { return Ok(()) };
+        let _alone = background.move_the_log().await;
         let mut length = 0;
         for _ in 0..PASSES {
             // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.

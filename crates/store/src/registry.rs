@@ -6,8 +6,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     pub name: &'static str,
-    /// Removes the rows of the erased people given as `{rows}` of one column `id`; answers whose they were.
+    /// Removes the rows of the erased people given as `{rows}` of one column `id`.
     pub erase: &'static str,
+    /// The same, and answers whose they were: for rows that are counted.
+    pub erase_counting: &'static str,
     /// PostgreSQL: writes the table and its indexes anew, without what was deleted.
     pub rewrite: &'static str,
     /// The kind in an erasure's counts; `None`: not worth counting.
@@ -29,7 +31,8 @@ macro_rules! tables {
         /// In the order rows can be removed: what refers before what is referred to.
         pub const TABLES: &[Table] = &[$(Table {
             name: $name,
-            erase: concat!(
+            erase: concat!("DELETE FROM ", $name, " WHERE workspace_id = $1 AND ", column!($($column)?), " IN (SELECT id FROM {rows} AS r)"),
+            erase_counting: concat!(
                 "DELETE FROM ", $name, " WHERE workspace_id = $1 AND ", column!($($column)?), " IN (SELECT id FROM {rows} AS r) RETURNING ", column!($($column)?)
             ),
             rewrite: concat!("VACUUM (FULL, ANALYZE) ", $name),

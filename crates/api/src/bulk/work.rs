@@ -18,6 +18,8 @@ use crate::problem::Problem;
 
 /// People changed in one transaction.
 const STEP: usize = 500;
+/// On SQLite, which works in this process: so few that nothing of a step keeps a core for longer than a read may wait.
+const SHORT_STEP: usize = 100;
 
 /// What the job is asked to do; whom it is about stands in its inputs.
 #[derive(Debug, Deserialize, Serialize)]
@@ -47,6 +49,7 @@ impl JobKind for Bulk {
 }
 
 async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
+    let _undisturbed = store.undisturbed().await;
     let lease = turn.lease;
     let parameters: Parameters = read(&turn.parameters)?;
     let Checkpoint { done } = if turn.checkpoint.is_null() { Checkpoint::default() } else { read(&turn.checkpoint)? };
@@ -55,7 +58,8 @@ async fn step(store: &Store, turn: Turn) -> Result<(), StoreError> {
         Some(packed) => unpack(&packed),
         None => Vec::new(),
     };
-    let people: Vec<(ProfileId, u64)> = people.into_iter().skip(done % PIECE).take(STEP).collect();
+    let people: Vec<(ProfileId, u64)> =
+        people.into_iter().skip(done % PIECE).take(if store.is_sqlite() { SHORT_STEP } else { STEP }).collect();
     let after = done + people.len();
     let total = usize::try_from(turn.job.total.unwrap_or(0)).unwrap_or(usize::MAX);
     let end = (people.is_empty() || after >= total).then_some(End::Succeeded);

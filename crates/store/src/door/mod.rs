@@ -397,6 +397,9 @@ impl Worker {
     async fn carry_out(&mut self, jobs: &[Job], mut ready: Ready, mut place: Option<&mut Place>) -> Result<Vec<Reply>, StoreError> {
         for attempt in 0..ATTEMPTS {
             let mut tx = self.pools.begin_write().await?;
+            if jobs.iter().all(|job| job.step.is_some()) {
+                self.pools.in_the_background();
+            }
             let telling = place.as_deref_mut().filter(|place| place.can_tell());
             let tells = telling.is_some();
             let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());

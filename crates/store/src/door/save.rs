@@ -423,14 +423,17 @@ async fn erase(
     }
     erasing::traces(tx, workspace, effects).await?;
     for table in registry::TABLES {
-        let removed: Vec<(Uuid,)> = tx.all(sql(table.erase).bind(workspace).rows(ids(gone.iter().copied()))).await?;
-        if let Some(kind) = table.counted_as.filter(|kind| *kind != "identities") {
-            for id in &gone {
-                counts.entry(*id).or_default().entry(kind.to_owned()).or_insert(0);
-            }
-            for (id,) in removed {
-                *counts.entry(id).or_default().entry(kind.to_owned()).or_insert(0) += 1;
-            }
+        let whose = ids(gone.iter().copied());
+        let Some(kind) = table.counted_as.filter(|kind| *kind != "identities") else {
+            tx.run(sql(table.erase).bind(workspace).rows(whose)).await?;
+            continue;
+        };
+        let removed: Vec<(Uuid,)> = tx.all(sql(table.erase_counting).bind(workspace).rows(whose)).await?;
+        for id in &gone {
+            counts.entry(*id).or_default().entry(kind.to_owned()).or_insert(0);
+        }
+        for (id,) in removed {
+            *counts.entry(id).or_default().entry(kind.to_owned()).or_insert(0) += 1;
         }
     }
     tx.run(sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(ids(gone)))
