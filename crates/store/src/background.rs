@@ -67,3 +67,27 @@ impl Undisturbed {
         Self { _turn: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::Background;
+
+    #[tokio::test]
+    async fn steps_and_moves_of_the_log_take_turns() {
+        let background = Background::default();
+        let (one, other) = (background.step().await, background.step().await);
+        let moving = background.move_the_log();
+        tokio::pin!(moving);
+        assert!(moving.as_mut().now_or_never().is_none(), "steps are being taken");
+        assert!(background.step().now_or_never().is_none(), "the next step stands behind the move, which would wait for ever otherwise");
+        drop(one);
+        assert!(moving.as_mut().now_or_never().is_none(), "one is still being taken");
+        drop(other);
+        let moving = moving.await;
+        assert!(background.step().now_or_never().is_none(), "the log is being moved");
+        drop(moving);
+        background.step().await;
+    }
+}

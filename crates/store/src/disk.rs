@@ -65,9 +65,14 @@ impl Disk {
         self.0.committed.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Transactions committed so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.0.committed.load(Ordering::Acquire)
+    }
+
     /// Waits until everything that has been committed so far is on disk.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
-        let wanted = self.0.committed.load(Ordering::Acquire);
+        let wanted = self.commits();
         let is_there = || self.0.flushed.load(Ordering::Acquire) >= wanted;
         if is_there() {
             return self.trusted();
@@ -77,7 +82,7 @@ impl Disk {
         if is_there() {
             return Ok(());
         }
-        let so_far = self.0.committed.load(Ordering::Acquire);
+        let so_far = self.commits();
         let below = Arc::clone(&self.0);
         let begun = Instant::now();
         // What it comes to is noted there: whoever waits may go away meanwhile, and the system tells of a failure once.

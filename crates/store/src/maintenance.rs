@@ -1,6 +1,6 @@
-//! What the store does beside requests: checkpoints of SQLite's log, statistics of PostgreSQL's tables, scrubbing its file after erasures, forgetting old
-//! changes of the feed, and bringing search text in line with properties that became searchable. Everything here can be
-//! stopped at any point and goes on where it stood.
+//! What the store does beside requests: checkpoints of SQLite's log, statistics of PostgreSQL's tables, scrubbing its file after
+//! erasures, giving memory back, forgetting old changes of the feed, and bringing search text in line with properties that became
+//! searchable. Everything here can be stopped at any point and goes on where it stood.
 
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ const MOVING: u64 = 4;
 const FORCED: i64 = 64_000;
 /// Pages that a writer can wait for.
 const LITTLE: i64 = 4_000;
+/// Rounds without a write after which the writer's pages are given back.
+const QUIET: u32 = 5;
 /// Times that a checkpoint looks for what came in meanwhile.
 const PASSES: u32 = 6;
 
@@ -39,6 +41,13 @@ struct Refresh {
     requested_at: At,
 }
 
+/// Since when nothing has been written.
+#[derive(Debug, Default)]
+struct Resting {
+    commits: u64,
+    rounds: u32,
+}
+
 impl Store {
     /// Runs until the store is closed.
     pub async fn maintain(self) {
@@ -47,6 +56,7 @@ impl Store {
         tokio::spawn(self.clone().watch_time());
         tokio::spawn(self.clone().look_out());
         let mut scrubbing = Scrubbing::default();
+        let mut resting = Resting::default();
         for round in 0_u64.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
@@ -56,6 +66,9 @@ impl Store {
                 && let Err(error) = self.checkpoint().await
             {
                 tracing::debug!(%error, "checkpoint put off");
+            }
+            if let Err(error) = self.rest(&mut resting).await {
+                tracing::debug!(%error, "the writer's pages are kept for now");
             }
             if let Err(error) = self.take_stock().await {
                 tracing::debug!(%error, "tables that grew could not be analysed yet");
@@ -123,6 +136,22 @@ impl Store {
         let restarted = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(RESTART)").fetch_one(&mut *writer).await;
         sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *writer).await?;
         restarted?;
+        Ok(())
+    }
+
+    /// Gives back the pages SQLite's writing connection keeps in memory, once nothing has been written for a while. The system
+    /// has them too, for as long as it has nothing better to keep.
+    async fn rest(&self, resting: &mut Resting) -> Result<(), StoreError> {
+        let Pools::Sqlite { writer, disk, .. } = &self.pools else { return Ok(()) };
+        let commits = disk.commits();
+        if commits != resting.commits {
+            *resting = Resting { commits, rounds: 0 };
+            return Ok(());
+        }
+        resting.rounds = resting.rounds.saturating_add(1);
+        if resting.rounds == QUIET {
+            writer.execute("PRAGMA shrink_memory").await?;
+        }
         Ok(())
     }
 
