@@ -32,7 +32,7 @@ pub struct Undisturbed {
 impl Background {
     /// Instructions of SQLite's machine between two offers of the core. They take a tenth of a microsecond, or some microseconds
     /// where a page is changed.
-    const EVERY: i32 = 200;
+    const EVERY: i32 = 500;
 
     /// The writing connection offers its core while it works in the background.
     pub(crate) async fn watch(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
