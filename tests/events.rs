@@ -321,7 +321,7 @@ async fn erasure_takes_the_timeline_and_the_merge_along(app: &App) {
 }
 
 /// An id as the engine writes it in a statement.
-fn literal(app: &App, id: &str) -> String {
+pub(crate) fn literal(app: &App, id: &str) -> String {
     if app.engine == people_tests::Engine::Sqlite { format!("x'{}'", id.replace('-', "")) } else { format!("'{id}'") }
 }
 

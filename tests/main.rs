@@ -30,6 +30,7 @@ mod leaving;
 mod limits;
 mod living;
 mod logs;
+mod long_timelines;
 mod merges;
 mod metrics;
 mod profiles;

@@ -17,6 +17,8 @@ async fn the_rules_agree(engine: Engine) {
 
 async fn behaviour_is_counted(engine: Engine) {
     crate::events::tallies_are_those_of_the_timeline(&app(engine).await).await;
+    crate::long_timelines::a_timeline_grows_long_unnoticed(&app(engine).await).await;
+    crate::long_timelines::long_and_short_are_merged_and_parted(&app(engine).await).await;
 }
 
 async fn every_piece_is_found(engine: Engine) {

@@ -16,6 +16,8 @@ use crate::Timestamp;
 
 /// Types counted by name for one person. Later ones are counted together.
 pub const MAX_TYPES: usize = 100;
+/// Events from which on a timeline is long: those of one type are then looked up, and no longer picked out of all.
+pub const LONG: i64 = 1_000;
 /// Under which they are; no type is called so, since types begin with a colon here.
 pub const OTHERS: &str = "others";
 /// Under which stands when a channel was last heard from.
@@ -165,6 +167,16 @@ impl Activity {
         self.tallies.get(&key(kind)).map_or(Told::Never, |tally| Told::Counted(*tally))
     }
 
+    /// How many events there are, of whatever type.
+    pub fn count(&self) -> i64 {
+        self.tallies.values().map(|tally| tally.count).sum()
+    }
+
+    /// Whether there are so many events that they are looked up by their type.
+    pub fn is_long(&self) -> bool {
+        self.count() >= LONG
+    }
+
     pub fn is_empty(&self) -> bool {
         self.tallies.is_empty()
     }
@@ -182,7 +194,7 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, MAX_TYPES, Tally, Told};
+    use super::{Activity, LONG, MAX_TYPES, Tally, Told};
     use crate::Timestamp;
 
     fn at(seconds: i64) -> Timestamp {
@@ -216,5 +228,9 @@ mod tests {
         let mut other = Activity::default();
         other.join(&activity);
         assert_eq!(other, activity);
+        let all = i64::try_from(MAX_TYPES).unwrap_or(0) + 1;
+        assert_eq!((other.count(), other.is_long()), (all, false), "those counted together are events too");
+        other.add("more", Tally { count: LONG - all, ..Tally::once(at(1)) });
+        assert!(other.is_long());
     }
 }

@@ -34,6 +34,7 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ),
     // SQLite would rather read all sessions, or all events, of a workspace.
     ("{by_sender}", "INDEXED BY sessions_by_sender", ""),
+    ("{by_type}", "INDEXED BY events_by_type", ""),
     ("{with_refused}", "INDEXED BY events_with_refused", ""),
     // The session of a channel that ended next after a window: sessions of a channel stand one after the other.
     (

@@ -11,7 +11,7 @@ use people_domain::{
 };
 use serde_json::Value;
 
-use crate::{dialect::Engine, door::micros, statement::Arg};
+use crate::{by_type, dialect::Engine, door::micros, statement::Arg};
 
 /// Collects the values of a composed statement. `$1` is always the workspace.
 #[derive(Debug)]
@@ -349,16 +349,17 @@ impl Composer {
     /// How often something happened. What is counted beside the document answers, or at least tells who need not be
     /// asked; the rest their timeline tells.
     fn event(&mut self, test: &EventTest) -> String {
-        let rows = format!("FROM events AS e WHERE e.profile_id = p.id AND {}", self.events(test));
-        let holds = if test.count.is_empty() {
-            format!("EXISTS (SELECT 1 {rows})")
-        } else {
-            self.bounds(test, &format!("(SELECT count(*) {rows})"))
-        };
+        let events = self.events(test);
+        let [short, long] = by_type::either(|way| {
+            let rows = format!("FROM events AS e {} e.profile_id = p.id AND {events}", way.found);
+            if test.count.is_empty() { format!("EXISTS (SELECT 1 {rows})") } else { format!("(SELECT count(*) {rows})") }
+        });
+        let told = format!("(CASE WHEN {} THEN {long} ELSE {short} END)", by_type::is_long());
+        let holds = if test.count.is_empty() { told } else { self.bounds(test, &told) };
+        self.asks_documents = true;
         if !test.counts_all() && !test.needs_one() {
             return format!("({holds})");
         }
-        self.asks_documents = true;
         let key = self.bind(activity::key(&test.kind));
         let others = format!("d.activity -> '{}' IS NOT NULL", activity::OTHERS);
         if test.counts_all() {

@@ -25,7 +25,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Document, Store, StoreError, Tx,
+    Document, Store, StoreError, Tx, by_type,
     dialect::Engine,
     filter_sql::Composer,
     read_model::{Kept, Outside, Page},
@@ -133,10 +133,7 @@ impl Store {
                         let rows: Vec<(Uuid, i64)> = self.pools.all(Sql::composed(text, composer.args)).await?;
                         counted.extend(rows);
                     } else {
-                        let text = format!(
-                            "SELECT e.profile_id, count(*) AS n FROM {{rows}} AS r CROSS JOIN events AS e
-                             WHERE e.profile_id = r.id AND {events} GROUP BY e.profile_id"
-                        );
+                        let text = by_type::of_people("e.profile_id, count(*) AS n", &events, " GROUP BY e.profile_id");
                         for chunk in ask.chunks(CHUNK) {
                             let statement =
                                 Sql::composed(text.clone(), composer.args.clone()).rows(crate::rows::ids(chunk.iter().copied()));

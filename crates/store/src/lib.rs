@@ -11,6 +11,7 @@ mod api_keys;
 mod audit;
 mod background;
 mod backup;
+mod by_type;
 mod changes;
 mod consents;
 mod dialect;

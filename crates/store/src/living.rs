@@ -28,13 +28,14 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Act, Idempotency, Job as DoorJob, Store, StoreError, StoredAnswer, Tx, audit, door,
+    Act, Idempotency, Job as DoorJob, Store, StoreError, StoredAnswer, Tx, audit, by_type, door,
     filter_sql::Composer,
     find::{Question, Walk},
     ids::new_id,
     jobs::{self, End, JobKind, NewJob, Progress, Step, Stepping, Turn},
     profiles::{self, Ahead},
     properties,
+    rows::ids,
     statement::{Sql, sql},
     time::At,
 };
@@ -599,9 +600,8 @@ impl Store {
                     let Filter::Event(test) = leaf else { continue };
                     let mut composer = Composer::new(tx.engine(), now, workspace);
                     let events = composer.events(test);
-                    let person = composer.bind(id);
-                    let text = format!("SELECT count(*) AS n FROM events AS e WHERE {events} AND e.profile_id = {person}");
-                    let counted: Option<(i64,)> = tx.optional(Sql::composed(text, composer.args)).await?;
+                    let text = by_type::of_people("count(*) AS n", &events, " GROUP BY e.profile_id");
+                    let counted: Option<(i64,)> = tx.optional(Sql::composed(text, composer.args).rows(ids([id.0]))).await?;
                     counts.0.push((test.clone(), counted.map_or(0, |(n,)| n)));
                 }
                 Ok(Some(filter::explain(&filter, &sent, &profile, &counts, now)))

@@ -14,7 +14,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Store, StoreError, Tx,
+    Store, StoreError, Tx, by_type,
     door::StoredSession,
     statement::{Arg, Sql},
     time::At,
@@ -153,6 +153,12 @@ impl Builder {
         self.args.len()
     }
 
+    /// Begins a walk beside those before it. One that ends at a limit is a table of its own to the others.
+    fn walk(&mut self, select: &str) {
+        let joined = if self.text.is_empty() { "" } else { " UNION ALL " };
+        self.text.push_str(&format!("{joined}SELECT * FROM ({select}"));
+    }
+
     /// `condition` is static text with `?` for the value.
     fn and(&mut self, condition: &'static str, value: impl Into<Arg>) {
         let n = self.bind(value);
@@ -183,21 +189,27 @@ struct Asked<'s> {
 impl Asked<'_> {
     /// One statement, whatever is asked for: the newest of each walk.
     fn statement(&self, workspace: WorkspaceId) -> Sql {
-        let (events, entries) = (!self.span.is_of_the_system(), !self.span.is_of_events());
-        let mut statement = Builder::new("", workspace);
-        // A walk that ends at a limit is a table of its own to the other.
-        if events && entries {
-            statement.text.push_str("SELECT * FROM (");
-            self.events(&mut statement);
-            statement.text.push_str(") AS e UNION ALL SELECT * FROM (");
-            self.entries(&mut statement);
-            statement.text.push_str(") AS h");
-        } else if events {
-            self.events(&mut statement);
-        } else {
-            self.entries(&mut statement);
+        let mut walks = Builder::new("", workspace);
+        if !self.span.is_of_the_system() {
+            // Of a session its stretch is read; of a type, one of two walks knows at once that it is the other's to find them.
+            if self.span.kind.is_some() && self.session.is_none() {
+                let whose = walks.bind(self.profile);
+                let ways = by_type::either(|way| {
+                    format!(
+                        "{} EXISTS (SELECT 1 FROM profile_documents AS d
+                             WHERE d.workspace_id = $1 AND d.profile_id = ${whose} AND {}) AND",
+                        way.found, way.people
+                    )
+                });
+                ways.iter().for_each(|found| self.events(&mut walks, found));
+            } else {
+                self.events(&mut walks, "WHERE");
+            }
         }
-        Sql::composed(statement.text, statement.args)
+        if !self.span.is_of_events() {
+            self.entries(&mut walks);
+        }
+        Sql::composed(walks.text, walks.args)
     }
 
     /// The newest of what the walks found.
@@ -208,10 +220,10 @@ impl Asked<'_> {
         Ok(moments)
     }
 
-    fn events(&self, statement: &mut Builder) {
+    fn events(&self, statement: &mut Builder, found: &str) {
         let span = self.span;
-        statement.text.push_str(EVENT);
-        statement.text.push_str(" WHERE e.workspace_id = $1");
+        statement.walk(EVENT);
+        statement.text.push_str(&format!(" {found} e.workspace_id = $1"));
         statement.and("e.profile_id = ?", self.profile);
         if let Some(session) = self.session {
             // Its events are a stretch of its person's timeline.
@@ -236,11 +248,12 @@ impl Asked<'_> {
             statement.text.push_str(&format!(" AND (e.occurred_at, e.id) < (${at}, ${id})"));
         }
         statement.newest(" ORDER BY e.occurred_at DESC, e.id DESC", span.limit);
+        statement.text.push_str(") AS w");
     }
 
     fn entries(&self, statement: &mut Builder) {
         let span = self.span;
-        statement.text.push_str(ENTRY);
+        statement.walk(ENTRY);
         statement.text.push_str(" WHERE h.workspace_id = $1");
         statement.and("h.profile_id = ?", self.profile);
         if let Some(action) = span.kind.as_deref().and_then(|kind| kind.strip_prefix("system.")) {
@@ -262,6 +275,7 @@ impl Asked<'_> {
             statement.and("h.id < ?", next);
         }
         statement.newest(" ORDER BY h.id DESC", span.limit);
+        statement.text.push_str(") AS w");
     }
 }
 

@@ -402,12 +402,16 @@ fn ledger(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effec
 /// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
 /// SQLite writes every index anew whose columns it is told of.
 fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) -> Result<Option<Sql>, StoreError> {
-    const INSERT: &str = "INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, activity, document)
-             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.activity, r.document FROM {rows} AS r WHERE true";
+    const INSERT: &str = "INSERT INTO profile_documents (
+                 workspace_id, profile_id, version, last_seen_at, seen_day, last_channel, event_count, activity, document
+             )
+             SELECT $1, r.profile_id, r.version, r.last_seen_at, r.seen_day, r.last_channel, r.event_count, r.activity, r.document
+             FROM {rows} AS r WHERE true";
     const OR_UPDATE: &str = "ON CONFLICT (workspace_id, profile_id) DO UPDATE SET
                  version = EXCLUDED.version,
                  last_seen_at = EXCLUDED.last_seen_at,
                  last_channel = EXCLUDED.last_channel,
+                 event_count = EXCLUDED.event_count,
                  activity = EXCLUDED.activity,
                  document = EXCLUDED.document";
     let mut rows = Rows::new(&[
@@ -416,6 +420,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) 
         ("last_seen_at", Kind::Time),
         ("seen_day", Kind::Int),
         ("last_channel", Kind::Text),
+        ("event_count", Kind::Int),
         ("activity", Kind::Json),
         ("document", Kind::Long),
     ]);
@@ -428,6 +433,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) 
             seen.into(),
             seen.day().into(),
             after.last_channel.clone().into(),
+            after.activity.count().into(),
             serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
             serde_json::to_string(&**after).map_err(unwritable)?.into(),
         ]);

@@ -21,7 +21,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    StoreError, Tx,
+    StoreError, Tx, by_type,
     filter_sql::Composer,
     ids::SystemIds,
     rows::{Kind, Rows, ids},
@@ -182,10 +182,10 @@ async fn bases(
         let holders: BTreeSet<Uuid> = owner.keys().copied().chain(with_survivors).collect();
         let whose = |holder: Uuid, origin: Uuid| returning.get(&(holder, origin)).or_else(|| owner.get(&holder)).copied();
         if test.is_relative() {
-            let text = format!(
-                "SELECT e.profile_id, {origin} AS origin_profile_id, e.occurred_at, e.channel, e.properties{{as_text}} AS properties
-                 FROM events AS e WHERE e.workspace_id = $1 AND e.type = $2 AND e.profile_id {{among}}"
+            let columns = format!(
+                "e.profile_id, {origin} AS origin_profile_id, e.occurred_at, e.channel, e.properties{{as_text}} AS properties"
             );
+            let text = by_type::of_people(&columns, "e.workspace_id = $1 AND e.type = $2", "");
             let args = vec![workspace.into(), test.kind.as_str().into()];
             let rows: Vec<Happening> = tx.all(Sql::composed(text, args).rows(ids(holders))).await?;
             for row in rows {
@@ -206,9 +206,12 @@ async fn bases(
         let mut composer = Composer::new(tx.engine(), now, workspace);
         let events = composer.events(test);
         let group = if parted.is_empty() { "" } else { ", e.origin_profile_id" };
-        let text = format!(
-            "SELECT e.profile_id, {origin} AS origin_profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last
-             FROM events AS e WHERE {events} AND e.profile_id {{among}} GROUP BY e.profile_id{group}"
+        let text = by_type::of_people(
+            &format!(
+                "e.profile_id, {origin} AS origin_profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last"
+            ),
+            &events,
+            &format!(" GROUP BY e.profile_id{group}"),
         );
         let rows: Vec<Counted> = tx.all(Sql::composed(text, composer.args).rows(ids(holders))).await?;
         for row in rows {

@@ -10,7 +10,7 @@ use std::{
 
 use people_domain::{
     Timestamp,
-    directory::{Action, Directory, Effect, Happened, Labelling, Lived},
+    directory::{Action, Directory, Effect, Happened, Labelling, Lived, Reverted},
     event::Occurrence,
     id::{ProfileId, RecordId, WorkspaceId},
     profile::Profile,
@@ -99,9 +99,9 @@ pub(super) async fn save(
     let labelling = directory.take_labelling();
     let (effects, inferred, definitions) = directory.into_parts();
     if effects.is_empty() {
+        // An event changes whoever it is of, be it only their number of them.
+        debug_assert!(occurrences.is_empty(), "events of nobody");
         claimed(tx, workspace, &labelling).await?;
-        // Late events of people who have been seen since.
-        timeline::arrange(tx, workspace, occurrences, Vec::new(), gap, now).await?.write(tx, workspace).await?;
         living::write_due(tx, workspace, &lived).await?;
         return Ok(Saved::default());
     }
@@ -111,6 +111,7 @@ pub(super) async fn save(
     let spans = spans(&effects);
     let survivors = merging::survivors(&merges);
     let staged = merging::Staged::of(&merges, &survivors, &spans);
+    let long: BTreeSet<ProfileId> = alive(&spans).filter(|(_, after)| after.activity.is_long()).map(|(_, after)| after.id).collect();
     let mut spans = spans.clone();
     staged.lay_over(&mut spans);
     let returning = reverting::Staged::of(&reverted, &spans);
@@ -146,8 +147,10 @@ pub(super) async fn save(
     let mut arranged = None;
     if settled {
         occurrences.retain(kept);
-        arranged = Some(timeline::arrange(tx, workspace, std::mem::take(&mut occurrences), Vec::new(), gap, now).await?);
+        arranged = Some(timeline::arrange(tx, workspace, std::mem::take(&mut occurrences), Vec::new(), &long, gap, now).await?);
     }
+    // While documents say how many events there were.
+    timeline::lengthen(tx, workspace, &lengthened(&long, &survivors, &reverted)).await?;
     for documents in drafts.documents {
         documents.run(tx).await?;
     }
@@ -171,7 +174,7 @@ pub(super) async fn save(
                 occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
             }
             occurrences.retain(kept);
-            timeline::arrange(tx, workspace, occurrences, moved.sessions, gap, now).await?
+            timeline::arrange(tx, workspace, occurrences, moved.sessions, &long, gap, now).await?
         }
     };
     let joined = arranged.write(tx, workspace).await?;
@@ -182,6 +185,14 @@ pub(super) async fn save(
     let people = (settled && all_live).then(turned);
     let count = i64::try_from(told(&effects).count()).unwrap_or(i64::MAX);
     Ok(Saved { receipts, feed: Some(Feed { count, changes: drafts.changes, people }) })
+}
+
+/// Whose rows have to be rows of a long timeline: people who have so many events, those who are merged into one of them, and
+/// those whom one of them is parted from.
+fn lengthened(long: &BTreeSet<ProfileId>, survivors: &BTreeMap<ProfileId, ProfileId>, reverted: &[Reverted]) -> BTreeSet<ProfileId> {
+    let moving = survivors.iter().filter(|(_, to)| long.contains(to)).map(|(from, _)| *from);
+    let returning = reverted.iter().filter(|back| long.contains(&back.secondary.id)).map(|back| back.survivor.id);
+    long.iter().copied().chain(moving).chain(returning).collect()
 }
 
 fn sorted(mut definitions: Vec<Definition>) -> Vec<Definition> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::later::Later;
 use crate::{
-    StoreError, Tx,
+    StoreError, Tx, by_type,
     ids::new_id,
     rows::{Kind, Rows, ids},
     statement::{Sql, sql},
@@ -152,12 +152,14 @@ pub(super) struct Arranged {
     events: Later,
 }
 
-/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge.
+/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge; `long`: whose
+/// timelines are, at the end of the group.
 pub(super) async fn arrange(
     tx: &mut Tx,
     workspace: WorkspaceId,
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
+    long: &BTreeSet<ProfileId>,
     gap_seconds: i64,
     now: Timestamp,
 ) -> Result<Arranged, StoreError> {
@@ -186,8 +188,8 @@ pub(super) async fn arrange(
     let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
     let joined = plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())).collect();
     let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
-    let many = occurrences.len();
-    let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions)));
+    let (many, long) = (occurrences.len(), long.clone());
+    let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions, &long)));
     Ok(Arranged { stood, plan, joined, events })
 }
 
@@ -200,7 +202,12 @@ impl Arranged {
     }
 }
 
-fn events(workspace: WorkspaceId, occurrences: Vec<Occurrence>, sessions: Vec<Option<RecordId>>) -> Option<Sql> {
+fn events(
+    workspace: WorkspaceId,
+    occurrences: Vec<Occurrence>,
+    sessions: Vec<Option<RecordId>>,
+    long: &BTreeSet<ProfileId>,
+) -> Option<Sql> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("occurred_at", Kind::Time),
@@ -216,6 +223,7 @@ fn events(workspace: WorkspaceId, occurrences: Vec<Occurrence>, sessions: Vec<Op
         ("origin_profile_id", Kind::Uuid),
         ("original_timestamp", Kind::Time),
         ("sent_at", Kind::Time),
+        ("in_long_timeline", Kind::Bool),
     ]);
     for (occurrence, session) in occurrences.into_iter().zip(sessions) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
@@ -235,6 +243,7 @@ fn events(workspace: WorkspaceId, occurrences: Vec<Occurrence>, sessions: Vec<Op
             occurrence.origin_profile_id.into(),
             occurrence.times.original_timestamp.into(),
             occurrence.times.sent_at.into(),
+            long.contains(&occurrence.profile_id).into(),
         ]);
     }
     if rows.is_empty() {
@@ -244,14 +253,30 @@ fn events(workspace: WorkspaceId, occurrences: Vec<Occurrence>, sessions: Vec<Op
     Some(
         sql("INSERT {or_fail} INTO events (
                  workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-                 refused, origin_profile_id, original_timestamp, sent_at
+                 refused, origin_profile_id, original_timestamp, sent_at, in_long_timeline
              )
              SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                    r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at
+                    r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline
              FROM {rows} AS r")
         .bind(workspace)
         .rows(rows),
     )
+}
+
+/// Has every event of these people, whose timelines are or become long, found by its type (`crate::by_type`). Of those whose
+/// timelines were long, as their documents still say, every one is.
+pub(super) async fn lengthen(tx: &mut Tx, workspace: WorkspaceId, people: &BTreeSet<ProfileId>) -> Result<(), StoreError> {
+    if people.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "UPDATE events SET in_long_timeline = true
+         WHERE workspace_id = $1 AND NOT in_long_timeline AND profile_id IN (
+             SELECT d.profile_id FROM profile_documents AS d WHERE d.workspace_id = $1 AND d.profile_id {{among}} AND NOT {}
+         )",
+        by_type::is_long()
+    );
+    tx.run(Sql::composed(text, vec![workspace.into()]).rows(ids(people.iter().map(|id| id.0)))).await.map(|_| ())
 }
 
 /// Whose a session is, and when its events happened.
