@@ -93,14 +93,14 @@ pub(crate) async fn a_timeline_grows_long_unnoticed(app: &App) {
     // Some are in the segment before their timeline is long, some only after.
     let bounds = [100, 240];
     let segments = [live(app, small_orders(bounds[0])).await, live(app, small_orders(bounds[1])).await];
-    let mut sent = 0;
+    let (mut sent, mut small) = (0, 0);
     for many in [600, 399, 1, 1, 300] {
         send(app, events(&person, sent, many)).await;
         sent += many;
         agrees(app, &person).await;
         is_kept_in_step(app, &person).await;
         let line: Vec<Value> = all(app, id(&person), "timeline").await;
-        let small = line.iter().filter(|event| is_small_order(event)).count();
+        small = line.iter().filter(|event| is_small_order(event)).count();
         for (segment, bound) in segments.iter().zip(bounds) {
             assert_eq!(member(app, segment, &person).await, small >= bound, "{small} small orders of {sent} events");
         }
@@ -110,8 +110,8 @@ pub(crate) async fn a_timeline_grows_long_unnoticed(app: &App) {
     let few = format!("SELECT count(*) FROM events WHERE profile_id = {} AND in_long_timeline", literal(app, id(&bystander)));
     assert_eq!(app.database().one(&few).await, "0", "who has few events has none in the index");
     for segment in &segments {
-        let why = app.get(&format!("/v1/segments/{}/explain?profile_id={}", id(segment), id(&person))).await.ok();
-        assert_eq!(why["matches"], true, "{why}");
+        let why = app.get(&format!("/v1/segments/{}/explanation?profile_id={}", id(segment), id(&person))).await.ok();
+        assert_eq!((&why["holds"], &why["explanation"]["actual"]), (&json!(true), &json!(small)), "{why}");
     }
 }
 

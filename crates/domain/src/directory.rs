@@ -194,24 +194,6 @@ pub struct Needs {
     pub merges: BTreeSet<RecordId>,
 }
 
-impl Needs {
-    /// Takes in what others need too.
-    pub fn extend(&mut self, others: &Self) {
-        self.keys.extend(others.keys.iter().cloned());
-        self.profiles.extend(others.profiles.iter().copied());
-        self.messages.extend(others.messages.iter().cloned());
-        self.merges.extend(others.merges.iter().copied());
-    }
-
-    /// Whether nothing that is needed here is needed there.
-    pub fn is_apart(&self, others: &Self) -> bool {
-        self.keys.is_disjoint(&others.keys)
-            && self.profiles.is_disjoint(&others.profiles)
-            && self.messages.is_disjoint(&others.messages)
-            && self.merges.is_disjoint(&others.merges)
-    }
-}
-
 impl Command {
     /// Merges and their reversals are decided by themselves: what they do to rows is not mixed with what others do.
     pub fn is_alone(&self) -> bool {

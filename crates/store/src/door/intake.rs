@@ -1,15 +1,10 @@
 //! Who is next: jobs that wait are gathered into groups, and large groups are given their place in line.
-//!
-//! On PostgreSQL two groups are saved side by side where they have nobody in common (`line.rs`). Of many requests about many
-//! people hardly any two groups would have, so while a large group is being saved, requests that name none of the same are
-//! chosen for the next; the others wait for the one after it, and no request more than [`PATIENCE`] times.
 
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use people_domain::{directory::Needs, id::WorkspaceId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -20,16 +15,6 @@ use super::{
 };
 use crate::dialect::Engine;
 
-/// Groups that a request lets go before it because it has somebody in common with the one that is being saved.
-const PATIENCE: u8 = 2;
-
-/// A large group in line, and whom it names.
-struct Known {
-    workspace: WorkspaceId,
-    place: u64,
-    needs: Needs,
-}
-
 pub(super) struct Intake {
     queue: mpsc::Receiver<Waiting>,
     /// Taken from the queue, but not for the group that was being gathered.
@@ -37,20 +22,19 @@ pub(super) struct Intake {
     closed: watch::Receiver<bool>,
     engaged: Arc<Engaged>,
     line: Arc<Line>,
-    /// The last large group; never on SQLite, where one group is saved at a time.
-    last: Option<Known>,
     engine: Engine,
 }
 
 impl Intake {
     pub(super) fn new(queue: mpsc::Receiver<Waiting>, closed: watch::Receiver<bool>, engaged: Arc<Engaged>, engine: Engine) -> Self {
-        Self { queue, held_back: VecDeque::new(), closed, engaged, line: Arc::default(), last: None, engine }
+        Self { queue, held_back: VecDeque::new(), closed, engaged, line: Arc::default(), engine }
     }
 
     /// The next job; `None` once the door is closed and nothing waits any more.
     async fn first(&mut self) -> Option<Waiting> {
         loop {
-            if let Some(first) = self.foremost().and_then(|place| self.held_back.remove(place)) {
+            let free = self.held_back.iter().position(|waiting| !self.engaged.concerns(&waiting.job));
+            if let Some(first) = free.and_then(|place| self.held_back.remove(place)) {
                 return Some(first);
             }
             let engaged = Arc::clone(&self.engaged);
@@ -70,38 +54,16 @@ impl Intake {
         }
     }
 
-    /// Who of those that wait is next: the first, or the first that the group being saved need not be waited for.
-    fn foremost(&mut self) -> Option<usize> {
-        if self.saving().is_some() {
-            self.take_in();
-        }
-        let mut free = (0..).zip(&self.held_back).filter(|(_, waiting)| !self.engaged.concerns(&waiting.job));
-        let first @ (place, waiting) = free.next()?;
-        let Some(saving) = self.saving().filter(|_| waiting.passed_over < PATIENCE) else { return Some(place) };
-        let beside = std::iter::once(first).chain(free).find(|(_, waiting)| waiting.is_apart(saving));
-        Some(beside.map_or(place, |(place, _)| place))
-    }
-
-    /// The group that others may be saved beside.
-    fn saving(&self) -> Option<&Known> {
-        self.last.as_ref().filter(|last| self.line.is_last(last.place))
-    }
-
-    /// Takes over what waits in the queue.
-    fn take_in(&mut self) {
-        while self.held_back.len() < QUEUE
-            && let Ok(next) = self.queue.try_recv()
-        {
-            self.held_back.push_back(next);
-        }
-    }
-
     /// Where there is one writer and it is at work: waits until it is free, or a large group has come together. A small one
     /// taken now would only wait there, and others could not join it.
     async fn until_worth_while(&mut self, first: &Job) {
         let counts = |job: &Job| if job.workspace == first.workspace && !is_alone(job) { job.commands.len() } else { 0 };
         while self.engine == Engine::Sqlite && self.line.is_busy() {
-            self.take_in();
+            while self.held_back.len() < QUEUE
+                && let Ok(next) = self.queue.try_recv()
+            {
+                self.held_back.push_back(next);
+            }
             let size = counts(first) + self.held_back.iter().map(|waiting| counts(&waiting.job)).sum::<usize>();
             if size >= LARGE && !is_alone(first) {
                 return;
@@ -134,11 +96,6 @@ impl Intake {
                 ((size >= LARGE || is_step) && !is_alone).then(|| self.line.enter(Some(workspace), workspace))
             }
         };
-        if let (Engine::Postgres, Some(place)) = (self.engine, &place) {
-            let mut needs = Needs::default();
-            group.iter().for_each(|waiting| needs.extend(waiting.needs()));
-            self.last = Some(Known { workspace, place: place.number(), needs });
-        }
         Some((group, place))
     }
 
@@ -154,8 +111,6 @@ impl Intake {
         let mut held_back = std::mem::take(&mut self.held_back);
         let of_steps = self.engine == Engine::Sqlite && group.iter().all(|waiting| waiting.job.step.is_some());
         let most = if of_steps { STEPS } else { GROUP };
-        // Taken along, one that is not would have all of them wait.
-        let beside = self.last.take_if(|last| self.line.is_last(last.place) && group.iter().all(|waiting| waiting.is_apart(last)));
         while size < most {
             let Some(next) = held_back.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
             let fits = next.job.workspace == workspace
@@ -163,7 +118,6 @@ impl Intake {
                 // A request joins no group that is large already.
                 && (size < GROUP || next.job.step.is_some())
                 && !self.engaged.concerns(&next.job)
-                && beside.as_ref().is_none_or(|saving| next.is_apart(saving))
                 && next.job.idempotency.as_ref().is_none_or(|(i, _)| keys.insert(i.key.clone()));
             if fits {
                 size += next.job.commands.len();
@@ -177,27 +131,7 @@ impl Intake {
             }
         }
         others.append(&mut held_back);
-        if beside.is_some() {
-            self.last = beside;
-        }
-        others.iter_mut().for_each(|waiting| waiting.passed_over = waiting.passed_over.saturating_add(1));
         self.held_back = others;
         group
-    }
-}
-
-impl Waiting {
-    /// Whom and what it names.
-    fn needs(&self) -> &Needs {
-        self.needs.get_or_init(|| {
-            let mut needs = Needs::default();
-            self.job.commands.iter().for_each(|command| command.needs(&mut needs));
-            needs
-        })
-    }
-
-    /// Whether it names nobody of that group. Steps of background jobs keep their order among themselves.
-    fn is_apart(&self, group: &Known) -> bool {
-        self.job.workspace != group.workspace || self.job.step.is_some() || self.needs().is_apart(&group.needs)
     }
 }

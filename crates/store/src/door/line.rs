@@ -249,11 +249,6 @@ impl Line {
         !self.last.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Whether nobody has come after this place, and it is not left yet.
-    pub(super) fn is_last(&self, number: u64) -> bool {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|last| last.number == number)
-    }
-
     /// Takes the last place. `whose`: the workspace's own line, or everybody's.
     pub(super) fn enter(self: &Arc<Self>, whose: Option<WorkspaceId>, workspace: WorkspaceId) -> Place {
         let (leaving, will_leave) = oneshot::channel();
@@ -269,10 +264,6 @@ impl Line {
 }
 
 impl Place {
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Whether what this group leaves can still be told.
     pub(super) fn can_tell(&self) -> bool {
         self.leaving.is_some()

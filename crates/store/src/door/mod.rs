@@ -27,7 +27,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -150,10 +150,6 @@ pub enum Reply {
 struct Waiting {
     job: Job,
     reply: oneshot::Sender<Result<Reply, StoreError>>,
-    /// Made out when it is first asked for.
-    needs: OnceLock<Needs>,
-    /// Groups that were formed without it since it was taken from the queue.
-    passed_over: u8,
     /// In the depth of the queue, until a worker takes it.
     _counted: Counted,
 }
@@ -237,7 +233,7 @@ impl Door {
         }
         let (reply, answer) = oneshot::channel();
         // A full queue pushes back: the caller is told to come again rather than kept waiting without end.
-        let waiting = Waiting { job, reply, needs: OnceLock::new(), passed_over: 0, _counted: Counted::by(&self.meters.queue) };
+        let waiting = Waiting { job, reply, _counted: Counted::by(&self.meters.queue) };
         self.queue.send_timeout(waiting, Duration::from_secs(5)).await.map_err(|_| StoreError::Unavailable)?;
         Ok(Pending(answer))
     }
