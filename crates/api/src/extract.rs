@@ -28,6 +28,12 @@ pub trait Shape: DeserializeOwned + 'static {
     /// Media types it is read from.
     const MEDIA: &'static [&'static str] = &["application/json"];
 
+    /// The member that holds a list whose items are read later, each by itself; such items are handed over as they came.
+    const LIST: Option<&'static str> = None;
+
+    /// Takes the items of that list, where the body has one.
+    fn hold(&mut self, _items: Vec<Value>) {}
+
     /// Mistakes worth a better word than "unknown field".
     fn notice(_body: &Value) -> Vec<Issue> {
         Vec::new()
@@ -50,7 +56,7 @@ impl<T: Shape> FromRequest for Body<T> {
         Box::pin(async move {
             is_json(request.headers(), T::MEDIA)?;
             let bytes = read_all(request.headers(), payload, T::LIMIT).await?;
-            let value = json::parse(&bytes)?;
+            let mut value = json::parse(&bytes)?;
             if !value.is_object() {
                 let detail = format!("expected a JSON object, got {}", people_domain::property::kind_of(&value));
                 return Err(Problem::invalid(vec![Issue::new("", "wrong_type", detail)]));
@@ -66,7 +72,13 @@ impl<T: Shape> FromRequest for Body<T> {
             digest.update([0]);
             digest.update(&bytes);
             let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            Ok(Self { value: typed(value)?, digest })
+            let items = match T::LIST.and_then(|list| value.get_mut(list)) {
+                Some(Value::Array(items)) => std::mem::take(items),
+                _ => Vec::new(),
+            };
+            let mut value: T = typed(value)?;
+            value.hold(items);
+            Ok(Self { value, digest })
         })
     }
 }

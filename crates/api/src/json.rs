@@ -7,7 +7,7 @@ use std::fmt;
 
 use people_domain::{Issue, refusal::token};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 use crate::problem::{Kind, Problem};
 
@@ -23,11 +23,34 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Problem> {
         Problem::new(Kind::MalformedJson, "The body is not UTF-8 (RFC 8259 section 8.1); send it as UTF-8 without a byte order mark.")
     })?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = Node { depth: 1, pointer: String::new() }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let read = Node { depth: 1, place: &Place::Root }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     let value = read.map_err(|error| explain(&error))?;
-    let mut issues = Vec::new();
-    find_nul(&value, &mut String::new(), &mut issues);
-    if issues.is_empty() { Ok(value) } else { Err(Problem::invalid(issues)) }
+    // JSON has no other way to write it.
+    if text.contains("\\u0000") {
+        let mut issues = Vec::new();
+        find_nul(&value, &Place::Root, &mut issues);
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+    }
+    Ok(value)
+}
+
+/// Where a value stands. It becomes a pointer (RFC 6901) only where there is something to say of it.
+enum Place<'p> {
+    Root,
+    Item(&'p Place<'p>, usize),
+    Member(&'p Place<'p>, &'p str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Item(of, at) => write!(f, "{of}/{at}"),
+            Self::Member(of, name) => write!(f, "{of}/{}", token(&name.replace('\0', "\u{FFFD}"))),
+        }
+    }
 }
 
 fn explain(error: &serde_json::Error) -> Problem {
@@ -62,41 +85,35 @@ fn explain(error: &serde_json::Error) -> Problem {
     Problem::new(Kind::MalformedJson, format!("The body stops being JSON at line {}, column {}.", error.line(), error.column()))
 }
 
-fn find_nul(value: &Value, pointer: &mut String, issues: &mut Vec<Issue>) {
+fn find_nul(value: &Value, place: &Place<'_>, issues: &mut Vec<Issue>) {
     match value {
         Value::String(text) if text.contains('\0') => {
-            issues.push(Issue::new(pointer.clone(), "nul_character", "U+0000 cannot be stored; remove it"));
+            issues.push(Issue::new(place.to_string(), "nul_character", "U+0000 cannot be stored; remove it"));
         }
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
-                let length = pointer.len();
-                pointer.push_str(&format!("/{i}"));
-                find_nul(item, pointer, issues);
-                pointer.truncate(length);
+                find_nul(item, &Place::Item(place, i), issues);
             }
         }
         Value::Object(members) => {
             for (key, item) in members {
-                let length = pointer.len();
-                pointer.push('/');
-                pointer.push_str(&token(&key.replace('\0', "\u{FFFD}")));
+                let place = Place::Member(place, key);
                 if key.contains('\0') {
-                    issues.push(Issue::new(pointer.clone(), "nul_character", "U+0000 cannot be part of a name; remove it"));
+                    issues.push(Issue::new(place.to_string(), "nul_character", "U+0000 cannot be part of a name; remove it"));
                 }
-                find_nul(item, pointer, issues);
-                pointer.truncate(length);
+                find_nul(item, &place, issues);
             }
         }
         _ => {}
     }
 }
 
-struct Node {
+struct Node<'p> {
     depth: usize,
-    pointer: String,
+    place: &'p Place<'p>,
 }
 
-impl<'de> DeserializeSeed<'de> for Node {
+impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -104,7 +121,7 @@ impl<'de> DeserializeSeed<'de> for Node {
     }
 }
 
-impl<'de> Visitor<'de> for Node {
+impl<'de> Visitor<'de> for Node<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,9 +161,7 @@ impl<'de> Visitor<'de> for Node {
             return Err(A::Error::custom(DEEP));
         }
         let mut items = Vec::new();
-        while let Some(item) =
-            seq.next_element_seed(Node { depth: self.depth + 1, pointer: format!("{}/{}", self.pointer, items.len()) })?
-        {
+        while let Some(item) = seq.next_element_seed(Node { depth: self.depth + 1, place: &Place::Item(self.place, items.len()) })? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -158,12 +173,14 @@ impl<'de> Visitor<'de> for Node {
         }
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let pointer = format!("{}/{}", self.pointer, token(&key));
-            if members.contains_key(&key) {
-                return Err(A::Error::custom(format!("{DUPLICATE}{pointer}")));
-            }
-            let value = map.next_value_seed(Node { depth: self.depth + 1, pointer })?;
-            members.insert(key, value);
+            let free = match members.entry(key) {
+                Entry::Vacant(free) => free,
+                Entry::Occupied(taken) => {
+                    return Err(A::Error::custom(format!("{DUPLICATE}{}", Place::Member(self.place, taken.key()))));
+                }
+            };
+            let value = map.next_value_seed(Node { depth: self.depth + 1, place: &Place::Member(self.place, free.key()) })?;
+            free.insert(value);
         }
         Ok(Value::Object(members))
     }
@@ -178,9 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn the_place_is_told() {
+        for (text, expected) in [
+            (r#"{"a": [{}, {"b/c": {"d": 1, "d": 2}}]}"#, "/a/1/b~1c/d"),
+            (r#"[[], ["x", "\u0000"]]"#, "/1/1"),
+            (r#"{"~": [{"a\u0000": 1}]}"#, "/~0/0/a\u{FFFD}"),
+        ] {
+            let problem = parse(text.as_bytes()).expect_err("it is refused");
+            let pointers: Vec<&str> = problem.errors.iter().map(|issue| issue.pointer.as_str()).collect();
+            assert_eq!(pointers, [expected], "{text}");
+        }
+    }
+
+    #[test]
     fn what_could_be_read_two_ways_is_refused() {
         for (text, expected) in [
             (r#"{"a": 1, "a": 2}"#, Some("duplicate_key")),
+            (r#"{"a": "x\\u0000y"}"#, None),
             (r#"{"a": "x\u0000y"}"#, Some("nul_character")),
             (r#"{"a\u0000": 1}"#, Some("nul_character")),
             (r#"{"a": "\ud800"}"#, Some("unpaired_surrogate")),

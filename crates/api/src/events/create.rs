@@ -45,6 +45,11 @@ pub struct CreateEvents {
 
 impl Shape for CreateEvents {
     const LIMIT: usize = MANY;
+    const LIST: Option<&'static str> = Some("events");
+
+    fn hold(&mut self, items: Vec<Value>) {
+        self.events = items;
+    }
 }
 
 /// One event.
@@ -112,8 +117,11 @@ pub struct EventResult {
     pub error: Option<ProblemView>,
 }
 
-fn parse(item: Value, sent_at: Option<Timestamp>, country: Option<&str>, trust: Trust, now: Timestamp) -> ApiResult<Command> {
-    let body: CreateEvent = typed(item)?;
+fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, trust: Trust, now: Timestamp) -> ApiResult<Command> {
+    // They are kept as they came: most of an event, and none of it need be read again.
+    let properties = item.get_mut("properties").and_then(Value::as_object_mut).map(std::mem::take);
+    let mut body: CreateEvent = typed(item)?;
+    body.properties = properties.or(body.properties);
     let mut issues = Issues::default();
     let kind = text(&body.kind, "/type", MAX_TYPE_BYTES, &mut issues);
     if kind.as_deref().is_none_or(|kind| kind == "system" || kind.starts_with("system.")) {

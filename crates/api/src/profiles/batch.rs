@@ -33,6 +33,11 @@ pub struct BatchProfiles {
 
 impl Shape for BatchProfiles {
     const LIMIT: usize = MANY;
+    const LIST: Option<&'static str> = Some("items");
+
+    fn hold(&mut self, items: Vec<Value>) {
+        self.items = items;
+    }
 }
 
 /// One result for each item, in order.
