@@ -1,10 +1,10 @@
 //! Finding somebody's events by their type.
 //!
-//! A timeline is one stretch of the table. A short one is read through; the rows of a long one ([`LONG`]) stand in an index by
-//! type as well, which holds no others: most people never come into it, and an event of theirs has one place less to be written
-//! to. `events.in_long_timeline` says of a row that it is there. Of everybody whose `profile_documents.event_count` has reached
-//! [`LONG`] all rows say so (`door::save`); so may rows of somebody who has fewer again, once a merge was taken back, and nobody
-//! looks for those there.
+//! A timeline is one stretch of the table, or of its index. A short one is read through; the rows of a long one ([`LONG`]) stand in
+//! an index by type as well: most people never come into it, and an event of theirs has one place less to be written to.
+//! `events.in_long_timeline` says of a row that it is there. Of everybody whose `profile_documents.event_count` has reached [`LONG`]
+//! all rows say so (`door::save`). So may rows of others: of somebody who has fewer again since a merge was taken back, and of
+//! before migration 0025. Nobody looks for those there.
 
 use people_domain::activity::LONG;
 
