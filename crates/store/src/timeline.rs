@@ -191,19 +191,19 @@ impl Asked<'_> {
     fn statement(&self, workspace: WorkspaceId) -> Sql {
         let mut walks = Builder::new("", workspace);
         if !self.span.is_of_the_system() {
-            // Of a session its stretch is read; of a type, one of two walks knows at once that it is the other's to find them.
+            let whose = walks.bind(self.profile);
+            // Of a session its stretch is read; of a type, in one of two walks the person is nobody, which ends it at once.
             if self.span.kind.is_some() && self.session.is_none() {
-                let whose = walks.bind(self.profile);
                 let ways = by_type::either(|way| {
                     format!(
-                        "{} EXISTS (SELECT 1 FROM profile_documents AS d
-                             WHERE d.workspace_id = $1 AND d.profile_id = ${whose} AND {}) AND",
+                        "{} e.profile_id = (SELECT d.profile_id FROM profile_documents AS d
+                             WHERE d.workspace_id = $1 AND d.profile_id = ${whose} AND {})",
                         way.found, way.people
                     )
                 });
                 ways.iter().for_each(|found| self.events(&mut walks, found));
             } else {
-                self.events(&mut walks, "WHERE");
+                self.events(&mut walks, &format!("WHERE e.profile_id = ${whose}"));
             }
         }
         if !self.span.is_of_events() {
@@ -223,8 +223,7 @@ impl Asked<'_> {
     fn events(&self, statement: &mut Builder, found: &str) {
         let span = self.span;
         statement.walk(EVENT);
-        statement.text.push_str(&format!(" {found} e.workspace_id = $1"));
-        statement.and("e.profile_id = ?", self.profile);
+        statement.text.push_str(&format!(" {found} AND e.workspace_id = $1"));
         if let Some(session) = self.session {
             // Its events are a stretch of its person's timeline.
             statement.and("e.occurred_at >= ?", session.started_at.0);
