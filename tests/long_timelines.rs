@@ -78,7 +78,11 @@ async fn is_kept_in_step(app: &App, person: &Value) {
 }
 
 async fn live(app: &App, filter: Value) -> Value {
-    let made = app.post("/v1/segments").json(json!({"name": format!("Small orders {}", filter["count"]["gte"]), "filter": filter})).await.created();
+    let made = app
+        .post("/v1/segments")
+        .json(json!({"name": format!("Small orders {}", filter["count"]["gte"]), "filter": filter}))
+        .await
+        .created();
     eventually("the segment is live", async || {
         let now = app.get(&format!("/v1/segments/{}", id(&made))).await.ok();
         (now["status"] == "live").then_some(now)

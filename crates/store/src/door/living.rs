@@ -182,9 +182,8 @@ async fn bases(
         let holders: BTreeSet<Uuid> = owner.keys().copied().chain(with_survivors).collect();
         let whose = |holder: Uuid, origin: Uuid| returning.get(&(holder, origin)).or_else(|| owner.get(&holder)).copied();
         if test.is_relative() {
-            let columns = format!(
-                "e.profile_id, {origin} AS origin_profile_id, e.occurred_at, e.channel, e.properties{{as_text}} AS properties"
-            );
+            let columns =
+                format!("e.profile_id, {origin} AS origin_profile_id, e.occurred_at, e.channel, e.properties{{as_text}} AS properties");
             let text = by_type::of_people(&columns, "e.workspace_id = $1 AND e.type = $2", "");
             let args = vec![workspace.into(), test.kind.as_str().into()];
             let rows: Vec<Happening> = tx.all(Sql::composed(text, args).rows(ids(holders))).await?;
@@ -207,9 +206,7 @@ async fn bases(
         let events = composer.events(test);
         let group = if parted.is_empty() { "" } else { ", e.origin_profile_id" };
         let text = by_type::of_people(
-            &format!(
-                "e.profile_id, {origin} AS origin_profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last"
-            ),
+            &format!("e.profile_id, {origin} AS origin_profile_id, count(*) AS n, min(e.occurred_at) AS first, max(e.occurred_at) AS last"),
             &events,
             &format!(" GROUP BY e.profile_id{group}"),
         );
