@@ -19,7 +19,7 @@ const KINDS: [&str; 3] = ["order", "page", "a \"rare\" one"];
 /// So many events of somebody, from the `from`th on, some out of order. Every seventh is of the last kind.
 fn events(person: &Value, from: usize, many: usize) -> Value {
     let one = |n: usize| {
-        let kind = if n % 7 == 0 { KINDS[2] } else { KINDS[n % 2] };
+        let kind = if n.is_multiple_of(7) { KINDS[2] } else { KINDS[n % 2] };
         let seconds = i64::try_from(n * 37 % 5_000).expect("a few");
         json!({"profile_id": id(person), "type": kind, "channel": "web", "occurred_at": at(seconds), "properties": {"n": n % 10},
             "message_id": format!("{}-{n}", id(person))})
