@@ -140,8 +140,10 @@ mod tests {
              )
              VALUES (x'01', x'05', -1, x'03', x'05', 'web', NULL, -5, 2, '{}'),
                     (x'01', x'05', 86400000000, x'04', x'05', 'web', 'visit', 86399999999, 3, '{}');
+             INSERT INTO profiles (workspace_id, id, created_at, updated_at, name_key, search_text, folded, comparables)
+             VALUES (x'01', x'08', 0, 0, '', '', '{}', '{}');
              INSERT INTO profile_documents (workspace_id, profile_id, version, last_seen_at, seen_day, activity, document)
-             VALUES (x'01', x'02', 1, 0, 0, '{}', '{}');
+             VALUES (x'01', x'08', 1, 0, 0, '{}', '{}');
              INSERT INTO events (workspace_id, profile_id, occurred_at, id, type, properties, source, received_at, origin_profile_id)
              VALUES (x'01', x'05', 1, x'06', 'order', '{}', '', 1, x'05'), (x'01', x'05', 2, x'07', 'page', '{}', '', 2, x'05')",
         )
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(sessions, days, "each on the day it ended, by migration 0024");
         let counts: Vec<(i64,)> =
             sqlx::query_as("SELECT event_count FROM profile_documents ORDER BY profile_id").fetch_all(&mut db).await.expect("documents");
-        assert_eq!(counts, [(0,), (2,)], "how many events each has, by migration 0025");
+        assert_eq!(counts, [(2,), (0,)], "how many events each has, by migration 0025");
         let (by_type,): (i64,) = sqlx::query_as("SELECT count(*) FROM events INDEXED BY events_by_type WHERE in_long_timeline")
             .fetch_one(&mut db)
             .await
