@@ -6,13 +6,17 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::{Date, Month, OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Years 0001 to 9999 (RFC 3339 section 1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 const DAY: i64 = 86_400_000_000;
+/// Bytes of an instant as it is written.
+const WRITTEN: usize = 27;
+/// The Julian day of 1970-01-01.
+const EPOCH: i64 = 2_440_588;
 
 impl Timestamp {
     /// 0001-01-01T00:00:00Z, the first instant the API can speak of; the store keeps it for "never seen".
@@ -41,11 +45,57 @@ impl Timestamp {
 
     /// RFC 3339 with any offset. Refused: leap seconds, year 0000, anything without an offset.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some(at) = Self::read_back(text) {
+            return Some(at);
+        }
         // `time` reads second 60 as 59.999…; two engines would then disagree on what was meant.
         if text.get(17..19) == Some("60") {
             return None;
         }
         Self::from_offset(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+    }
+
+    /// What [`Self::written`] wrote, which is nearly every instant that is read: documents hold a dozen each. `None`: anything
+    /// else, be it an instant or not.
+    fn read_back(text: &str) -> Option<Self> {
+        let bytes: &[u8; WRITTEN] = text.as_bytes().try_into().ok()?;
+        let mark = |at: usize, is: u8| (bytes[at] == is).then_some(());
+        mark(4, b'-').and(mark(7, b'-')).and(mark(10, b'T')).and(mark(13, b':'))?;
+        mark(16, b':').and(mark(19, b'.')).and(mark(26, b'Z'))?;
+        let number = |range: std::ops::Range<usize>| {
+            bytes[range].iter().try_fold(0_i32, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i32::from(byte - b'0')))
+        };
+        let month = Month::try_from(u8::try_from(number(5..7)?).ok()?).ok()?;
+        let date = Date::from_calendar_date(number(0..4)?, month, u8::try_from(number(8..10)?).ok()?).ok()?;
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let days = i64::from(date.to_julian_day()) - EPOCH;
+        let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second);
+        Self::from_micros(seconds * 1_000_000 + i64::from(number(20..26)?))
+    }
+
+    /// `2026-01-31T08:00:00.000000Z`: always of one length, so that texts sort as instants do. A profile is written down for every
+    /// event of theirs, so this does without the machinery of formats.
+    fn written(self) -> [u8; WRITTEN] {
+        let at = self.to_offset();
+        let (year, month, day) = at.to_calendar_date();
+        let mut out = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |range: std::ops::Range<usize>, mut number: u32| {
+            for digit in out[range].iter_mut().rev() {
+                *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+                number /= 10;
+            }
+        };
+        put(0..4, year.unsigned_abs());
+        put(5..7, u8::from(month).into());
+        put(8..10, day.into());
+        put(11..13, at.hour().into());
+        put(14..16, at.minute().into());
+        put(17..19, at.second().into());
+        put(20..26, at.microsecond());
+        out
     }
 
     /// Midnight UTC of an ISO 8601 calendar date (`2026-12-01`).
@@ -57,13 +107,14 @@ impl Timestamp {
     }
 
     pub fn from_offset(at: OffsetDateTime) -> Option<Self> {
-        Self::from_micros(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).ok()?)
+        Self::from_micros(at.unix_timestamp().checked_mul(1_000_000)?.checked_add(at.microsecond().into())?)
     }
 
     pub fn to_offset(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+        let micros = u32::try_from(self.0.rem_euclid(1_000_000)).unwrap_or(0);
+        OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000))
+            .and_then(|at| at.replace_microsecond(micros))
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-            .to_offset(UtcOffset::UTC)
     }
 
     /// This instant moved by a span; stays within the speakable years.
@@ -88,18 +139,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.to_offset();
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.microsecond()
-        )
+        f.write_str(std::str::from_utf8(&self.written()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -111,7 +151,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.written()).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -170,7 +210,37 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
     use super::{Span, Timestamp};
+
+    proptest! {
+        #[test]
+        fn an_instant_is_written_as_the_calendar_has_it_and_read_back(micros in Timestamp::MIN.0..=Timestamp::MAX.0) {
+            let at = Timestamp(micros);
+            let nanos = i128::from(micros) * 1_000;
+            let calendar = OffsetDateTime::from_unix_timestamp_nanos(nanos).expect("a year that can be spoken of");
+            let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+            prop_assert_eq!(at.to_string(), calendar.format(&format).expect("written"));
+            prop_assert_eq!(at.to_offset(), calendar);
+            prop_assert_eq!(Timestamp::from_offset(calendar), Some(at));
+            prop_assert_eq!(Timestamp::read_back(&at.to_string()), Some(at));
+        }
+
+        /// The short way of reading takes nothing that the long one refuses, and takes it for the same.
+        #[test]
+        fn what_is_nearly_an_instant_is_read_as_by_the_library(
+            micros in Timestamp::MIN.0..=Timestamp::MAX.0, place in 0_usize..27, byte in "[0-9TZ:. +a-]"
+        ) {
+            let mut text = Timestamp(micros).to_string();
+            text.replace_range(place..=place, &byte);
+            if let Some(at) = Timestamp::read_back(&text) {
+                let read = OffsetDateTime::parse(&text, &Rfc3339).expect("an instant for the library too");
+                prop_assert_eq!(Some(at), Timestamp::from_offset(read));
+            }
+        }
+    }
 
     #[test]
     fn an_instant_is_utc_with_microseconds_whatever_offset_it_came_in() {
