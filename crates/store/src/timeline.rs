@@ -9,8 +9,7 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     session::Session,
 };
-use serde_json::{Map, Value};
-use sqlx::FromRow;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
@@ -49,7 +48,7 @@ impl Span {
 }
 
 /// One row of a timeline.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Moment {
     pub id: RecordId,
     pub profile_id: ProfileId,
@@ -57,12 +56,13 @@ pub struct Moment {
     pub happened: Happened,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Happened {
     Event {
         kind: String,
         channel: Option<String>,
-        properties: Map<String, Value>,
+        /// A JSON object as it is stored: a page hands on what it does not look at.
+        properties: Box<RawValue>,
         session: Option<RecordId>,
         message_id: Option<String>,
         received_at: Timestamp,
@@ -74,57 +74,58 @@ pub enum Happened {
 }
 
 /// A row of a page: an event; or, with a version, an entry of history in the columns of one, since every column of every
-/// row costs time.
-#[derive(FromRow)]
-struct StoredMoment {
-    id: Uuid,
-    profile_id: Uuid,
-    at: At,
-    /// The action of an entry.
-    kind: String,
-    /// The actor.
-    channel: Option<String>,
-    /// The names of the fields.
-    properties: String,
-    session_id: Option<Uuid>,
-    /// The source.
-    message_id: Option<String>,
-    /// When it happened.
-    received_at: At,
-    original_timestamp: Option<At>,
-    sent_at: Option<At>,
-    /// The reason.
-    refused: Option<String>,
-    version: Option<i64>,
-}
+/// row costs time. So does every name a column is looked up by, hence their places.
+type Columns = (
+    Uuid,
+    Uuid,
+    At,
+    // The action of an entry.
+    String,
+    // The channel, or the actor.
+    Option<String>,
+    // The properties, or the names of the fields.
+    String,
+    // The session.
+    Option<Uuid>,
+    // The id of the message, or the source.
+    Option<String>,
+    // When it was received, or happened.
+    At,
+    // The sender's times.
+    Option<At>,
+    Option<At>,
+    // The refused identities, or the reason.
+    Option<String>,
+    // The version.
+    Option<i64>,
+);
 
-impl StoredMoment {
-    fn read(self) -> Result<Moment, StoreError> {
-        let happened = match self.version {
-            Some(version) => Happened::System {
-                action: self.kind,
-                fields: self.properties.split('\n').filter(|field| !field.is_empty()).map(str::to_owned).collect(),
-                actor: self.channel.unwrap_or_default(),
-                source: self.message_id.unwrap_or_default(),
-                reason: self.refused,
-                version,
-            },
-            None => Happened::Event {
-                kind: self.kind,
-                channel: self.channel,
-                properties: serde_json::from_str(&self.properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
-                session: self.session_id.map(RecordId),
-                message_id: self.message_id,
-                received_at: self.received_at.0,
-                times: SenderTimes { original_timestamp: self.original_timestamp.map(|at| at.0), sent_at: self.sent_at.map(|at| at.0) },
-                refused: self
-                    .refused
-                    .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
-                    .map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
-            },
-        };
-        Ok(Moment { id: RecordId(self.id), profile_id: ProfileId(self.profile_id), at: self.at.0, happened })
-    }
+fn moment(columns: Columns) -> Result<Moment, StoreError> {
+    let (id, profile_id, at, kind, channel, properties, session, message_id, received_at, original_timestamp, sent_at, refused, version) =
+        columns;
+    let happened = match version {
+        Some(version) => Happened::System {
+            action: kind,
+            fields: properties.split('\n').filter(|field| !field.is_empty()).map(str::to_owned).collect(),
+            actor: channel.unwrap_or_default(),
+            source: message_id.unwrap_or_default(),
+            reason: refused,
+            version,
+        },
+        None => Happened::Event {
+            kind,
+            channel,
+            properties: RawValue::from_string(properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
+            session: session.map(RecordId),
+            message_id,
+            received_at: received_at.0,
+            times: SenderTimes { original_timestamp: original_timestamp.map(|at| at.0), sent_at: sent_at.map(|at| at.0) },
+            refused: refused
+                .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
+                .map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
+        },
+    };
+    Ok(Moment { id: RecordId(id), profile_id: ProfileId(profile_id), at: at.0, happened })
 }
 
 const EVENT: &str =
@@ -213,8 +214,8 @@ impl Asked<'_> {
     }
 
     /// The newest of what the walks found.
-    fn page(&self, rows: Vec<StoredMoment>) -> Result<Vec<Moment>, StoreError> {
-        let mut moments = rows.into_iter().map(StoredMoment::read).collect::<Result<Vec<_>, _>>()?;
+    fn page(&self, rows: Vec<Columns>) -> Result<Vec<Moment>, StoreError> {
+        let mut moments = rows.into_iter().map(moment).collect::<Result<Vec<_>, _>>()?;
         moments.sort_by_key(|moment| std::cmp::Reverse((moment.at, moment.id)));
         moments.truncate(usize::try_from(self.span.limit).unwrap_or(0));
         Ok(moments)
@@ -318,8 +319,8 @@ impl Store {
         let mut statement = Builder::new(EVENT, workspace);
         statement.text.push_str(" WHERE e.workspace_id = $1");
         statement.and("e.id = ?", id);
-        let row: Option<StoredMoment> = self.pools.one(statement.finish("", 1)).await?;
-        row.map(StoredMoment::read).transpose()
+        let row: Option<Columns> = self.pools.one(statement.finish("", 1)).await?;
+        row.map(moment).transpose()
     }
 
     /// A page of a person's sessions; those that ended last come first.

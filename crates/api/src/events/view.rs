@@ -1,9 +1,14 @@
 //! Events and sessions as they are answered.
 
-use people_domain::{event::RefusedKey, session::Session};
+use people_domain::{
+    Timestamp,
+    event::RefusedKey,
+    id::{ProfileId, RecordId},
+    session::Session,
+};
 use people_store::{Happened, Moment};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
 /// An identity of a message that was not taken over.
@@ -41,45 +46,66 @@ impl From<&RefusedKey> for RefusedView {
     "properties": {"total": 120.5}, "session_id": "0192f0c1-7d7e-7aaa-8000-000000000021", "message_id": "order-17"
 }))]
 pub struct EventView {
-    pub id: String,
-    pub profile_id: String,
+    #[schema(value_type = String)]
+    pub id: RecordId,
+    #[schema(value_type = String)]
+    pub profile_id: ProfileId,
     /// The sender's word; or `system.` and the action: `system.created`, `system.updated`, `system.merged`, ….
     #[serde(rename = "type")]
     pub kind: String,
     pub channel: Option<String>,
-    pub occurred_at: String,
-    pub received_at: String,
+    #[schema(value_type = String)]
+    pub occurred_at: Timestamp,
+    #[schema(value_type = String)]
+    pub received_at: Timestamp,
     /// What the sender's clock said; `occurred_at` is corrected by how far it was off when the event was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub original_timestamp: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub original_timestamp: Option<Timestamp>,
     /// When it was sent, by the same clock.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sent_at: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub sent_at: Option<Timestamp>,
     /// Of a system event: `fields` that changed, `actor`, `source`, `reason`, `version`.
     #[schema(value_type = Object)]
-    pub properties: Map<String, Value>,
-    pub session_id: Option<String>,
+    pub properties: Properties,
+    #[schema(value_type = Option<String>)]
+    pub session_id: Option<RecordId>,
     pub message_id: Option<String>,
     /// Identities of the message that were not taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<Vec<RefusedView>>,
 }
 
+/// What is told of an event.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Properties {
+    /// By its sender; handed on as it is stored.
+    Sent(Box<RawValue>),
+    Told {
+        fields: Vec<String>,
+        actor: String,
+        source: String,
+        reason: Option<String>,
+        version: i64,
+    },
+}
+
 impl From<Moment> for EventView {
-    fn from(moment: Moment) -> Self {
-        let (id, profile_id, at) = (moment.id.to_string(), moment.profile_id.to_string(), moment.at.to_string());
-        match moment.happened {
+    fn from(Moment { id, profile_id, at, happened }: Moment) -> Self {
+        match happened {
             Happened::Event { kind, channel, properties, session, message_id, received_at, times, refused } => Self {
                 id,
                 profile_id,
                 kind,
                 channel,
                 occurred_at: at,
-                received_at: received_at.to_string(),
-                original_timestamp: times.original_timestamp.map(|at| at.to_string()),
-                sent_at: times.sent_at.map(|at| at.to_string()),
-                properties,
-                session_id: session.map(|id| id.to_string()),
+                received_at,
+                original_timestamp: times.original_timestamp,
+                sent_at: times.sent_at,
+                properties: Properties::Sent(properties),
+                session_id: session,
                 message_id,
                 refused: (!refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
             },
@@ -88,17 +114,11 @@ impl From<Moment> for EventView {
                 profile_id,
                 kind: format!("system.{action}"),
                 channel: None,
-                received_at: at.clone(),
+                occurred_at: at,
+                received_at: at,
                 original_timestamp: None,
                 sent_at: None,
-                occurred_at: at,
-                properties: Map::from_iter([
-                    ("fields".to_owned(), json!(fields)),
-                    ("actor".to_owned(), json!(actor)),
-                    ("source".to_owned(), json!(source)),
-                    ("reason".to_owned(), json!(reason)),
-                    ("version".to_owned(), json!(version)),
-                ]),
+                properties: Properties::Told { fields, actor, source, reason, version },
                 session_id: None,
                 message_id: None,
                 refused: None,

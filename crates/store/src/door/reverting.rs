@@ -545,7 +545,7 @@ async fn timelines(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_sec
         .collect();
     let gap = clock::Span::from_seconds(gap_seconds);
     if !visits.is_empty() {
-        let standing = timeline::near(tx, workspace, &visits, Vec::new(), gap).await?;
+        let standing = timeline::near(tx, workspace, &visits, Vec::new(), &timeline::Seen::new(), gap).await?;
         let stood = timeline::stretches(&standing);
         let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
         timeline::take_over(tx, workspace, &stood, &plan).await?;
@@ -576,7 +576,7 @@ async fn timelines(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_sec
     if grown.is_empty() {
         return Ok(());
     }
-    let standing = timeline::near(tx, workspace, &[], grown, gap).await?;
+    let standing = timeline::near(tx, workspace, &[], grown, &timeline::Seen::new(), gap).await?;
     let stood = timeline::stretches(&standing);
     let plan = session::arrange(standing, &[], gap, |at| RecordId(new_id(at)));
     timeline::take_over(tx, workspace, &stood, &plan).await

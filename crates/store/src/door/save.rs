@@ -147,7 +147,10 @@ pub(super) async fn save(
     let mut arranged = None;
     if settled {
         occurrences.retain(kept);
-        arranged = Some(timeline::arrange(tx, workspace, std::mem::take(&mut occurrences), Vec::new(), &long, gap, now).await?);
+        let last_seen = |span: &Span<'_>| span.before.and_then(|before| before.last_seen_at);
+        let seen = spans.iter().map(|(id, span)| (*id, last_seen(span))).collect();
+        let taken = std::mem::take(&mut occurrences);
+        arranged = Some(timeline::arrange(tx, workspace, taken, Vec::new(), &seen, &long, gap, now).await?);
     }
     // While documents say how many events there were.
     timeline::lengthen(tx, workspace, &lengthened(&long, &survivors, &reverted)).await?;
@@ -174,7 +177,7 @@ pub(super) async fn save(
                 occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
             }
             occurrences.retain(kept);
-            timeline::arrange(tx, workspace, occurrences, moved.sessions, &long, gap, now).await?
+            timeline::arrange(tx, workspace, occurrences, moved.sessions, &timeline::Seen::new(), &long, gap, now).await?
         }
     };
     let joined = arranged.write(tx, workspace).await?;

@@ -152,13 +152,17 @@ pub(super) struct Arranged {
     events: Later,
 }
 
-/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge; `long`: whose
-/// timelines are, at the end of the group.
+/// When people were last seen before the group, `None` being never. No session of theirs ended later.
+pub(super) type Seen = HashMap<ProfileId, Option<Timestamp>>;
+
+/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge; `seen` tells
+/// of those whose rows are what they were before the group; `long`: whose timelines are, at the end of it.
 pub(super) async fn arrange(
     tx: &mut Tx,
     workspace: WorkspaceId,
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
+    seen: &Seen,
     long: &BTreeSet<ProfileId>,
     gap_seconds: i64,
     now: Timestamp,
@@ -180,7 +184,7 @@ pub(super) async fn arrange(
         }));
     }
     let by_merges = !moved.is_empty();
-    let standing = near(tx, workspace, &visits, moved, gap).await?;
+    let standing = near(tx, workspace, &visits, moved, seen, gap).await?;
     let stood = stretches(&standing);
     let before: HashMap<RecordId, Session> =
         if by_merges { standing.iter().map(|session| (session.id, session.clone())).collect() } else { HashMap::new() };
@@ -379,12 +383,14 @@ fn united(windows: &mut Vec<(Timestamp, Timestamp)>) {
     });
 }
 
-/// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included.
+/// Every session that one of the visits, or one of the sessions that moved, could touch; the latter included. Who comes back
+/// after longer than the gap is not asked about, since nothing of theirs is near, nor who is new.
 pub(super) async fn near(
     tx: &mut Tx,
     workspace: WorkspaceId,
     visits: &[Visit],
     moved: Vec<Session>,
+    seen: &Seen,
     gap: clock::Span,
 ) -> Result<Vec<Session>, StoreError> {
     type Window = (Timestamp, Timestamp);
@@ -397,10 +403,15 @@ pub(super) async fn near(
     for (profile, channel, sender_id, from, to) in stretches {
         match sender_id {
             Some(sender) => {
-                named.insert((profile, sender));
+                if seen.get(&profile) != Some(&None) {
+                    named.insert((profile, sender));
+                }
             }
             None => {
-                windows.entry((profile, channel.as_deref().unwrap_or_default())).or_default().push((from.minus(gap), to.plus(gap)));
+                let (low, high) = (from.minus(gap), to.plus(gap));
+                if seen.get(&profile).is_none_or(|seen| seen.is_some_and(|seen| low <= seen)) {
+                    windows.entry((profile, channel.as_deref().unwrap_or_default())).or_default().push((low, high));
+                }
             }
         }
     }
