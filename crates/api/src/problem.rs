@@ -295,7 +295,7 @@ impl From<StoreError> for Problem {
             StoreError::Full => {
                 Self { retry_after: Some(30), ..Self::new(Kind::StorageFull, "There is no room to store anything; reads go on.") }
             }
-            StoreError::Fault(_) | StoreError::Unreadable(_) => {
+            StoreError::Fault(_) | StoreError::Unreadable(_) | StoreError::Stopped => {
                 // Said once, here, without the message: it may quote personal data.
                 tracing::error!(code = error.code(), error = %error, "the store failed");
                 Self::new(Kind::Internal, "The request was not carried out. Quote the request id when reporting it.")

@@ -4,8 +4,9 @@
 //! PostgreSQL has one pool. Every transaction runs in a task of its own: a handler that is dropped when its client goes
 //! away never leaves a connection with an open transaction behind (sqlx 0.9.0 would hand it to the next borrower).
 
-use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use people_domain::Timestamp;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor, Postgres, Sqlite, Transaction,
@@ -21,6 +22,7 @@ use crate::{
     door::Door,
     duplicates::LookOut,
     jobs::Hub,
+    kept::Kept,
     meters::{Counted, Meters},
     read_model::Keeper,
 };
@@ -82,8 +84,8 @@ impl Tx {
 
 #[derive(Clone)]
 pub(crate) enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool, disk: Disk, background: Background, meters: Meters },
-    Postgres { writers: PgPool, pool: PgPool, meters: Meters },
+    Sqlite { writer: SqlitePool, readers: SqlitePool, kept: Kept<Sqlite>, disk: Disk, background: Background, meters: Meters },
+    Postgres { writers: PgPool, pool: PgPool, kept: Kept<Postgres>, meters: Meters },
 }
 
 impl Pools {
@@ -150,8 +152,14 @@ impl Pools {
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         let _waiting = self.waiting();
         Ok(match self {
-            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
+            Self::Sqlite { readers, kept, .. } => {
+                let _wanted = kept.wanted();
+                Tx::Sqlite(readers.begin().await?)
+            }
+            Self::Postgres { pool, kept, .. } => {
+                let _wanted = kept.wanted();
+                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
         })
     }
 }
@@ -338,13 +346,15 @@ impl Store {
         self.jobs.close().await;
         self.door.close().await;
         match &self.pools {
-            Pools::Sqlite { writer, readers, .. } => {
+            Pools::Sqlite { writer, readers, kept, .. } => {
+                kept.close();
                 readers.close().await;
                 // Leaves one file behind instead of three.
                 let _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
                 writer.close().await;
             }
-            Pools::Postgres { writers, pool, .. } => {
+            Pools::Postgres { writers, pool, kept, .. } => {
+                kept.close();
                 writers.close().await;
                 pool.close().await;
             }
@@ -356,7 +366,23 @@ impl Store {
 pub(crate) async fn spawn<T: Send + 'static>(work: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
     match tokio::spawn(work).await {
         Ok(done) => done,
-        Err(_) => Err(StoreError::Unreadable("a task of the store stopped")),
+        Err(_) => Err(StoreError::Stopped),
+    }
+}
+
+/// What the work comes to, where a fault of ours must not stop whoever does it.
+pub(crate) async fn attended<T>(what: &'static str, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
+        // Where it happened was said as it happened.
+        tracing::error!(what, "stopped at a fault");
+        StoreError::Stopped
+    })
+}
+
+/// Begins work again that is to go on until the store is closed, a little after it stopped at a fault of ours.
+pub(crate) async fn unbroken<F: Future<Output = ()>>(what: &'static str, work: impl Fn() -> F) {
+    while attended(what, work()).await.is_err() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -408,7 +434,8 @@ async fn open_sqlite(options: &Options) -> Result<Pools, StoreError> {
         .test_before_acquire(false)
         .connect_with(base.pragma("query_only", "ON").pragma("cache_size", "-2048"))
         .await?;
-    Ok(Pools::Sqlite { writer, readers, disk, background, meters })
+    let kept = Kept::of(&readers);
+    Ok(Pools::Sqlite { writer, readers, kept, disk, background, meters })
 }
 
 /// SQLite before 3.51.3 can corrupt a WAL database that two connections write and checkpoint.
@@ -445,7 +472,8 @@ async fn open_postgres(options: &Options) -> Result<Pools, StoreError> {
     let writers = pool(options.connections.div_ceil(3).max(4)).connect_with(writing).await?;
     check_postgres(&writers).await?;
     let pool = pool(options.connections).connect_with(base).await?;
-    Ok(Pools::Postgres { writers, pool, meters: Meters::new() })
+    let kept = Kept::of(&pool);
+    Ok(Pools::Postgres { writers, pool, kept, meters: Meters::new() })
 }
 
 async fn is_citus(options: &PgConnectOptions) -> Result<bool, StoreError> {

@@ -25,6 +25,9 @@ pub enum StoreError {
     Fault(#[source] sqlx::Error),
     #[error("stored data cannot be read: {0}")]
     Unreadable(&'static str),
+    /// A fault of ours that stopped the work half-way; what was being written is undone.
+    #[error("the work stopped at a fault")]
+    Stopped,
 }
 
 impl From<Refusal> for StoreError {

@@ -27,6 +27,7 @@ mod find;
 mod history;
 mod ids;
 pub mod jobs;
+mod kept;
 mod labels;
 mod living;
 mod maintenance;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
-    engine::Pools,
+    engine::{Pools, unbroken},
     profiles, properties,
     rows::{Kind, Rows},
     scrub::Scrubbing,
@@ -51,16 +51,27 @@ struct Resting {
 impl Store {
     /// Runs until the store is closed.
     pub async fn maintain(self) {
-        let following = self.clone();
-        tokio::spawn(async move { following.keeper.follow(&following, || following.is_closed()).await });
-        tokio::spawn(self.clone().watch_time());
-        tokio::spawn(self.clone().look_out());
+        let [following, watching, looking] = [(); 3].map(|()| self.clone());
+        tokio::spawn(unbroken("the follower of the feed", move || {
+            let store = following.clone();
+            async move { store.keeper.follow(&store, || store.is_closed()).await }
+        }));
+        tokio::spawn(unbroken("the watch of those whose time comes", move || watching.clone().watch_time()));
+        tokio::spawn(unbroken("the look-out for duplicates", move || looking.clone().look_out()));
+        unbroken("maintenance", || self.keep_up()).await;
+    }
+
+    async fn keep_up(&self) {
         let mut scrubbing = Scrubbing::default();
         let mut resting = Resting::default();
         for round in 0_u64.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.is_closed() {
                 return;
+            }
+            match &self.pools {
+                Pools::Sqlite { kept, .. } => kept.rest(),
+                Pools::Postgres { kept, .. } => kept.rest(),
             }
             if round.is_multiple_of(MOVING)
                 && let Err(error) = self.checkpoint().await

@@ -181,13 +181,23 @@ impl Store {
 
     pub fn pool_sizes(&self) -> [PoolSize; 2] {
         match &self.pools {
-            Pools::Sqlite { writer, readers, .. } => [
+            Pools::Sqlite { writer, readers, kept, .. } => [
                 PoolSize { name: "writers", open: writer.size(), idle: writer.num_idle(), most: writer.options().get_max_connections() },
-                PoolSize { name: "readers", open: readers.size(), idle: readers.num_idle(), most: readers.options().get_max_connections() },
+                PoolSize {
+                    name: "readers",
+                    open: readers.size(),
+                    idle: readers.num_idle() + kept.len(),
+                    most: readers.options().get_max_connections(),
+                },
             ],
-            Pools::Postgres { writers, pool, .. } => [
+            Pools::Postgres { writers, pool, kept, .. } => [
                 PoolSize { name: "writers", open: writers.size(), idle: writers.num_idle(), most: writers.options().get_max_connections() },
-                PoolSize { name: "readers", open: pool.size(), idle: pool.num_idle(), most: pool.options().get_max_connections() },
+                PoolSize {
+                    name: "readers",
+                    open: pool.size(),
+                    idle: pool.num_idle() + kept.len(),
+                    most: pool.options().get_max_connections(),
+                },
             ],
         }
     }

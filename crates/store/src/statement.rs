@@ -254,16 +254,21 @@ impl crate::engine::Pools {
         let (text, args) = sql.render(self.engine());
         let waiting = self.waiting();
         Ok(match self {
-            Self::Sqlite { readers, .. } => {
-                let mut connection = readers.acquire().await?;
+            Self::Sqlite { readers, kept, .. } => {
+                let mut lent = kept.lend(readers).await?;
                 drop(waiting);
+                let connection = lent.connection();
                 watched!(connection, text);
-                sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(&mut *connection).await?
+                let found = sqlx::query_as_with(text, sqlite_args(args)?).fetch_optional(connection).await?;
+                kept.keep(lent);
+                found
             }
-            Self::Postgres { pool, .. } => {
-                let mut connection = pool.acquire().await?;
+            Self::Postgres { pool, kept, .. } => {
+                let mut lent = kept.lend(pool).await?;
                 drop(waiting);
-                sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(&mut *connection).await?
+                let found = sqlx::query_as_with(text, postgres_args(args)?).fetch_optional(lent.connection()).await?;
+                kept.keep(lent);
+                found
             }
         })
     }
@@ -273,16 +278,21 @@ impl crate::engine::Pools {
         let (text, args) = sql.render(self.engine());
         let waiting = self.waiting();
         Ok(match self {
-            Self::Sqlite { readers, .. } => {
-                let mut connection = readers.acquire().await?;
+            Self::Sqlite { readers, kept, .. } => {
+                let mut lent = kept.lend(readers).await?;
                 drop(waiting);
+                let connection = lent.connection();
                 watched!(connection, text);
-                sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(&mut *connection).await?
+                let found = sqlx::query_as_with(text, sqlite_args(args)?).fetch_all(connection).await?;
+                kept.keep(lent);
+                found
             }
-            Self::Postgres { pool, .. } => {
-                let mut connection = pool.acquire().await?;
+            Self::Postgres { pool, kept, .. } => {
+                let mut lent = kept.lend(pool).await?;
                 drop(waiting);
-                sqlx::query_as_with(text, postgres_args(args)?).fetch_all(&mut *connection).await?
+                let found = sqlx::query_as_with(text, postgres_args(args)?).fetch_all(lent.connection()).await?;
+                kept.keep(lent);
+                found
             }
         })
     }

@@ -29,7 +29,7 @@ impl Later {
     pub(super) async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
         let spelt = match self {
             Self::Here(spelt) => (*spelt)?,
-            Self::Elsewhere(writing) => writing.await.map_err(|_| StoreError::Unreadable("a statement"))??,
+            Self::Elsewhere(writing) => writing.await.map_err(|_| StoreError::Stopped)??,
         };
         match spelt {
             Some(spelt) => tx.run_spelt(spelt).await.map(|_| ()),

@@ -16,6 +16,8 @@ mod living;
 mod merging;
 mod reverting;
 mod save;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod trust;
 
@@ -61,7 +63,7 @@ use crate::{
     Act, Store, StoreError, Tx, audit,
     dialect::Engine,
     duplicates::Named,
-    engine::{Pools, pause},
+    engine::{Pools, attended, pause},
     erasures::Receipt,
     ids::SystemIds,
     jobs, labels,
@@ -216,7 +218,7 @@ impl Door {
                     known: Known::default(),
                     suppression_key,
                 };
-                tokio::spawn(worker.run())
+                tokio::spawn(worker.attended())
             })
             .collect();
         Self { queue, closing, meters: pools.meters().clone(), requests: Arc::default(), workers: Arc::new(Mutex::new(workers)) }
@@ -299,7 +301,14 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self) {
+    /// Works until the door is closed, whatever happens: without a worker nothing could be written until the next start.
+    async fn attended(mut self) {
+        while attended("a worker of the door", self.run()).await.is_err() {
+            self.known.clear();
+        }
+    }
+
+    async fn run(&mut self) {
         loop {
             let next = self.intake.lock().await.next().await;
             let Some((group, place)) = next else { return };
@@ -318,7 +327,8 @@ impl Worker {
     async fn answer(&mut self, group: Vec<Waiting>, mut place: Option<Place>) {
         let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
         let ready = match place.as_mut().and_then(|place| place.before.take()) {
-            Some(before) => self.decide_ahead(&jobs, before).await,
+            // What stops here stops again in its turn, alone.
+            Some(before) => attended("a decision", self.decide_ahead(&jobs, before)).await.unwrap_or_default(),
             None => Ready::default(),
         };
         let begun = Instant::now();
@@ -403,7 +413,8 @@ impl Worker {
             let telling = place.as_deref_mut().filter(|place| place.can_tell());
             let tells = telling.is_some();
             let (known, key, meters) = (&mut self.known, &self.suppression_key, self.pools.meters());
-            let done = match in_transaction(&mut tx, jobs, known, key, meters, &mut ready, telling).await {
+            let done = attended("a group of writes", in_transaction(&mut tx, jobs, known, key, meters, &mut ready, telling)).await;
+            let done = match done.and_then(|done| done) {
                 Ok(done) => self.pools.commit(tx).await.map(|()| done),
                 Err(error) => {
                     tx.roll_back().await;
@@ -435,6 +446,7 @@ impl Worker {
                     return Ok(replies);
                 }
                 Err(error) => {
+                    self.known.clear();
                     // It may have been committed all the same.
                     if let Some(job) = jobs.first() {
                         self.keeper.written(job.workspace, None);
