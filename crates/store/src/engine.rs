@@ -153,11 +153,11 @@ impl Pools {
         let _waiting = self.waiting();
         Ok(match self {
             Self::Sqlite { readers, kept, .. } => {
-                let _wanted = kept.wanted();
+                let _wanted = kept.wanted(readers);
                 Tx::Sqlite(readers.begin().await?)
             }
             Self::Postgres { pool, kept, .. } => {
-                let _wanted = kept.wanted();
+                let _wanted = kept.wanted(pool);
                 Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         })

@@ -82,13 +82,15 @@ impl<DB: Database> Kept<DB> {
 
     /// A connection that was kept, or one of the pool. E: none was free in time.
     pub(crate) async fn lend(&self, pool: &Pool<DB>) -> Result<Lent<DB>, sqlx::Error> {
-        let turn = timeout(pool.options().get_acquire_timeout(), Arc::clone(&self.0.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
-        let resting = match self.newest() {
-            Some(resting) => resting,
-            None => Resting { connection: pool.acquire().await?, since: Instant::now() },
+        let lent = async {
+            let turn = Arc::clone(&self.0.turns).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            let resting = match self.newest() {
+                Some(resting) => resting,
+                None => Resting { connection: pool.acquire().await?, since: Instant::now() },
+            };
+            Ok(Lent { resting, _turn: turn })
         };
-        Ok(Lent { resting, _turn: turn })
+        timeout(pool.options().get_acquire_timeout(), lent).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Takes back one whose statement was carried out to its end.
@@ -97,16 +99,18 @@ impl<DB: Database> Kept<DB> {
             return;
         }
         self.resting(|all| all.push(resting));
-        // Whoever came to want one before it lay there has not seen it; whoever came later takes it themselves.
+        // Whoever came to want one before it lay there has not seen it; whoever comes later looks for themselves.
         if self.0.wanted.load(Ordering::Acquire) > 0 {
             drop(self.newest());
         }
     }
 
-    /// To be held while waiting for a connection of the pool.
-    pub(crate) fn wanted(&self) -> Wanted<'_, DB> {
-        self.0.wanted.fetch_add(1, Ordering::AcqRel);
-        drop(self.newest());
+    /// To be held while waiting for a connection of the pool. Where that has too few, one is given back to it.
+    pub(crate) fn wanted(&self, pool: &Pool<DB>) -> Wanted<'_, DB> {
+        let by_others = self.0.wanted.fetch_add(1, Ordering::AcqRel);
+        if pool.num_idle() <= by_others {
+            drop(self.newest());
+        }
         Wanted(self)
     }
 
@@ -168,7 +172,7 @@ mod tests {
         // Three are wanted, and two of them lie here.
         let mut others = Vec::new();
         for _ in 0..3 {
-            let _wanted = kept.wanted();
+            let _wanted = kept.wanted(&pool);
             others.push(pool.acquire().await.expect("one of those that were kept"));
         }
         assert_eq!(kept.len(), 0);
@@ -180,7 +184,7 @@ mod tests {
         let kept = Kept::of(&pool);
         let other = pool.acquire().await.expect("the one that is never kept");
         let lent = kept.lend(&pool).await.expect("the other");
-        let wanted = kept.wanted();
+        let wanted = kept.wanted(&pool);
         let waiting = pool.acquire();
         kept.keep(lent);
         let found = waiting.await;
