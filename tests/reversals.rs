@@ -22,6 +22,7 @@ stories![
     people_parted_are_judged_by_their_own_events_at_once,
     a_decision_about_duplicates_goes_over_and_comes_back,
     an_earlier_merge_taken_back_takes_its_sessions_along,
+    who_was_seen_as_they_were_merged_comes_back_as_seen_then,
     who_came_back_is_erased_from_every_merge_meanwhile,
     what_others_named_is_erased_under_every_id_and_former_key,
     each_of_two_parted_has_their_own_in_the_export,
@@ -347,6 +348,30 @@ async fn who_came_back_is_erased_from_every_merge_meanwhile(app: &App) {
             assert_eq!(list(&app.read(id(person)).await, "labels").len(), 1, "round {round}");
         }
     }
+}
+
+/// The merge remembers a visitor as they were before the batch that held an event of theirs and what told who they are.
+async fn who_was_seen_as_they_were_merged_comes_back_as_seen_then(app: &App) {
+    let device = json!({"kind": "anonymous_id", "value": "v1"});
+    let both = json!([{"kind": "external_id", "value": "ada"}, device]);
+    let by_visitor =
+        |seconds: i64, channel: &str| json!({"identities": [device], "type": "page", "channel": channel, "occurred_at": at(seconds)});
+    app.person(json!({"external_id": "ada"})).await;
+    send(app, json!([by_visitor(0, "app")])).await;
+    let visitor = app.get("/v1/profiles/lookup?kind=anonymous_id&value=v1").await.ok();
+    let told = json!({"identities": both, "type": "signed_up", "channel": "web", "occurred_at": at(86_460)});
+    send(app, json!([by_visitor(86_400, "web"), told])).await;
+    let merges = app.get("/v1/profiles/lookup?external_id=ada").await.ok();
+    let merges = app.get(&path(&merges, "/merges")).await.ok();
+    revert(app, &list(&merges, "data")[0]).await;
+    let back = app.read(id(&visitor)).await;
+    assert_eq!((&back["last_seen_at"], &back["last_channel"]), (&json!("2026-01-02T00:00:00.000000Z"), &json!("web")));
+    assert_eq!(back["channels"], json!(["app", "web"]));
+    // What goes on with their visit is found.
+    send(app, json!([by_visitor(86_400 + 600, "web")])).await;
+    let sessions = app.get(&path(&visitor, "/sessions")).await.ok();
+    let counts: Vec<&Value> = list(&sessions, "data").iter().map(|session| &session["event_count"]).collect();
+    assert_eq!(counts, [2, 1], "{sessions}");
 }
 
 async fn what_others_named_is_erased_under_every_id_and_former_key(app: &App) {

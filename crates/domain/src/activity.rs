@@ -172,6 +172,11 @@ impl Activity {
         self.tallies.values().map(|tally| tally.count).sum()
     }
 
+    /// When the newest of all events happened.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.tallies.values().map(|tally| tally.last).max()
+    }
+
     /// Whether there are so many events that they are looked up by their type.
     pub fn is_long(&self) -> bool {
         self.count() >= LONG

@@ -2,8 +2,8 @@
 //!
 //! The pool asks each connection that comes back whether it is still well: on PostgreSQL that is a round trip, on SQLite two
 //! changes of thread, as much as a short statement itself. So those whose statement was carried out to its end are kept for the
-//! next, for a second at most; what broke off, or was given up half-way, goes back and is looked at. One connection is never
-//! kept, and whoever else wants one ([`Kept::wanted`]) is given those that are.
+//! next, for about a second; what broke off, or was given up half-way, goes back and is looked at. One connection is never
+//! kept, and whoever else waits for one ([`Kept::wanted`]) is given those that are.
 
 use std::{
     ops::DerefMut,
@@ -86,7 +86,10 @@ impl<DB: Database> Kept<DB> {
             let turn = Arc::clone(&self.0.turns).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
             let resting = match self.newest() {
                 Some(resting) => resting,
-                None => Resting { connection: pool.acquire().await?, since: Instant::now() },
+                None => {
+                    let _wanted = self.wanted(pool);
+                    Resting { connection: pool.acquire().await?, since: Instant::now() }
+                }
             };
             Ok(Lent { resting, _turn: turn })
         };

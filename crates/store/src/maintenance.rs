@@ -119,12 +119,15 @@ impl Store {
     /// Moves SQLite's log into the database beside the writers. A very long log is begun anew, which makes them wait until its
     /// last page is in its place: so what came in while it was moved is moved beside them first, until that is little.
     async fn checkpoint(&self) -> Result<(), StoreError> {
-        let Pools::Sqlite { writer, readers, background, .. } = &self.pools else { return Ok(()) };
+        let Pools::Sqlite { writer, readers, kept, background, .. } = &self.pools else { return Ok(()) };
         let _alone = background.move_the_log().await;
+        let wanted = kept.wanted(readers);
+        let mut reader = readers.acquire().await?;
+        drop(wanted);
         let mut length = 0;
         for _ in 0..PASSES {
             // Readers are query_only; a checkpoint is not a query, and needs a connection that may write.
-            let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(readers).await?;
+            let (_, log, moved): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *reader).await?;
             if log <= FORCED {
                 return Ok(());
             }
@@ -141,6 +144,7 @@ impl Store {
             }
             length = log;
         }
+        drop(reader);
         let mut writer = writer.acquire().await?;
         // A long reader, such as a backup, is not waited for: writers stand behind this.
         sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *writer).await?;
@@ -170,7 +174,7 @@ impl Store {
     /// round once a minute; until then the planner takes a workspace for as telling as an e-mail address, and an import into a
     /// new database reads all of its identities for each row. Citus keeps to its own.
     async fn take_stock(&self) -> Result<(), StoreError> {
-        let Pools::Postgres { pool, .. } = &self.pools else { return Ok(()) };
+        let Pools::Postgres { pool, kept, .. } = &self.pools else { return Ok(()) };
         const GROWN: &str = "DO $$
             DECLARE grown record;
             BEGIN
@@ -192,7 +196,10 @@ impl Store {
                     EXECUTE format('ANALYZE (SKIP_LOCKED) %s (%s)', grown.name, grown.columns);
                 END LOOP;
             END $$";
-        pool.execute(GROWN).await?;
+        let wanted = kept.wanted(pool);
+        let mut connection = pool.acquire().await?;
+        drop(wanted);
+        connection.execute(GROWN).await?;
         Ok(())
     }
 

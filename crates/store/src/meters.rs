@@ -186,7 +186,7 @@ impl Store {
                 PoolSize {
                     name: "readers",
                     open: readers.size(),
-                    idle: readers.num_idle() + kept.len(),
+                    idle: readers.num_idle().saturating_add(kept.len()),
                     most: readers.options().get_max_connections(),
                 },
             ],
@@ -195,7 +195,7 @@ impl Store {
                 PoolSize {
                     name: "readers",
                     open: pool.size(),
-                    idle: pool.num_idle() + kept.len(),
+                    idle: pool.num_idle().saturating_add(kept.len()),
                     most: pool.options().get_max_connections(),
                 },
             ],

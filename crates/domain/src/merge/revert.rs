@@ -97,8 +97,8 @@ pub struct Reversal {
     pub ledger: Vec<Entry>,
     /// Of the events that stay with the survivor.
     pub seen: Seen,
-    /// What those did that go back.
-    pub did: Activity,
+    /// Of those that go back.
+    pub returned: Seen,
 }
 
 /// Why something was not put back.
@@ -142,7 +142,7 @@ pub struct Parted {
 
 /// Takes a merge back, for the survivor as they are `now`.
 pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
-    let Reversal { record, later, ledger, seen, did } = reversal;
+    let Reversal { record, later, ledger, seen, returned } = reversal;
     let members = record.members();
     let mut with = record.joined(&record.primary);
     let mut without = record.primary.clone();
@@ -159,9 +159,7 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     see(&mut survivor, &without, seen);
     survivor.consents = fold(ledger.iter().filter(|entry| !members.contains(&entry.origin)));
     let mut secondary = record.secondary.clone();
-    let heard = did.heard.or(secondary.activity.heard);
-    secondary.activity.clone_from(did);
-    secondary.activity.heard = heard;
+    come_back(&mut secondary, returned);
     secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
     let decisions = opt_outs(now, &with, &mut secondary, &mut left);
     decided_since(now, &with, &without, &mut left);
@@ -276,6 +274,19 @@ fn see(survivor: &mut Profile, without: &Profile, seen: &Seen) {
         survivor.last_channel = Some(channel.clone());
         survivor.activity.heard = Some(*at);
     }
+}
+
+/// When and where the secondary was seen: as the merge remembers it, and by the events that go back. The merge remembers how they
+/// were before its transaction, which may have held events of theirs.
+fn come_back(secondary: &mut Profile, returned: &Seen) {
+    let heard = secondary.activity.heard;
+    secondary.activity = returned.did.clone();
+    secondary.activity.heard = heard;
+    secondary.hear(returned.last_channel.as_ref().map(|(at, channel)| (*at, channel.as_str())));
+    secondary.last_seen_at = secondary.last_seen_at.max(returned.last);
+    secondary.channels.extend(returned.channels.iter().cloned());
+    secondary.channels.sort();
+    secondary.channels.dedup();
 }
 
 /// Where decisions leave a person, whatever their order.

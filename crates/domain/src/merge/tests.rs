@@ -203,7 +203,7 @@ fn a_name_that_was_given_outlives_the_others_first_name() {
     second.settle(None);
     let now = outcome(&first, &second, &Keep::new()).expect("nothing is chosen");
     let record = record(9, &first, &second, &Keep::new());
-    let parted = part(&now, &Reversal { record, later: Vec::new(), ledger: Vec::new(), seen: Seen::default(), did: Activity::default() });
+    let parted = part(&now, &Reversal { record, later: Vec::new(), ledger: Vec::new(), seen: Seen::default(), returned: Seen::default() });
     assert_eq!((parted.survivor.name.as_deref(), parted.survivor.first_name), (Some("Prince"), None));
 }
 
@@ -297,7 +297,7 @@ proptest! {
             later: Vec::new(),
             ledger: entries(&[&first, &second]),
             seen: seen(&[&first.profile]),
-            did: second.profile.activity.clone(),
+            returned: seen(&[&second.profile]),
         });
         prop_assert!(parted.left.is_empty() && parted.decisions.is_empty(), "{:?}", parted.left);
         prop_assert_eq!(same(&parted.survivor), same(&first.profile));
@@ -317,7 +317,7 @@ proptest! {
             later: vec![record(10, &between, &third.profile, &none)],
             ledger: entries(&[&first, &second, &third]),
             seen: seen(&[&first.profile, &third.profile]),
-            did: second.profile.activity.clone(),
+            returned: seen(&[&second.profile]),
         });
         prop_assert!(parted.left.is_empty(), "{:?}", parted.left);
         let expected = outcome(&first.profile, &third.profile, &none).expect("no limit is near");
@@ -339,7 +339,7 @@ proptest! {
             later: Vec::new(),
             ledger: entries(&[&first, &second]),
             seen: seen(&[&first.profile]),
-            did: Activity::default(),
+            returned: Seen::default(),
         });
         prop_assert_eq!(parted.survivor.standard(property), Some("edited"));
         let told: Vec<_> = parted.left.iter().map(|left| (left.field.as_str(), left.reason)).collect();

@@ -327,8 +327,7 @@ impl Worker {
     async fn answer(&mut self, group: Vec<Waiting>, mut place: Option<Place>) {
         let (jobs, replies): (Vec<Job>, Vec<_>) = group.into_iter().map(|w| (w.job, w.reply)).unzip();
         let ready = match place.as_mut().and_then(|place| place.before.take()) {
-            // What stops here stops again in its turn, alone.
-            Some(before) => attended("a decision", self.decide_ahead(&jobs, before)).await.unwrap_or_default(),
+            Some(before) => self.decide_ahead(&jobs, before).await,
             None => Ready::default(),
         };
         let begun = Instant::now();
@@ -379,8 +378,8 @@ impl Worker {
             && jobs.first().is_some_and(|job| job.workspace == before.workspace)
             && let Some(leaving) = before.leaving().await
         {
-            // Whatever is in its way, the group has its turn.
-            decided = self.decided_on(jobs, leaving).await.ok();
+            // Whatever is in its way, the group has its turn; what stopped at a fault stops there again, alone.
+            decided = attended("a decision", self.decided_on(jobs, leaving)).await.and_then(|decided| decided).ok();
         }
         if decided.as_ref().is_some_and(|decided| decided.may_be_saved_beside(self.pools.engine())) {
             return Ready { decided, beside: Some(before) };

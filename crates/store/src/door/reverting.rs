@@ -11,7 +11,7 @@ use std::{
 
 use people_domain::{
     Timestamp,
-    activity::{Activity, Tally},
+    activity::Tally,
     clock,
     consent::{Decision, Status},
     directory::{Lived, MergeStanding, Reverted, Standing},
@@ -119,20 +119,13 @@ pub(super) async fn load(
             })
             .collect::<Result<_, StoreError>>()?;
         let members = record.members();
-        let mut seen = Seen::default();
-        let mut did = Activity::default();
+        let (mut seen, mut returned) = (Seen::default(), Seen::default());
         for row in events(tx, workspace, record.primary_id).await? {
             let tally = Tally { count: row.count, first: row.first.0, last: row.last.0 };
-            if members.contains(&ProfileId(row.origin_profile_id)) {
-                did.add(&row.kind, tally);
-                if row.channel.is_some() {
-                    did.heard = did.heard.max(Some(tally.last));
-                }
-            } else {
-                seen.add(&row.kind, row.channel.as_deref(), tally);
-            }
+            let whose = if members.contains(&ProfileId(row.origin_profile_id)) { &mut returned } else { &mut seen };
+            whose.add(&row.kind, row.channel.as_deref(), tally);
         }
-        out.insert(*id, MergeStanding::Recorded(Box::new(Reversal { record, later, ledger, seen, did })));
+        out.insert(*id, MergeStanding::Recorded(Box::new(Reversal { record, later, ledger, seen, returned })));
     }
     Ok(out)
 }

@@ -147,7 +147,8 @@ pub(super) async fn save(
     let mut arranged = None;
     if settled {
         occurrences.retain(kept);
-        let last_seen = |span: &Span<'_>| span.before.and_then(|before| before.last_seen_at);
+        // Some who came back from a merge of an earlier version were seen later than they know.
+        let last_seen = |span: &Span<'_>| span.before.and_then(|before| before.last_seen_at.max(before.activity.last()));
         let seen = spans.iter().map(|(id, span)| (*id, last_seen(span))).collect();
         let taken = std::mem::take(&mut occurrences);
         arranged = Some(timeline::arrange(tx, workspace, taken, Vec::new(), &seen, &long, gap, now).await?);

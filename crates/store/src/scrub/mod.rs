@@ -122,8 +122,14 @@ impl Store {
                       )"))
             .await?;
         match &self.pools {
-            Pools::Sqlite { writer, readers, .. } => sqlite::scrub(writer, readers).await?,
-            Pools::Postgres { pool, .. } => postgres::scrub(pool, log).await?,
+            Pools::Sqlite { writer, readers, kept, .. } => {
+                let _wanted = kept.wanted(readers);
+                sqlite::scrub(writer, readers).await?;
+            }
+            Pools::Postgres { pool, kept, .. } => {
+                let _wanted = kept.wanted(pool);
+                postgres::scrub(pool, log).await?;
+            }
         }
         let receipts = pending.len();
         let mut by_workspace: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
