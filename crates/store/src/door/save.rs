@@ -151,7 +151,8 @@ pub(super) async fn save(
         let last_seen = |span: &Span<'_>| span.before.and_then(|before| before.last_seen_at.max(before.activity.last()));
         let seen = spans.iter().map(|(id, span)| (*id, last_seen(span))).collect();
         let taken = std::mem::take(&mut occurrences);
-        arranged = Some(timeline::arrange(tx, workspace, taken, Vec::new(), &seen, &long, gap, now).await?);
+        let people = timeline::People { seen: &seen, long: &long };
+        arranged = Some(timeline::arrange(tx, workspace, taken, Vec::new(), people, gap, now).await?);
     }
     // While documents say how many events there were.
     timeline::lengthen(tx, workspace, &lengthened(&long, &survivors, &reverted)).await?;
@@ -178,7 +179,8 @@ pub(super) async fn save(
                 occurrence.profile_id = survivors.get(&occurrence.profile_id).copied().unwrap_or(occurrence.profile_id);
             }
             occurrences.retain(kept);
-            timeline::arrange(tx, workspace, occurrences, moved.sessions, &timeline::Seen::new(), &long, gap, now).await?
+            let people = timeline::People { seen: &timeline::Seen::new(), long: &long };
+            timeline::arrange(tx, workspace, occurrences, moved.sessions, people, gap, now).await?
         }
     };
     let joined = arranged.write(tx, workspace).await?;

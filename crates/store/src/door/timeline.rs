@@ -155,15 +155,21 @@ pub(super) struct Arranged {
 /// When people were last seen before the group, `None` being never. No session of theirs ended later.
 pub(super) type Seen = HashMap<ProfileId, Option<Timestamp>>;
 
-/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge; `seen` tells
-/// of those whose rows are what they were before the group; `long`: whose timelines are, at the end of it.
+/// What is known of the people that events are of.
+pub(super) struct People<'p> {
+    /// Of those whose rows are what they were before the group.
+    pub(super) seen: &'p Seen,
+    /// Whose timelines are long, at the end of it.
+    pub(super) long: &'p BTreeSet<ProfileId>,
+}
+
+/// Arranges the events that people who are still there took part in. `moved` are sessions that came with a merge.
 pub(super) async fn arrange(
     tx: &mut Tx,
     workspace: WorkspaceId,
     occurrences: Vec<Occurrence>,
     moved: Vec<Session>,
-    seen: &Seen,
-    long: &BTreeSet<ProfileId>,
+    People { seen, long }: People<'_>,
     gap_seconds: i64,
     now: Timestamp,
 ) -> Result<Arranged, StoreError> {
