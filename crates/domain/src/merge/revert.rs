@@ -159,7 +159,7 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     see(&mut survivor, &without, seen);
     survivor.consents = fold(ledger.iter().filter(|entry| !members.contains(&entry.origin)));
     let mut secondary = record.secondary.clone();
-    come_back(&mut secondary, returned);
+    see(&mut secondary, &record.secondary, returned);
     secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
     let decisions = opt_outs(now, &with, &mut secondary, &mut left);
     decided_since(now, &with, &without, &mut left);
@@ -263,30 +263,19 @@ fn taken_out(
     out
 }
 
-/// When and where the survivor was seen, without the secondary: before the merge, and by the events that stay.
-fn see(survivor: &mut Profile, without: &Profile, seen: &Seen) {
-    survivor.activity = seen.did.clone();
-    survivor.last_seen_at = without.last_seen_at.max(seen.last);
-    survivor.channels = without.channels.iter().chain(&seen.channels).cloned().collect();
+/// When and where one of the two was seen, without the other: as the merge remembers it, and by the events that are theirs. The
+/// merge remembers how they were before its transaction, which may have held some of those.
+fn see(person: &mut Profile, remembered: &Profile, seen: &Seen) {
+    person.activity = seen.did.clone();
+    person.last_seen_at = remembered.last_seen_at.max(seen.last);
+    person.channels = remembered.channels.iter().chain(&seen.channels).cloned().collect();
     // All their events are known here; of people who have none, what the merge remembers is.
-    survivor.last_channel.clone_from(&without.last_channel);
+    person.last_channel.clone_from(&remembered.last_channel);
+    person.activity.heard = remembered.activity.heard;
     if let Some((at, channel)) = &seen.last_channel {
-        survivor.last_channel = Some(channel.clone());
-        survivor.activity.heard = Some(*at);
+        person.last_channel = Some(channel.clone());
+        person.activity.heard = Some(*at);
     }
-}
-
-/// When and where the secondary was seen: as the merge remembers it, and by the events that go back. The merge remembers how they
-/// were before its transaction, which may have held events of theirs.
-fn come_back(secondary: &mut Profile, returned: &Seen) {
-    let heard = secondary.activity.heard;
-    secondary.activity = returned.did.clone();
-    secondary.activity.heard = heard;
-    secondary.hear(returned.last_channel.as_ref().map(|(at, channel)| (*at, channel.as_str())));
-    secondary.last_seen_at = secondary.last_seen_at.max(returned.last);
-    secondary.channels.extend(returned.channels.iter().cloned());
-    secondary.channels.sort();
-    secondary.channels.dedup();
 }
 
 /// Where decisions leave a person, whatever their order.
