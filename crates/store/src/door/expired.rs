@@ -3,7 +3,7 @@
 use people_domain::{Timestamp, clock::Span, id::WorkspaceId};
 use uuid::Uuid;
 
-use super::REPLAY;
+use super::answers::REPLAY;
 use crate::{
     Store, StoreError,
     rows::{Kind, Rows},
@@ -52,7 +52,7 @@ impl Store {
             }
             self.write(move |tx| {
                 let rows = rows.clone();
-                Box::pin(async move { super::expire(tx, workspace, expired, rows).await })
+                Box::pin(async move { super::answers::expire(tx, workspace, expired, rows).await })
             })
             .await?;
             if is_last {
