@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{App as ActixApp, HttpServer, dev::Server, middleware::from_fn, web};
 use people_domain::{directory::Cause, webhook::address::Reach};
-use people_store::{CLI, NewApiKey, Options, SecretKey, Store, StoreError, SuppressionKey, Trust};
+use people_store::{CLI, NewApiKey, Options, SecretKey, Store, StoreError, SuppressionKey, Trust, unbroken};
 use secrecy::{ExposeSecret, SecretString};
 use utoipa_actix_web::AppExt as _;
 
@@ -94,7 +94,8 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     // The tables of telephone numbers take a moment to read: now, not in somebody's first request.
     tokio::task::spawn_blocking(|| people_domain::identity::phone_search_digits("+442079460000"));
     let doorkeeper = Arc::new(Doorkeeper::default());
-    tokio::spawn(Arc::clone(&doorkeeper).note_use(store.clone()));
+    let (noting, noted) = (Arc::clone(&doorkeeper), store.clone());
+    tokio::spawn(unbroken("the noting of keys that are used", move || Arc::clone(&noting).note_use(noted.clone())));
     let connections = Connections::default();
     let app = web::Data::new(App {
         store: store.clone(),
@@ -108,7 +109,11 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
         webhook_reach: settings.webhooks.reach,
     });
     let watched = app.clone();
-    tokio::spawn(connections.clone().watch(move || watched.metrics.rejected(Rejection::Slow)));
+    let watching = connections.clone();
+    tokio::spawn(unbroken("the watch of connections", move || {
+        let watched = watched.clone();
+        watching.clone().watch(move || watched.metrics.rejected(Rejection::Slow))
+    }));
     let accepted = connections.clone();
     let server = HttpServer::new(move || {
         ActixApp::new()

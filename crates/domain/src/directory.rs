@@ -5,6 +5,8 @@
 //! items mean one after the other. What comes out is a list of [`Effect`]s: (before, after, cause), which the store saves
 //! set-based. A refused command leaves no trace, so one bad item spoils none.
 
+mod command;
+mod effect;
 mod living;
 mod merging;
 mod sayings;
@@ -12,6 +14,8 @@ mod suppression;
 mod track;
 mod trust;
 
+pub use command::{BROWSER, Cause, Command, Draft, Needs, OnConflict, Patch};
+pub use effect::{Action, Effect, Merge, NamedTogether, Outcome};
 pub use living::{Lived, Touched};
 pub use suppression::Listing;
 
@@ -26,243 +30,18 @@ pub use sayings::{Labelling, Renamed};
 use serde_json::{Map, Value};
 
 use crate::{
-    Code, Refusal, Timestamp,
+    Code, Refusal,
     consent::{self, Decision},
-    event::{Claim, Incoming, Known, MessageKey, Occurrence, RefusedKey, Rejection, Unreadable, Whose},
-    history::{self, Change},
+    event::{Known, MessageKey, Occurrence, Rejection},
+    history,
     id::{IdSource, ProfileId, RecordId},
-    identity::{self, IdentityKey, IdentityKind, NewIdentity},
+    identity::{self, IdentityKey, NewIdentity},
     label,
-    merge::Keep,
     profile::Profile,
-    property::{self, Definition, Definitions, Match, Standard},
+    property::{self, Definition, Definitions, Match},
     refusal::{Conflict, Issues},
     workspace::Workspace,
 };
-
-/// The source of what a key with the trust `browser` says.
-pub const BROWSER: &str = "browser";
-
-/// Who asked, when, and through what: stands beside every change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    pub at: Timestamp,
-    /// `key:<id>` of the API key, or `system:<part>`.
-    pub actor: String,
-    /// `api`, `tracking`, `browser`, `import`, `rule`, …; becomes the source of identities learnt.
-    pub source: &'static str,
-    pub request_id: String,
-    /// Why, in the caller's words.
-    pub reason: Option<String>,
-}
-
-/// What a request says about a person, checked in shape and normalised, not yet held against anyone.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Draft {
-    /// Top-level `email`, `phone`, `external_id`.
-    pub primaries: Vec<NewIdentity>,
-    /// Further keys, with their place in the request.
-    pub identities: Vec<NewIdentity>,
-    /// `None` clears.
-    pub standard: Vec<(Standard, Option<String>)>,
-    /// `null` clears a key.
-    pub attributes: Map<String, Value>,
-    pub labels: Vec<String>,
-    pub decisions: Vec<Decision>,
-}
-
-/// A correction of one person.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Patch {
-    /// `Some` replaces the primary of the kind, `None` removes it.
-    pub primaries: Vec<(IdentityKind, Option<NewIdentity>)>,
-    pub standard: Vec<(Standard, Option<String>)>,
-    /// Clears every attribute before `attributes` are laid over.
-    pub clear_attributes: bool,
-    pub attributes: Map<String, Value>,
-}
-
-/// What to do when the keys of an upsert belong to different people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnConflict {
-    #[default]
-    Reject,
-    /// external_id > email > phone > other takes it; the rest is reported.
-    Strongest,
-}
-
-/// `if_match` names the versions a change is meant for; `None` means whatever there is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    Create(Draft),
-    Upsert(Draft, OnConflict),
-    /// As an upsert, of somebody who is there: the one with the id, or else whoever the keys find. Creates nobody.
-    Amend {
-        id: Option<ProfileId>,
-        draft: Draft,
-        on_conflict: OnConflict,
-    },
-    Update {
-        id: ProfileId,
-        patch: Patch,
-        if_match: Option<Vec<u64>>,
-    },
-    AddIdentity {
-        id: ProfileId,
-        identity: NewIdentity,
-        if_match: Option<Vec<u64>>,
-    },
-    RemoveIdentity {
-        id: ProfileId,
-        key: IdentityKey,
-        if_match: Option<Vec<u64>>,
-    },
-    /// With `suppress`, their identities are not taken in again.
-    Erase {
-        id: ProfileId,
-        if_match: Option<Vec<u64>>,
-        suppress: bool,
-    },
-    /// Everything held on a person was handed out: for the history, nothing of the profile changes.
-    NoteExport {
-        id: ProfileId,
-    },
-    AddLabel {
-        id: ProfileId,
-        label: String,
-        if_match: Option<Vec<u64>>,
-    },
-    RemoveLabel {
-        id: ProfileId,
-        label: String,
-        if_match: Option<Vec<u64>>,
-    },
-    /// Several labels put on and taken off in one change; what is so already stays so.
-    Relabel {
-        id: ProfileId,
-        add: Vec<String>,
-        remove: Vec<String>,
-    },
-    /// One label becomes another on whoever carries it, put there by whom and when it was before.
-    RenameLabel {
-        id: ProfileId,
-        from: String,
-        to: String,
-    },
-    RecordConsent {
-        id: ProfileId,
-        decision: Decision,
-        if_match: Option<Vec<u64>>,
-    },
-    Track(Box<Incoming>),
-    /// A command about exactly this person: whoever they were merged into since is not meant. With `version`, and as they were
-    /// then.
-    AsSelected {
-        id: ProfileId,
-        version: Option<u64>,
-        command: Box<Self>,
-    },
-    /// Judge somebody again by the definition with this id, or by every one: it is new, or time has passed.
-    Reconsider {
-        id: ProfileId,
-        only: Option<uuid::Uuid>,
-    },
-    /// A message that is not taken, to be listed.
-    Reject(Box<Unreadable>),
-    /// On the two as they were previewed.
-    Merge {
-        primary: ProfileId,
-        secondary: ProfileId,
-        keep: Keep,
-        expected: Expected,
-    },
-    /// Two people again.
-    Revert {
-        merge: RecordId,
-    },
-}
-
-/// What must be loaded before commands can be decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Every spelling of every key mentioned, for their owners.
-    pub keys: BTreeSet<IdentityKey>,
-    pub profiles: BTreeSet<ProfileId>,
-    /// Messages that may have arrived before.
-    pub messages: BTreeSet<MessageKey>,
-    /// Merges to be taken back.
-    pub merges: BTreeSet<RecordId>,
-}
-
-impl Command {
-    /// Merges and their reversals are decided by themselves: what they do to rows is not mixed with what others do.
-    pub fn is_alone(&self) -> bool {
-        matches!(self, Self::Merge { .. } | Self::Revert { .. })
-    }
-
-    /// Adds what this command needs.
-    pub fn needs(&self, needs: &mut Needs) {
-        let mut keys = |new: &NewIdentity| needs.keys.extend(new.key.variants());
-        match self {
-            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => {
-                draft.primaries.iter().chain(&draft.identities).for_each(keys)
-            }
-            Self::Update { patch, .. } => patch.primaries.iter().filter_map(|(_, new)| new.as_ref()).for_each(keys),
-            Self::AddIdentity { identity, .. } => keys(identity),
-            Self::Track(incoming) => match &incoming.whose {
-                Whose::Keys(new) => {
-                    if let Claim::Formerly { user, visitor } = &incoming.claim {
-                        keys(user);
-                        keys(visitor);
-                    }
-                    new.iter().for_each(keys);
-                }
-                Whose::Profile(id) => {
-                    needs.profiles.insert(*id);
-                }
-            },
-            Self::RemoveIdentity { .. }
-            | Self::Erase { .. }
-            | Self::NoteExport { .. }
-            | Self::AddLabel { .. }
-            | Self::RemoveLabel { .. }
-            | Self::Relabel { .. }
-            | Self::RenameLabel { .. }
-            | Self::RecordConsent { .. }
-            | Self::Reconsider { .. }
-            | Self::Reject(_) => {}
-            Self::AsSelected { id, command, .. } => {
-                needs.profiles.insert(*id);
-                command.needs(needs);
-                return;
-            }
-            Self::Merge { primary, secondary, .. } => needs.profiles.extend([*primary, *secondary]),
-            Self::Revert { merge } => {
-                needs.merges.insert(*merge);
-            }
-        }
-        if let Self::Update { id, .. }
-        | Self::AddIdentity { id, .. }
-        | Self::RemoveIdentity { id, .. }
-        | Self::Erase { id, .. }
-        | Self::NoteExport { id }
-        | Self::AddLabel { id, .. }
-        | Self::RemoveLabel { id, .. }
-        | Self::Relabel { id, .. }
-        | Self::RenameLabel { id, .. }
-        | Self::RecordConsent { id, .. }
-        | Self::Reconsider { id, .. } = self
-        {
-            needs.profiles.insert(*id);
-        }
-        if let Self::Amend { id: Some(id), .. } = self {
-            needs.profiles.insert(*id);
-        }
-        if let Self::Track(incoming) = self {
-            needs.messages.extend(incoming.message.clone());
-        }
-    }
-}
 
 /// Where an id stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,161 +50,6 @@ pub enum Standing {
     /// Merged into another, who answers from then on.
     Merged(ProfileId),
     Erased,
-}
-
-/// What happened to a profile, as history and the change feed name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Created,
-    Updated,
-    Upserted,
-    IdentityAdded,
-    IdentityRemoved,
-    /// A message named a key of another identified person; nothing of the profile changed.
-    IdentityRefused,
-    LabelAdded,
-    LabelRemoved,
-    /// A decision went into the ledger; an older one that came late changed nothing of the profile.
-    ConsentRecorded,
-    /// Joined or left segments.
-    SegmentsChanged,
-    /// An event arrived: only when and where the person was last seen.
-    Seen,
-    /// Everything held on the person was handed out; nothing of the profile changed.
-    Exported,
-    /// Another was merged into this one.
-    Merged,
-    /// Was merged into another, and is no more.
-    MergedInto,
-    /// A merge was taken back: the survivor without the other, or the other, who is there again.
-    MergeReverted,
-    Erased,
-}
-
-impl Action {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Upserted => "upserted",
-            Self::IdentityAdded => "identity_added",
-            Self::IdentityRemoved => "identity_removed",
-            Self::IdentityRefused => "identity_refused",
-            Self::LabelAdded => "label_added",
-            Self::LabelRemoved => "label_removed",
-            Self::ConsentRecorded => "consent_recorded",
-            Self::SegmentsChanged => "segments_changed",
-            Self::Seen => "seen",
-            Self::Exported => "exported",
-            Self::Merged => "merged",
-            Self::MergedInto => "merged_into",
-            Self::MergeReverted => "merge_reverted",
-            Self::Erased => "erased",
-        }
-    }
-}
-
-/// One change of one profile, to be saved.
-#[derive(Clone, Debug)]
-pub struct Effect {
-    pub profile_id: ProfileId,
-    pub before: Option<Arc<Profile>>,
-    /// `None`: erased.
-    pub after: Option<Arc<Profile>>,
-    pub action: Action,
-    pub changes: Vec<Change>,
-    /// Consent decisions for the ledger, also those that changed nothing.
-    pub decisions: Vec<Decision>,
-    pub cause: Arc<Cause>,
-    /// When it counts as done: never before the profile's last change, whatever the order requests came in.
-    pub at: Timestamp,
-    /// Id of the history entry, or of the erasure; sorts by `at`.
-    pub record_id: RecordId,
-}
-
-/// The answer to one command.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Created(Arc<Profile>),
-    /// Also when nothing changed.
-    Updated(Arc<Profile>),
-    Upserted {
-        profile: Arc<Profile>,
-        created: bool,
-        duplicates: Vec<Conflict>,
-    },
-    /// It was known already: the profile as it is.
-    Held(Arc<Profile>),
-    Erased {
-        profile_id: ProfileId,
-        erasure_id: RecordId,
-        at: Timestamp,
-    },
-    /// The same for a message that had arrived before.
-    Tracked {
-        event_id: RecordId,
-        profile_id: ProfileId,
-        refused: Vec<RefusedKey>,
-    },
-    /// Two became one, or one became two again.
-    Merged {
-        id: RecordId,
-        survivor: Arc<Profile>,
-        other: ProfileId,
-    },
-}
-
-/// Two people whom one request named, who stayed two.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedTogether {
-    pub chosen: ProfileId,
-    pub other: ProfileId,
-    /// Of the key that belongs to the other.
-    pub kind: IdentityKind,
-    pub at: Timestamp,
-}
-
-/// Two people who became one, as it is recorded.
-#[derive(Clone, Debug)]
-pub struct Merge {
-    pub id: RecordId,
-    /// As they were before.
-    pub primary: Arc<Profile>,
-    pub secondary: Arc<Profile>,
-    /// What the caller chose.
-    pub keep: Keep,
-    pub cause: Arc<Cause>,
-    pub at: Timestamp,
-    /// By the rules of resolution, or because somebody asked.
-    pub automatic: bool,
-}
-
-impl Outcome {
-    pub fn profile(&self) -> Option<&Arc<Profile>> {
-        match self {
-            Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => Some(profile),
-            Self::Erased { .. } | Self::Tracked { .. } | Self::Merged { .. } => None,
-        }
-    }
-
-    /// Everyone an answer may speak of.
-    pub fn people(&self) -> Vec<ProfileId> {
-        let others: Vec<ProfileId> = match self {
-            Self::Upserted { duplicates, .. } => duplicates.iter().map(|conflict| conflict.profile_id).collect(),
-            Self::Tracked { refused, .. } => refused.iter().filter_map(|key| key.profile_id).collect(),
-            Self::Merged { other, .. } => vec![*other],
-            _ => Vec::new(),
-        };
-        std::iter::once(self.profile_id()).chain(others).collect()
-    }
-
-    pub fn profile_id(&self) -> ProfileId {
-        match self {
-            Self::Merged { survivor, .. } => survivor.id,
-            Self::Erased { profile_id, .. } | Self::Tracked { profile_id, .. } => *profile_id,
-            Self::Created(profile) | Self::Updated(profile) | Self::Held(profile) | Self::Upserted { profile, .. } => profile.id,
-        }
-    }
 }
 
 /// The part of a workspace's directory that a batch of commands is decided on.

@@ -380,7 +380,7 @@ pub(crate) async fn attended<T>(what: &'static str, work: impl Future<Output = T
 }
 
 /// Begins work again that is to go on until the store is closed, a little after it stopped at a fault of ours.
-pub(crate) async fn unbroken<F: Future<Output = ()>>(what: &'static str, work: impl Fn() -> F) {
+pub async fn unbroken<F: Future<Output = ()>>(what: &'static str, work: impl Fn() -> F) {
     while attended(what, work()).await.is_err() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

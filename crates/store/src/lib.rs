@@ -59,7 +59,7 @@ pub use consents::Recorded;
 pub use door::{Group, Idempotency, Job, Pending, Reply, StoredAnswer};
 pub use dossier::{Dossier, Piece};
 pub use duplicates::{DUPLICATE_SCAN, Dismissed, DuplicateScan, RenderSuggestion, Suggestion, SuggestionPage, SuggestionStatus};
-pub use engine::{Clock, Options, Store, SystemClock, Tx};
+pub use engine::{Clock, Options, Store, SystemClock, Tx, unbroken};
 pub use erasures::Receipt;
 pub use error::StoreError;
 pub use find::{Found, Question, Walk};

@@ -11,7 +11,7 @@ use people_domain::{
     clock::Span,
     webhook::{Disabled, retry::Patience},
 };
-use people_store::{DeliveryStatus, Endpoint, Outcome, Outcomes, Store, StoreError, WebhookLease};
+use people_store::{DeliveryStatus, Endpoint, Outcome, Outcomes, Store, StoreError, WebhookLease, unbroken};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
@@ -51,7 +51,8 @@ pub async fn start(store: &Store, sender: Sender, settings: &WebhookSettings) {
     }
     let worker =
         Worker { store: store.clone(), sender, patience: settings.patience, owner: Uuid::new_v4(), closing: store.jobs_stopping() };
-    store.keep_until_stopped(tokio::spawn(worker.run(settings.at_once))).await;
+    let at_once = settings.at_once;
+    store.keep_until_stopped(tokio::spawn(unbroken("delivery to webhooks", move || worker.clone().run(at_once)))).await;
 }
 
 impl Worker {
@@ -87,9 +88,11 @@ impl Worker {
     }
 
     async fn serve(self, lease: WebhookLease, permit: OwnedSemaphorePermit) {
-        let heart = tokio::spawn(beat(self.store.clone(), lease));
+        // It stops with the work, however that ends: else nobody would ever take the endpoint over.
+        let mut heart = JoinSet::new();
+        heart.spawn(beat(self.store.clone(), lease));
         let served = self.turns(lease).await;
-        heart.abort();
+        drop(heart);
         match served {
             Ok(()) | Err(StoreError::Stale) => {}
             Err(error) => {

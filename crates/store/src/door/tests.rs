@@ -1,7 +1,7 @@
 //! The worker outlives a fault of ours. What a command says cannot cause one that is known of; a function that writes an answer
 //! to be stored runs in the same place.
 
-use std::sync::Arc;
+use std::{env, str::FromStr as _, sync::Arc};
 
 use people_domain::{
     Timestamp,
@@ -10,11 +10,12 @@ use people_domain::{
     identity::{IdentityKey, IdentityKind, NewIdentity},
 };
 
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+
 use super::{Group, Idempotency, Job, Reply};
 use crate::{Options, Store, StoreError};
 
-async fn store(folder: &tempfile::TempDir) -> (Store, WorkspaceId) {
-    let url = format!("sqlite://{}", folder.path().join("people.db").display());
+async fn store(url: String) -> (Store, WorkspaceId) {
     let store = Store::open(Options::new(url)).await.expect("a store");
     store.migrate().await.expect("a schema");
     let workspace = store.create_workspace("test").await.expect("a workspace");
@@ -39,9 +40,27 @@ fn stops(workspace: WorkspaceId, number: usize) -> Job {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_stops_the_request_it_is_in_and_no_other() {
+async fn a_fault_stops_the_request_it_is_in_and_no_other_on_sqlite() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, workspace) = store(&folder).await;
+    a_fault_stops_the_request_it_is_in_and_no_other(format!("sqlite://{}", folder.path().join("people.db").display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_stops_the_request_it_is_in_and_no_other_on_postgres() {
+    // The stories say so, and fail, where there has to be one and is none.
+    let Ok(server) = env::var("TEST_POSTGRES_URL") else { return };
+    let server = PgConnectOptions::from_str(&server).expect("an address");
+    let mut administration: PgConnection = server.connect().await.expect("a server");
+    // As the stories name theirs, which tidy up what a run that broke off has left.
+    let seconds = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
+    let name = format!("people_test_{seconds}_{}_door", std::process::id());
+    administration.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template0"))).await.expect("a database");
+    a_fault_stops_the_request_it_is_in_and_no_other(server.database(&name).to_url_lossy().into()).await;
+    administration.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.expect("gone");
+}
+
+async fn a_fault_stops_the_request_it_is_in_and_no_other(url: String) {
+    let (store, workspace) = store(url).await;
     // More of them than there are workers, among others: some share a group with them.
     let jobs = (0..40).map(|n| if n % 8 == 3 { (true, stops(workspace, n)) } else { (false, creates(workspace, n)) });
     let mut pending = Vec::new();

@@ -14,12 +14,13 @@ use people_domain::{
     id::{RecordId, WorkspaceId},
 };
 use sqlx::FromRow;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::{End, Job, JobKind, KEPT_DAYS, Lease, Progress, Stored, Turn};
 use crate::{
     Store, StoreError,
+    engine::unbroken,
     rows::{Kind, Rows},
     statement::sql,
     time::At,
@@ -64,12 +65,14 @@ impl Store {
         let mut workers = self.jobs.workers.lock().await;
         for _ in 0..at_once {
             let worker = Worker { store: self.clone(), kinds: Arc::clone(&kinds), owner, closing: self.jobs.closing.subscribe() };
-            workers.push(tokio::spawn(worker.run()));
+            workers.push(tokio::spawn(unbroken("a worker of jobs", move || worker.clone().run())));
         }
-        workers.push(tokio::spawn(sweep(self.clone(), self.jobs.closing.subscribe())));
+        let (sweeping, closing) = (self.clone(), self.jobs.closing.subscribe());
+        workers.push(tokio::spawn(unbroken("the sweep of what is old", move || sweep(sweeping.clone(), closing.clone()))));
     }
 }
 
+#[derive(Clone)]
 struct Worker {
     store: Store,
     kinds: Kinds,
@@ -184,10 +187,10 @@ impl Worker {
 
     /// Steps, until the job is over, the time is, or the process goes.
     async fn work(&self, kind: Arc<dyn JobKind>, lease: Lease) -> Result<Left, StoreError> {
-        let heart = tokio::spawn(beat(self.store.clone(), lease));
-        let left = self.steps(kind, lease).await;
-        heart.abort();
-        left
+        // It stops with the work, however that ends: else nobody would ever take the job over.
+        let mut heart = JoinSet::new();
+        heart.spawn(beat(self.store.clone(), lease));
+        self.steps(kind, lease).await
     }
 
     async fn steps(&self, kind: Arc<dyn JobKind>, lease: Lease) -> Result<Left, StoreError> {
