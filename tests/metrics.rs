@@ -7,7 +7,12 @@ use serde_json::json;
 
 use crate::cast::{ada, id};
 
-engine_stories![requests_are_counted_by_route_and_nobody_is_named, each_write_has_the_log_flushed, a_server_may_ask_for_its_secret,];
+engine_stories![
+    requests_are_counted_by_route_and_nobody_is_named,
+    each_write_has_the_log_flushed,
+    a_job_that_nobody_begins_is_told,
+    a_server_may_ask_for_its_secret,
+];
 
 type Samples = BTreeMap<String, f64>;
 
@@ -98,7 +103,13 @@ async fn requests_are_counted_by_route_and_nobody_is_named(engine: Engine) {
     ] {
         assert!(samples.get(series).is_some_and(|value| *value > 0.0), "{series} is missing or 0\n{text}");
     }
-    for series in ["people_writer_queue_depth", "people_database_waiting", "people_http_requests_in_flight{lane=\"searches\"}"] {
+    for series in [
+        "people_writer_queue_depth",
+        "people_database_waiting",
+        "people_http_requests_in_flight{lane=\"searches\"}",
+        "people_jobs_oldest_queued_seconds",
+        "people_due_oldest_seconds",
+    ] {
         assert_eq!(samples.get(series), Some(&0.0), "{series}\n{text}");
     }
     assert!(text.contains("people_build_info{version="), "{text}");
@@ -126,6 +137,23 @@ async fn each_write_has_the_log_flushed(engine: Engine) {
     } else {
         assert!(flushed >= 40.0, "{flushed} flushes for 40 writes");
     }
+}
+
+async fn a_job_that_nobody_begins_is_told(engine: Engine) {
+    let server = Server::on(Database::create(engine).await, &[("PEOPLE_JOBS", "0")]);
+    let app = App::default_of(&server);
+    app.post("/v1/segments").json(json!({"name": "Everybody", "filter": {"all": []}})).await.created();
+    let waited = people_tests::eventually("the job is seen to wait", async || {
+        let (_, samples) = scrape(&app).await;
+        samples.get("people_jobs_oldest_queued_seconds").copied().filter(|waited| *waited > 0.0)
+    })
+    .await;
+    // It goes on waiting, until what was counted is counted anew.
+    people_tests::eventually("it waits longer", async || {
+        let (_, samples) = scrape(&app).await;
+        samples.get("people_jobs_oldest_queued_seconds").copied().filter(|later| *later > waited + 1.0)
+    })
+    .await;
 }
 
 async fn a_server_may_ask_for_its_secret(engine: Engine) {

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    sync::atomic::AtomicU64,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -88,6 +89,9 @@ impl Rejection {
     }
 }
 
+/// A time, as it is now.
+type Seconds = Gauge<f64, AtomicU64>;
+
 /// The counters of this process, and what is looked at when they are read.
 pub struct Metrics {
     registry: Registry,
@@ -98,6 +102,8 @@ pub struct Metrics {
     connections: Gauge,
     pools: Family<OfPool, Gauge>,
     jobs: Family<OfKind, Gauge>,
+    queued_for: Seconds,
+    overdue_for: Seconds,
     segments: Family<InStatus, Gauge>,
     webhooks: Family<InStatus, Gauge>,
     webhook_pending: Family<InStatus, Gauge>,
@@ -155,6 +161,18 @@ impl Metrics {
         );
         let jobs = Family::<OfKind, Gauge>::default();
         registry.register("people_jobs", "Jobs of the last thirty days in the database, the same on every instance", jobs.clone());
+        let queued_for = Seconds::default();
+        registry.register(
+            "people_jobs_oldest_queued_seconds",
+            "How long the oldest job has waited to be begun, the same on every instance",
+            queued_for.clone(),
+        );
+        let overdue_for = Seconds::default();
+        registry.register(
+            "people_due_oldest_seconds",
+            "How long somebody is overdue to be judged by segments and rules because time has passed, at most; the same on every instance",
+            overdue_for.clone(),
+        );
         let segments = Family::<InStatus, Gauge>::default();
         registry.register("people_segments", "Segments in the database, the same on every instance", segments.clone());
         let webhooks = Family::<InStatus, Gauge>::default();
@@ -188,6 +206,8 @@ impl Metrics {
             connections,
             pools,
             jobs,
+            queued_for,
+            overdue_for,
             segments,
             webhooks,
             webhook_pending,
@@ -249,6 +269,8 @@ impl Metrics {
         self.webhooks.clear();
         self.webhook_pending.clear();
         if let Ok(standings) = &standings {
+            self.queued_for.set(standings.queued_for.as_secs_f64());
+            self.overdue_for.set(standings.overdue_for.as_secs_f64());
             for (kind, status, n) in &standings.jobs {
                 self.jobs.get_or_create(&OfKind { kind: kind.clone(), status: status.clone() }).set(*n);
             }

@@ -1,6 +1,6 @@
 //! What the store counts of itself, for `/metrics`: numbers and the names of kinds, nothing of anybody.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use sqlx::FromRow;
 
-use crate::{Store, StoreError, engine::Pools, statement::sql};
+use crate::{Store, StoreError, engine::Pools, statement::sql, time::At};
 
 /// Counted as it happens. Cheap to clone.
 #[derive(Clone)]
@@ -127,6 +127,16 @@ pub struct Standings {
     pub segments: Vec<(String, i64)>,
     /// Endpoints: `enabled` or why not, how many, and changes they have not come to.
     pub webhooks: Vec<(String, i64, i64)>,
+    /// How long the oldest job has waited that nobody has begun.
+    pub queued_for: Duration,
+    /// How long those are overdue whose time came first, and who have not been judged since.
+    pub overdue_for: Duration,
+}
+
+#[derive(FromRow)]
+struct Waiting {
+    queued: Option<At>,
+    due: Option<At>,
 }
 
 #[derive(FromRow)]
@@ -218,7 +228,21 @@ impl Store {
                       FROM webhooks AS w LEFT JOIN change_heads AS h ON h.workspace_id = w.workspace_id
                       GROUP BY coalesce(w.disabled_reason, 'enabled')"))
             .await?;
+        let waiting: Option<Waiting> = self
+            .pools
+            .one(sql("SELECT (SELECT min(j.created_at) FROM jobs AS j WHERE j.status = 'queued') AS queued, min(o.due) AS due
+                      FROM (SELECT (SELECT min(d.due_at) FROM profile_due AS d WHERE d.workspace_id = w.id) AS due
+                            FROM workspaces AS w) AS o"))
+            .await?;
+        let now = self.now();
+        let since = |at: Option<At>| {
+            let micros = at.map_or(0, |at| now.micros() - at.0.micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        };
+        let (queued, due) = waiting.map_or((None, None), |waiting| (waiting.queued, waiting.due));
         Ok(Standings {
+            queued_for: since(queued),
+            overdue_for: since(due),
             webhooks: webhooks.into_iter().map(|row| (row.status, row.n, row.pending)).collect(),
             jobs: jobs.into_iter().map(|row| (row.kind, row.status, row.n)).collect(),
             segments: segments.into_iter().map(|row| (row.status, row.n)).collect(),
