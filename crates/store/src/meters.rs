@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use people_domain::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -134,12 +135,6 @@ pub struct Standings {
 }
 
 #[derive(FromRow)]
-struct Waiting {
-    queued: Option<At>,
-    due: Option<At>,
-}
-
-#[derive(FromRow)]
 struct Jobs {
     kind: String,
     status: String,
@@ -228,18 +223,14 @@ impl Store {
                       FROM webhooks AS w LEFT JOIN change_heads AS h ON h.workspace_id = w.workspace_id
                       GROUP BY coalesce(w.disabled_reason, 'enabled')"))
             .await?;
-        let waiting: Option<Waiting> = self
-            .pools
-            .one(sql("SELECT (SELECT min(j.created_at) FROM jobs AS j WHERE j.status = 'queued') AS queued, min(o.due) AS due
-                      FROM (SELECT (SELECT min(d.due_at) FROM profile_due AS d WHERE d.workspace_id = w.id) AS due
-                            FROM workspaces AS w) AS o"))
-            .await?;
+        let queued: Option<(Option<At>,)> = self.pools.one(sql("SELECT min(created_at) AS at FROM jobs WHERE status = 'queued'")).await?;
         let now = self.now();
-        let since = |at: Option<At>| {
-            let micros = at.map_or(0, |at| now.micros() - at.0.micros());
+        let since = |at: Option<Timestamp>| {
+            let micros = at.map_or(0, |at| now.micros() - at.micros());
             Duration::from_micros(u64::try_from(micros).unwrap_or(0))
         };
-        let (queued, due) = waiting.map_or((None, None), |waiting| (waiting.queued, waiting.due));
+        let queued = queued.and_then(|(at,)| at).map(|at| at.0);
+        let due = self.oldest_due(now).await?;
         Ok(Standings {
             queued_for: since(queued),
             overdue_for: since(due),

@@ -423,11 +423,19 @@ pub(super) async fn near(
     }
     let mut found: BTreeMap<RecordId, Session> = moved.iter().map(|session| (session.id, session.clone())).collect();
     if !windows.is_empty() {
-        let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("channel", Kind::Text), ("low", Kind::Time), ("high", Kind::Time)]);
+        let mut rows = Rows::new(&[
+            ("profile_id", Kind::Uuid),
+            ("channel", Kind::Text),
+            ("low", Kind::Time),
+            ("high", Kind::Time),
+            ("is_late", Kind::Bool),
+        ]);
         for ((profile, channel), windows) in &mut windows {
             united(windows);
             for (low, high) in windows {
-                rows.push([(*profile).into(), (*channel).into(), (*low).into(), (*high).into()]);
+                // Nobody's session goes on past the time they were last seen.
+                let is_late = seen.get(profile).is_none_or(|seen| seen.is_some_and(|seen| seen > *high));
+                rows.push([(*profile).into(), (*channel).into(), (*low).into(), (*high).into(), is_late.into()]);
             }
         }
         // Those that ended in a window, and the one that goes on past its end: a late event reads no more of a long life.
@@ -442,7 +450,7 @@ pub(super) async fn near(
                      UNION ALL
                      SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
                             s.properties{as_text} AS properties
-                     FROM {rows} AS r CROSS JOIN {next_session} s.started_at <= r.high")
+                     FROM {rows} AS r CROSS JOIN {next_session} r.is_late AND s.started_at <= r.high")
                 .bind(workspace)
                 .rows(rows),
             )
