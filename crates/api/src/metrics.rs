@@ -264,13 +264,15 @@ impl Metrics {
         }
         let standings: Result<Standings, StoreError> = store.standings().await;
         self.database_up.set(standings.is_ok().into());
+        // Nobody knows, while the database does not answer: what was last heard may be long over.
+        let waited = standings.as_ref().map_or((f64::NAN, f64::NAN), |s| (s.queued_for.as_secs_f64(), s.overdue_for.as_secs_f64()));
+        self.queued_for.set(waited.0);
+        self.overdue_for.set(waited.1);
         self.jobs.clear();
         self.segments.clear();
         self.webhooks.clear();
         self.webhook_pending.clear();
         if let Ok(standings) = &standings {
-            self.queued_for.set(standings.queued_for.as_secs_f64());
-            self.overdue_for.set(standings.overdue_for.as_secs_f64());
             for (kind, status, n) in &standings.jobs {
                 self.jobs.get_or_create(&OfKind { kind: kind.clone(), status: status.clone() }).set(*n);
             }
