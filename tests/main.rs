@@ -39,7 +39,6 @@ mod races;
 mod readme;
 mod registry;
 mod rejected_events;
-mod reversals;
 mod scrub;
 mod suppressions;
 mod tracking;

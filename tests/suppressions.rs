@@ -15,6 +15,7 @@ stories![
     an_identity_leads_to_its_entry_and_a_lifted_one_is_free,
     every_spelling_of_a_telephone_is_the_same_line,
     it_holds_within_the_request_that_suppresses,
+    an_alias_brings_nobody_back,
     only_what_was_suppressed_is,
     whoever_is_erased_while_messages_arrive_does_not_slip_back,
 ];
@@ -107,6 +108,16 @@ async fn events_and_messages_are_dropped_and_counted(app: &App) {
         (Some(json!(2)), Some(json!(1)), Some(json!(2)))
     );
     assert!(all.iter().all(|e| e["last_dropped_at"].is_string()), "{all:?}");
+}
+
+async fn an_alias_brings_nobody_back(app: &App) {
+    suppressed(app, json!({"external_id": "crm-17", "identities": [{"kind": "anonymous_id", "value": "device-of-ada"}]})).await;
+    for former in ["crm-17", "device-of-ada"] {
+        let answer = app.post("/v1/alias").json(json!({"userId": "fresh", "previousId": former})).await.ok();
+        assert_eq!((&answer["accepted"], &answer["suppressed"]), (&json!(0), &json!(1)), "{former}: {answer}");
+    }
+    assert_eq!(app.find(json!({})).await, [""; 0]);
+    assert!(entries(app).await.iter().all(|entry| entry["dropped"] == 1));
 }
 
 async fn the_list_tells_kinds_and_times_and_no_values(app: &App) {

@@ -65,13 +65,7 @@ impl<T: Shape> FromRequest for Body<T> {
             if !noticed.is_empty() {
                 return Err(Problem::invalid(noticed));
             }
-            let mut digest = Sha256::new();
-            digest.update(request.method().as_str());
-            digest.update([0]);
-            digest.update(request.path());
-            digest.update([0]);
-            digest.update(&bytes);
-            let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = fingerprint(&request, &bytes);
             let items = match T::LIST.and_then(|list| value.get_mut(list)) {
                 Some(Value::Array(items)) => std::mem::take(items),
                 _ => Vec::new(),
@@ -88,6 +82,17 @@ impl<T> Body<T> {
     pub fn idempotency(&self, request: &HttpRequest) -> ApiResult<Option<Idempotency>> {
         Ok(idempotency_key(request)?.map(|key| Idempotency { key, fingerprint: self.digest.clone() }))
     }
+}
+
+/// What a request is recognised by when it comes again under the same key.
+pub fn fingerprint(request: &HttpRequest, body: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(request.method().as_str());
+    digest.update([0]);
+    digest.update(request.path());
+    digest.update([0]);
+    digest.update(body);
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The `Idempotency-Key` header, checked.

@@ -181,7 +181,7 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
             response.content.insert("application/problem+json".to_owned(), RefOr::T(problem_content()));
         }
         let told: &[(&str, Type, &str)] = match status.as_str() {
-            "429" => &[RETRY_AFTER, RATE_LIMIT, RATE_LIMIT_POLICY],
+            "429" => &[RETRY_AFTER, RATE_LIMIT_RESET, RATE_LIMIT, RATE_LIMIT_POLICY],
             "503" => &[RETRY_AFTER],
             _ => &[],
         };
@@ -195,6 +195,7 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
 
 const REQUEST_ID: (&str, Type, &str) = ("X-Request-Id", Type::String, "The request's id: yours when you sent one, else a new one.");
 const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "Seconds after which to send the request again.");
+const RATE_LIMIT_RESET: (&str, Type, &str) = ("X-RateLimit-Reset", Type::Integer, "The same, as tracking SDKs ask for it.");
 const RATE_LIMIT: (&str, Type, &str) = ("RateLimit", Type::String, "What is left of the key's requests, such as `\"key\";r=0;t=2`.");
 const RATE_LIMIT_POLICY: (&str, Type, &str) =
     ("RateLimit-Policy", Type::String, "Requests in a window of seconds, such as `\"key\";q=10000;w=2`.");

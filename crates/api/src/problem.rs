@@ -231,6 +231,10 @@ impl Problem {
         let mut response = HttpResponse::build(self.status());
         if let Some(seconds) = self.retry_after {
             response.insert_header(("Retry-After", seconds.to_string()));
+            if self.kind == Kind::RateLimited {
+                // The browser SDK of Segment reads this one.
+                response.insert_header(("X-RateLimit-Reset", seconds.to_string()));
+            }
         }
         if let Some(allow) = &self.allow {
             response.insert_header(("Allow", allow.as_str()));

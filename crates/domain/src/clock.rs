@@ -106,6 +106,28 @@ impl Timestamp {
         shaped.then(|| Self::parse(&format!("{text}T00:00:00Z"))).flatten()
     }
 
+    /// An instant as systems write it that do not keep to RFC 3339: an ISO 8601 date or time, UTC where it names no offset
+    /// (`2026-01-31`, `2026-01-31 08:00`, `2026-01-31T10:00:00+0200`).
+    pub fn parse_loosely(text: &str) -> Option<Self> {
+        let text = text.trim();
+        Self::parse(text).or_else(|| {
+            let civil = || jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok();
+            let at = text.parse::<jiff::Timestamp>().ok().or_else(civil)?;
+            Self::from_micros(at.as_microsecond())
+        })
+    }
+
+    /// Seconds since 1970, or milliseconds: what is too small to be the one since 1973 is neither, and no second before the year
+    /// 5138 is written with twelve digits.
+    pub fn from_unix(number: f64) -> Option<Self> {
+        if number < 1e8 {
+            return None;
+        }
+        let seconds = if number < 1e11 { number } else { number / 1_000.0 };
+        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is no time: the cast saturates, and is refused")]
+        Self::from_micros((seconds * 1_000_000.0).round() as i64)
+    }
+
     pub fn from_offset(at: OffsetDateTime) -> Option<Self> {
         Self::from_micros(at.unix_timestamp().checked_mul(1_000_000)?.checked_add(at.microsecond().into())?)
     }

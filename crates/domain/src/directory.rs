@@ -626,10 +626,10 @@ pub(crate) fn check_limits(profile: &Profile) -> Result<(), Refusal> {
     if profile.consents.len() > 50 {
         issues.push("/consents", "limit_exceeded", "a profile has consents on at most 50 channels");
     }
-    if profile.attributes.len() > property::MAX_ATTRIBUTES {
+    let property::Room { number, bytes } = property::Room::of(&profile.attributes);
+    if number > property::MAX_ATTRIBUTES {
         issues.push("/attributes", "limit_exceeded", format!("a profile has at most {} custom attributes", property::MAX_ATTRIBUTES));
     }
-    let bytes: usize = profile.attributes.iter().map(|(key, value)| key.len() + value.to_string().len() + 4).sum();
     if bytes > property::MAX_ATTRIBUTE_BYTES {
         issues.push(
             "/attributes",

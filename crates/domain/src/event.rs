@@ -140,7 +140,7 @@ pub struct RefusedKey {
     pub value: String,
     /// `junk_identity`, `invalid_email`, …; `identity_conflict`: it belongs to another identified person;
     /// `shared_device`: it is the device of somebody else; `identity_cap`: the person has enough of this kind;
-    /// `untrusted`: a browser may not change what others wrote (of a trait).
+    /// `untrusted`: a browser may not change what others wrote (of a trait); `invalid_timestamp`: the time cannot be read.
     pub code: String,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,15 +170,23 @@ pub struct Known {
     pub refused: Vec<RefusedKey>,
 }
 
+/// Properties as they are kept: as deep as they came in, which is more than the reader of JSON goes by itself.
+pub fn read_properties(json: &str) -> serde_json::Result<Map<String, Value>> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader.disable_recursion_limit();
+    Map::deserialize(&mut reader)
+}
+
 /// When an event happened, by our clock: the sender's clock is off by what it says it sent at and when it arrived
-/// (Segment's specification, *common fields*). E: more than five minutes in the future.
+/// (Segment's specification, *common fields*). Sent before it happened, by more than clocks are rounded: then nothing can be told
+/// from when it was sent. E: more than five minutes in the future.
 pub fn occurred_at(said: Option<Timestamp>, sent_at: Option<Timestamp>, received_at: Timestamp) -> Option<Timestamp> {
     let at = match (said, sent_at) {
-        (Some(said), Some(sent)) => {
+        (Some(said), Some(sent)) if said <= sent.plus(Span::from_seconds(AHEAD)) => {
             let before_sending = sent.micros().checked_sub(said.micros())?;
             Timestamp::from_micros(received_at.micros().checked_sub(before_sending)?)?
         }
-        (Some(said), None) => said,
+        (Some(said), _) => said,
         (None, _) => received_at,
     };
     // A clock a little ahead of ours is forgiven; nothing has happened that is yet to come.
@@ -200,6 +208,10 @@ mod tests {
         assert_eq!(occurred_at(Some(at(3_590)), Some(at(3_600)), at(5)), Some(at(-5)));
         assert_eq!(occurred_at(Some(at(-90)), None, at(0)), Some(at(-90)));
         assert_eq!(occurred_at(None, Some(at(3_600)), at(0)), Some(at(0)));
+        // Sent in the very second in which it happened, by a clock that knows no smaller ones.
+        assert_eq!(occurred_at(Some(at(3_601)), Some(at(3_600)), at(0)), Some(at(0)));
+        // Sent long before it happened: the one or the other is wrong.
+        assert_eq!(occurred_at(Some(at(-60)), Some(at(-660)), at(0)), Some(at(-60)));
     }
 
     #[test]

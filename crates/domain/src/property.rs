@@ -170,6 +170,38 @@ pub struct Definition {
 /// The definitions of a workspace by key.
 pub type Definitions = BTreeMap<String, Definition>;
 
+/// What the custom attributes of one profile take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) number: usize,
+    /// As JSON.
+    pub(crate) bytes: usize,
+}
+
+impl Room {
+    pub(crate) fn of(attributes: &BTreeMap<String, Value>) -> Self {
+        let bytes = attributes.iter().map(|(key, value)| Self::bytes_of(key, value)).sum();
+        Self { number: attributes.len(), bytes }
+    }
+
+    fn bytes_of(key: &str, value: &Value) -> usize {
+        key.len() + value.to_string().len() + 4
+    }
+
+    /// One value in place of another; whether there is room for it. If not, nothing is taken.
+    pub(crate) fn take(&mut self, key: &str, former: Option<&Value>, value: Option<&Value>) -> bool {
+        let size = |value: Option<&Value>| value.map_or(0, |value| Self::bytes_of(key, value));
+        let number = self.number - usize::from(former.is_some()) + usize::from(value.is_some());
+        let bytes = self.bytes - size(former) + size(value);
+        let grows = number > self.number || bytes > self.bytes;
+        let fits = !grows || (number <= MAX_ATTRIBUTES && bytes <= MAX_ATTRIBUTE_BYTES);
+        if fits {
+            *self = Self { number, bytes };
+        }
+        fits
+    }
+}
+
 /// `[A-Za-z][A-Za-z0-9_ .:-]{0,63}`, no space at the end: what partners' systems call their fields.
 pub fn is_key(text: &str) -> bool {
     let mut bytes = text.bytes();

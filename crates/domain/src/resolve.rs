@@ -4,12 +4,16 @@
 //! join the identified one; identified people never join by themselves, the strongest key decides and the other keys are
 //! refused. The answer depends on the keys and the people alone, never on the order they are listed in.
 //!
+//! A browser's key is public, and an address is easily known: so a browser reaches an identified person by their own id or by their
+//! device, and by an address only where nothing else of the message says who it is. What it brings together is somebody anonymous
+//! with somebody identified, nobody else.
+//!
 //! A sender may also say outright that keys are one person's (`alias`, `merge`). It is held to the same rules: what is
 //! refused is then a conflict, whatever the kind of key, since it was asked for.
 
 use crate::{
     Timestamp,
-    event::RefusedKey,
+    event::{RefusedKey, Trust},
     id::ProfileId,
     identity::{IdentityKind, MAX_PER_PROFILE, NewIdentity},
     profile::Profile,
@@ -30,14 +34,13 @@ fn is_of_a_device(kind: &IdentityKind) -> bool {
 pub struct Outright {
     /// The first so many keys are the author's own, the others who they were before. All of them: nobody comes first.
     pub authors: usize,
-    /// By somebody who may say so of a person's own id: a server, which renames its users.
-    pub trusted: bool,
 }
 
 /// How many keys of one kind a person may gather from messages. Beyond, the sender is mistaken about what is a person.
-fn cap(kind: &IdentityKind, outright: Option<Outright>) -> usize {
+fn cap(kind: &IdentityKind, outright: Option<Outright>, trust: Trust) -> usize {
     match kind.as_str() {
-        "external_id" if outright.is_some_and(|said| said.trusted) => 10,
+        // A server renames its users, and says so.
+        "external_id" if outright.is_some() && trust == Trust::Server => 10,
         "external_id" => 1,
         "anonymous_id" => 50,
         _ => 10,
@@ -57,7 +60,12 @@ pub struct Resolution {
 }
 
 /// Decides. `owner` answers who holds a key, under any of its spellings.
-pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl Fn(&NewIdentity) -> Option<&'p Profile>) -> Resolution {
+pub fn resolve<'p>(
+    keys: &[NewIdentity],
+    outright: Option<Outright>,
+    trust: Trust,
+    owner: impl Fn(&NewIdentity) -> Option<&'p Profile>,
+) -> Resolution {
     let owners: Vec<Option<&Profile>> = keys.iter().map(owner).collect();
     let authors = outright.map_or(keys.len(), |said| said.authors);
     // The author before who they were, then the strongest key.
@@ -70,7 +78,14 @@ pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl
             None => people.push((profile, rank)),
         }
     }
-    let strangers: Vec<ProfileId> = people.iter().filter(|(p, _)| is_somebody_else(p, keys)).map(|(p, _)| p.id).collect();
+    let mut strangers: Vec<ProfileId> = people.iter().filter(|(p, _)| is_somebody_else(p, keys)).map(|(p, _)| p.id).collect();
+    if trust == Trust::Browser {
+        let by_address: Vec<ProfileId> = people.iter().filter(|(p, _)| is_reached_by_address(p, keys)).map(|(p, _)| p.id).collect();
+        let says_who = |owner: &Option<&Profile>| owner.is_none_or(|p| !strangers.contains(&p.id) && !by_address.contains(&p.id));
+        if owners.iter().any(says_who) {
+            strangers.extend(by_address);
+        }
+    }
     let mut fitting: Vec<(bool, (bool, u8), Timestamp, ProfileId)> = people
         .iter()
         .filter(|(profile, _)| !strangers.contains(&profile.id))
@@ -81,18 +96,27 @@ pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl
     let chosen = fitting.first().map(|(.., id)| *id);
     let chosen_profile = people.iter().find(|(p, _)| Some(p.id) == chosen).map(|(p, _)| *p);
     let mut held = chosen_profile.map_or(0, |p| p.identities.len());
+    // How many of each kind they have, with who joins them.
+    let mut kinds: Vec<(&IdentityKind, usize)> = chosen_profile.map(by_kind).unwrap_or_default();
+    let mut too_many: Vec<ProfileId> = Vec::new();
     let mut absorbed: Vec<(Timestamp, ProfileId)> = Vec::new();
+    let becomes_known = || keys.iter().zip(&owners).any(|(key, owner)| owner.is_none() && !is_of_a_device(&key.key.kind));
+    let may_absorb = trust == Trust::Server || chosen_profile.is_some_and(is_identified) || becomes_known();
     for (anonymous, _, created_at, id) in fitting.iter().skip(1) {
-        let keys = people.iter().find(|(p, _)| p.id == *id).map_or(0, |(p, _)| p.identities.len());
-        if *anonymous && held + keys <= MAX_PER_PROFILE {
-            held += keys;
-            absorbed.push((*created_at, *id));
+        let Some((other, _)) = people.iter().find(|(p, _)| p.id == *id).filter(|_| *anonymous && may_absorb) else { continue };
+        let theirs = by_kind(other);
+        let fits = theirs.iter().all(|(kind, count)| number_of(&kinds, kind) + count <= cap(kind, outright, trust));
+        if !fits || held + other.identities.len() > MAX_PER_PROFILE {
+            too_many.push(*id);
+            continue;
         }
+        held += other.identities.len();
+        theirs.into_iter().for_each(|(kind, count)| add(&mut kinds, kind, count));
+        absorbed.push((*created_at, *id));
     }
     absorbed.sort_unstable();
     let absorbed: Vec<ProfileId> = absorbed.into_iter().map(|(_, id)| id).collect();
     let mut out = Resolution { chosen, absorbed, ..Resolution::default() };
-    let mut gained: Vec<(&IdentityKind, usize)> = Vec::new();
     // Where not all can be learnt, which ones are does not depend on how they were listed.
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_unstable_by_key(|i| (*i >= authors, &keys[*i].key));
@@ -108,20 +132,19 @@ pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl
             Some(profile) if Some(profile.id) == chosen || out.absorbed.contains(&profile.id) => {}
             Some(profile) => {
                 let by_chance = outright.is_none() && is_of_a_device(&key.key.kind);
-                let code = if by_chance { "shared_device" } else { "identity_conflict" };
+                let code = match (too_many.contains(&profile.id), by_chance) {
+                    (true, _) => "identity_cap",
+                    (false, true) => "shared_device",
+                    (false, false) => "identity_conflict",
+                };
                 out.refused.push(refuse(code, Some(profile.id)));
             }
             None => {
                 let kind = &key.key.kind;
-                let before = chosen_profile.map_or(0, |p| p.identities.iter().filter(|i| i.kind == *kind).count());
-                let place = gained.iter().position(|(k, _)| *k == kind).unwrap_or_else(|| {
-                    gained.push((kind, 0));
-                    gained.len() - 1
-                });
-                if before + gained[place].1 >= cap(kind, outright) || held >= MAX_PER_PROFILE {
+                if number_of(&kinds, kind) >= cap(kind, outright, trust) || held >= MAX_PER_PROFILE {
                     out.refused.push(refuse("identity_cap", None));
                 } else {
-                    gained[place].1 += 1;
+                    add(&mut kinds, kind, 1);
                     held += 1;
                     out.learnt.push(i);
                 }
@@ -130,6 +153,24 @@ pub fn resolve<'p>(keys: &[NewIdentity], outright: Option<Outright>, owner: impl
     }
     out.learnt.sort_unstable();
     out
+}
+
+/// How many keys of each kind a person has.
+fn by_kind(profile: &Profile) -> Vec<(&IdentityKind, usize)> {
+    let mut out = Vec::new();
+    profile.identities.iter().for_each(|identity| add(&mut out, &identity.kind, 1));
+    out
+}
+
+fn number_of(kinds: &[(&IdentityKind, usize)], kind: &IdentityKind) -> usize {
+    kinds.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count)
+}
+
+fn add<'k>(kinds: &mut Vec<(&'k IdentityKind, usize)>, kind: &'k IdentityKind, count: usize) {
+    match kinds.iter_mut().find(|(known, _)| *known == kind) {
+        Some((_, number)) => *number += count,
+        None => kinds.push((kind, count)),
+    }
 }
 
 /// Whether the message speaks of another person than the one who holds one of its keys: it names another external id;
@@ -147,6 +188,12 @@ fn is_somebody_else(profile: &Profile, keys: &[NewIdentity]) -> bool {
     by_device_only && (names_another("email") || names_another("phone"))
 }
 
+/// Whether somebody identified is named by nothing but an address: neither by their own id nor by their device.
+fn is_reached_by_address(profile: &Profile, keys: &[NewIdentity]) -> bool {
+    let says_who = |kind: &IdentityKind| kind.as_str() == "external_id" || is_of_a_device(kind);
+    is_identified(profile) && !keys.iter().any(|new| says_who(&new.key.kind) && profile.answers_to(&new.key))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy, prop, proptest};
@@ -154,6 +201,7 @@ mod tests {
     use super::{Outright, Resolution, is_identified, resolve};
     use crate::{
         Timestamp,
+        event::Trust,
         id::ProfileId,
         identity::{IdentityKey, IdentityKind, NewIdentity},
         profile::Profile,
@@ -178,12 +226,12 @@ mod tests {
     type Told = (Option<u128>, Vec<u128>, Vec<String>, Vec<String>);
 
     fn ask(people: &[Profile], keys: &[(&str, &str)]) -> Told {
-        ask_outright(people, keys, None)
+        ask_outright(people, keys, None, Trust::Server)
     }
 
-    fn ask_outright(people: &[Profile], keys: &[(&str, &str)], outright: Option<Outright>) -> Told {
+    fn ask_outright(people: &[Profile], keys: &[(&str, &str)], outright: Option<Outright>, trust: Trust) -> Told {
         let keys: Vec<NewIdentity> = keys.iter().map(|(kind, value)| key(kind, value)).collect();
-        let found: Resolution = resolve(&keys, outright, |new| people.iter().find(|p| p.answers_to(&new.key)));
+        let found: Resolution = resolve(&keys, outright, trust, |new| people.iter().find(|p| p.answers_to(&new.key)));
         (
             found.chosen.map(|id| id.0.as_u128()),
             found.absorbed.iter().map(|id| id.0.as_u128()).collect(),
@@ -253,33 +301,68 @@ mod tests {
         let ada = person(2, &[("external_id", "u1")]);
         let grace = person(3, &[("external_id", "u2"), ("anonymous_id", "a2")]);
         let people = [anonymous, ada, grace];
-        let alias = |trusted| Some(Outright { authors: 1, trusted });
-        let both = |trusted| Some(Outright { authors: 2, trusted });
+        let (server, browser) = (Trust::Server, Trust::Browser);
+        let (alias, both) = (Some(Outright { authors: 1 }), Some(Outright { authors: 2 }));
         assert_eq!(
-            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], alias(true)),
+            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], alias, server),
             (Some(3), vec![], vec![], vec!["u1 identity_conflict".into()]),
             "the author is the one who speaks, though the other is older; two identified people stay two"
         );
         assert_eq!(
-            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], both(true)),
+            ask_outright(&people, &[("external_id", "u2"), ("external_id", "u1")], both, server),
             (Some(2), vec![], vec![], vec!["u2 identity_conflict".into()])
         );
         assert_eq!(
-            ask_outright(&people, &[("external_id", "u1"), ("anonymous_id", "a1")], alias(false)),
+            ask_outright(&people, &[("external_id", "u1"), ("anonymous_id", "a1")], alias, browser),
             (Some(2), vec![1], vec![], vec![])
         );
         assert_eq!(
-            ask_outright(&people, &[("external_id", "u9"), ("anonymous_id", "a2")], both(true)),
+            ask_outright(&people, &[("external_id", "u9"), ("anonymous_id", "a2")], both, server),
             (None, vec![], vec!["u9".into()], vec!["a2 identity_conflict".into()]),
             "somebody else's device, asked for outright, is a conflict"
         );
         let renamed = &[("external_id", "new"), ("external_id", "u1")];
-        assert_eq!(ask_outright(&people, renamed, alias(true)), (Some(2), vec![], vec!["new".into()], vec![]), "a server renames its user");
         assert_eq!(
-            ask_outright(&people, renamed, alias(false)),
+            ask_outright(&people, renamed, alias, server),
+            (Some(2), vec![], vec!["new".into()], vec![]),
+            "a server renames its user"
+        );
+        assert_eq!(
+            ask_outright(&people, renamed, alias, browser),
             (Some(2), vec![], vec![], vec!["new identity_cap".into()]),
             "a browser gives nobody a further id"
         );
+    }
+
+    #[test]
+    fn a_browser_reaches_nobody_by_their_address() {
+        let ask = |people: &[Profile], keys: &[(&str, &str)]| ask_outright(people, keys, None, Trust::Browser);
+        let subscriber = person(1, &[("email", "ada@example.com")]);
+        let ada = person(2, &[("external_id", "u1"), ("email", "ada@engines.example")]);
+        let (first, second) = (person(3, &[("anonymous_id", "a1")]), person(4, &[("anonymous_id", "a2")]));
+        let people = [subscriber, ada, first, second];
+        let theirs = || vec!["ada@example.com identity_conflict".to_owned()];
+        assert_eq!(ask(&people, &[("external_id", "evil"), ("email", "ada@example.com")]), (None, vec![], vec!["evil".into()], theirs()));
+        assert_eq!(ask(&people, &[("anonymous_id", "new"), ("email", "ada@example.com")]), (None, vec![], vec!["new".into()], theirs()));
+        assert_eq!(ask(&people, &[("anonymous_id", "a1"), ("email", "ada@example.com")]), (Some(3), vec![], vec![], theirs()));
+        assert_eq!(
+            ask(&people, &[("email", "ada@example.com"), ("phone", "+442079460000")]),
+            (None, vec![], vec!["+442079460000".into()], theirs()),
+            "nor gives it them a further address"
+        );
+        assert_eq!(ask(&people, &[("email", "ada@example.com")]), (Some(1), vec![], vec![], vec![]), "what names nobody else is theirs");
+        assert_eq!(
+            ask(&people, &[("external_id", "u1"), ("email", "ada@engines.example"), ("anonymous_id", "a1")]),
+            (Some(2), vec![3], vec![], vec![]),
+            "an anonymous person joins who names their own id"
+        );
+        assert_eq!(
+            ask(&people, &[("anonymous_id", "a1"), ("email", "new@example.com"), ("anonymous_id", "a2")]),
+            (Some(3), vec![4], vec!["new@example.com".into()], vec![]),
+            "becoming known by it"
+        );
+        let (chosen, absorbed, ..) = ask(&people, &[("anonymous_id", "a1"), ("anonymous_id", "a2")]);
+        assert_eq!((chosen, absorbed), (Some(3), vec![]), "two whom nobody knows stay two");
     }
 
     #[test]
@@ -289,6 +372,13 @@ mod tests {
         let people = [person(1, &keys)];
         let (chosen, _, learnt, refused) = ask(&people, &[("external_id", "u1"), ("anonymous_id", "one more")]);
         assert_eq!((chosen, learnt, refused), (Some(1), vec![], vec!["one more identity_cap".to_owned()]));
+        let visitor = person(2, &[("anonymous_id", "one more")]);
+        let both = [people[0].clone(), visitor];
+        assert_eq!(
+            ask(&both, &[("external_id", "u1"), ("anonymous_id", "one more")]),
+            (Some(1), vec![], vec![], vec!["one more identity_cap".to_owned()]),
+            "nor by taking in whoever has them"
+        );
     }
 
     proptest! {
@@ -317,13 +407,14 @@ mod tests {
                 refused.sort();
                 (chosen, absorbed, learnt, refused)
             };
-            let outright = outright.then_some(Outright { authors: keys.len(), trusted: seed % 2 == 0 });
-            let first = sorted(ask_outright(&people, &keys, outright));
+            let outright = outright.then_some(Outright { authors: keys.len() });
+            let trust = if seed % 2 == 0 { Trust::Server } else { Trust::Browser };
+            let first = sorted(ask_outright(&people, &keys, outright, trust));
             let (mut other_people, mut other_keys) = (people, keys);
             other_people.reverse();
             let turn = seed % other_keys.len();
             other_keys.rotate_left(turn);
-            assert_eq!(sorted(ask_outright(&other_people, &other_keys, outright)), first);
+            assert_eq!(sorted(ask_outright(&other_people, &other_keys, outright, trust)), first);
         }
     }
 }

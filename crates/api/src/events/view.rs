@@ -11,16 +11,18 @@ use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
-/// An identity of a message that was not taken over.
+/// What of a message was not taken over: an identity, a trait, a time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RefusedIdentity)]
 pub struct RefusedView {
+    /// Of the identity; `trait`, of an attribute or a field; `timestamp` or `originalTimestamp`.
     pub kind: String,
+    /// Of a trait its name.
     pub value: String,
     /// `identity_conflict`: it belongs to another identified person. `shared_device`: the device is somebody else's.
     /// `identity_cap`: the person has enough of this kind. `untrusted`, of a `trait`: others than browsers wrote what
-    /// the person has. Otherwise what is wrong with it: `junk_identity`,
-    /// `invalid_email`, ….
+    /// the person has. `limit_exceeded`, of a trait: the person has room for no more. Otherwise what is wrong with it:
+    /// `junk_identity`, `invalid_email`, `wrong_type`, `invalid_timestamp`, ….
     pub code: String,
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -41,19 +41,36 @@ pub struct Setting<'a> {
     pub sent_at: Option<Timestamp>,
 }
 
+/// Integers from here on are not told apart where JSON is read into floating point (2^53, RFC 8259 section 6).
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// An id that is a number of which other numbers are read as the same: two people would become one.
+fn is_inexact(value: Option<&Value>) -> bool {
+    matches!(value, Some(Value::Number(number)) if number.is_f64() && number.as_f64().is_none_or(|n| n.abs() >= EXACT))
+}
+
 /// Text as a client may have sent it: numbers count, blanks do not, and neither do characters nobody sees.
 fn text(value: Option<&Value>) -> Option<String> {
     let mut text = match value? {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
+        // One number has one text, however it was written: `1.0` and `1e0` are 1.
+        Value::Number(number) => match number.as_f64().filter(|n| number.is_f64() && n.fract() == 0.0 && n.abs() < EXACT) {
+            Some(whole) => format!("{:.0}", whole + 0.0),
+            None => number.to_string(),
+        },
         _ => return None,
     };
     text.retain(|c| !(c.is_control() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}' | '\u{FFFD}'..='\u{FFFF}')));
     clean(&text, 8 * 1024).ok().flatten()
 }
 
+/// A time as a client may have sent it: ISO 8601 of any kind, or seconds or milliseconds since 1970.
 pub fn time(value: Option<&Value>) -> Option<Timestamp> {
-    Timestamp::parse(value?.as_str()?.trim())
+    match value? {
+        Value::String(text) => Timestamp::parse_loosely(text),
+        Value::Number(number) => number.as_f64().and_then(Timestamp::from_unix),
+        _ => None,
+    }
 }
 
 fn object(value: Option<Value>) -> Map<String, Value> {
@@ -65,7 +82,7 @@ fn object(value: Option<Value>) -> Map<String, Value> {
 
 /// The id a message is known by. One that is too long to be kept is known by its digest, so that it counts once too.
 pub fn message_id(message: &Map<String, Value>) -> Option<String> {
-    let id = text(message.get("messageId"))?;
+    let id = text(message.get("messageId").filter(|id| !is_inexact(Some(*id))))?;
     if id.len() <= MAX_ID_BYTES {
         return Some(id);
     }
@@ -79,6 +96,7 @@ fn pair(value: Option<Value>) -> Result<[(String, String); 2], Rejected> {
     let Some(Value::Array(items)) = value else { return Err(wrong()) };
     let read: Vec<(String, String)> = items
         .iter()
+        .filter(|item| !is_inexact(item.get("value")))
         .filter_map(|item| Some((text(item.get("type"))?, text(item.get("value"))?)))
         .map(|(kind, value)| (kind_of(kind), value))
         .collect();
@@ -99,6 +117,12 @@ fn kind_of(name: String) -> String {
 
 /// Reads one message of a kind (`identify`, `track`, …).
 pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, place: Place) -> Result<Incoming, Rejected> {
+    if ["userId", "anonymousId", "previousId", "groupId", "messageId"].into_iter().any(|field| is_inexact(message.get(field))) {
+        return Err(Rejected::new(
+            "inexact_id",
+            "An id is a number of so many digits that it cannot be told from others; send it as text.",
+        ));
+    }
     // The ids of a merge are those it names.
     let merged = if kind == "merge" { Some(pair(message.remove("mergeProperties"))?) } else { None };
     let user = text(message.get("userId")).filter(|_| merged.is_none());
@@ -133,10 +157,11 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     let name = match kind {
         "identify" => {
             // Mobile and RudderStack SDKs put traits into the context; those at the top are nearer.
-            let mut all = object(context.remove("traits"));
-            all.extend(object(message.remove("traits")));
+            let mut all = spelt(object(context.remove("traits")));
+            all.extend(spelt(object(message.remove("traits"))));
             for key in ["email", "phone"] {
-                if let Some(value) = text(all.remove(key).as_ref()) {
+                if let Some(value) = text(all.get(key)) {
+                    all.shift_remove(key);
                     learn(key, &value);
                 }
             }
@@ -164,8 +189,9 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
             "group".to_owned()
         }
         "alias" => {
-            let previous =
-                text(message.get("previousId")).ok_or_else(|| Rejected::new("no_previous_id", "An alias message needs a previousId."))?;
+            // As SDKs do where the page says nothing: who they were is who they are on this device.
+            let previous = text(message.get("previousId")).or_else(|| anonymous.clone().filter(|_| user.is_some()));
+            let previous = previous.ok_or_else(|| Rejected::new("no_previous_id", "An alias message needs a previousId."))?;
             // An id nobody could have is reported like any other.
             let former = |kind| identity(kind, &previous, setting.country, "");
             match (former("external_id"), former("anonymous_id")) {
@@ -190,20 +216,27 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     }
     let received_at = time(message.get("receivedAt")).filter(|at| setting.trust == Trust::Server && *at <= setting.received_at);
     let received_at = received_at.unwrap_or(setting.received_at);
-    let said = time(message.get("originalTimestamp")).or_else(|| time(message.get("timestamp")));
+    for field in ["timestamp", "originalTimestamp"] {
+        if let Some(value) = message.get(field).filter(|value| !value.is_null() && time(Some(*value)).is_none()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned).chars().take(100).collect();
+            refused.push(RefusedKey { kind: field.to_owned(), value, code: "invalid_timestamp".to_owned(), profile_id: None });
+        }
+    }
+    let (original, timestamp) = (time(message.get("originalTimestamp")), time(message.get("timestamp")));
     let sent_at = time(message.get("sentAt")).or(setting.sent_at);
+    let said = if sent_at.is_some() { original.or(timestamp) } else { timestamp.or(original) };
     let occurred_at = event::occurred_at(said, sent_at, received_at)
         .ok_or_else(|| Rejected::new("in_the_future", "The message lies in the future, also by its sentAt."))?;
     let session_id = text(context.get("sessionId")).filter(|id| id.len() <= MAX_ID_BYTES);
     let channel = channel(kind, &message, setting.trust);
-    let traits = traits.map(|traits| draft(traits, &mut refused));
+    let traits = traits.map(|traits| draft(traits, user.as_deref(), &mut refused));
     Ok(Incoming {
         whose: Whose::Keys(keys),
         claim,
         trust: setting.trust,
         message: message_id(&message).map(|id| MessageKey { source: setting.source.to_owned(), id }),
         event: Event { kind: name, channel, occurred_at, properties },
-        times: SenderTimes { original_timestamp: said, sent_at },
+        times: SenderTimes { original_timestamp: original.or(timestamp), sent_at },
         received_at,
         session: takes_part.then(|| SessionRef { id: session_id, properties: Map::new() }),
         traits,
@@ -223,43 +256,74 @@ fn channel(kind: &str, message: &Map<String, Value>, trust: Trust) -> Option<Str
     }
 }
 
+/// What SDKs call fields of ours, beside our own names.
+const SPELLINGS: [(&str, &str); 4] =
+    [("firstName", "first_name"), ("lastName", "last_name"), ("title", "job_title"), ("avatar", "avatar_url")];
+
+/// Traits under our names. Where one is there under both, ours is taken, unless it says nothing.
+fn spelt(mut traits: Map<String, Value>) -> Map<String, Value> {
+    for (theirs, ours) in SPELLINGS {
+        if let Some(value) = traits.shift_remove(theirs)
+            && traits.get(ours).is_none_or(Value::is_null)
+        {
+            traits.insert(ours.to_owned(), value);
+        }
+    }
+    traits
+}
+
+/// Takes out a reserved trait that is an object; its members go by names such as `address.street`.
+fn members(traits: &mut Map<String, Value>, name: &str) -> Vec<(String, Value)> {
+    match traits.get(name) {
+        Some(Value::Object(_)) => {
+            let members = object(traits.shift_remove(name)).into_iter().filter(|(_, value)| !value.is_null());
+            members.map(|(key, value)| (format!("{name}.{}", if key == "postalCode" { "postal_code" } else { &key }), value)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The reserved traits become the profile's own fields, the others attributes. One that cannot be kept is told of.
-fn draft(mut traits: Map<String, Value>, refused: &mut Vec<RefusedKey>) -> Draft {
+fn draft(mut traits: Map<String, Value>, user: Option<&str>, refused: &mut Vec<RefusedKey>) -> Draft {
     let mut draft = Draft::default();
-    let address = object(traits.remove("address"));
-    let company = match traits.remove("company") {
-        Some(Value::Object(company)) => company.get("name").cloned(),
-        company => company,
-    };
-    let mut take = |names: &[&str]| names.iter().filter_map(|name| traits.remove(*name)).next_back();
-    let found = [
-        (Standard::Name, take(&["name"])),
-        (Standard::FirstName, take(&["first_name", "firstName"])),
-        (Standard::LastName, take(&["last_name", "lastName"])),
-        (Standard::Company, company),
-        (Standard::JobTitle, take(&["job_title", "title"])),
-        (Standard::AvatarUrl, take(&["avatar_url", "avatar"])),
-        (Standard::Country, take(&["country"]).or_else(|| address.get("country").cloned())),
-        (Standard::City, take(&["city"]).or_else(|| address.get("city").cloned())),
-        (Standard::Language, take(&["language"])),
-        (Standard::Timezone, take(&["timezone"])),
-    ];
+    let mut inner = members(&mut traits, "address");
+    inner.extend(members(&mut traits, "company"));
+    for (key, value) in inner {
+        let own = match key.as_str() {
+            "address.city" => "city",
+            "address.country" => "country",
+            "company.name" => "company",
+            _ => &key,
+        };
+        // What stands at the top is nearer.
+        let own = if traits.get(own).is_some_and(|known| !known.is_null()) { &key } else { own };
+        traits.insert(own.to_owned(), value);
+    }
+    // The id of the user, once more.
+    if traits.get("id").is_some_and(|id| text(Some(id)).as_deref() == user) {
+        traits.shift_remove("id");
+    }
     let mut refuse = |value: &str, code: &str| {
         let value = value.chars().take(100).collect();
         refused.push(RefusedKey { kind: "trait".to_owned(), value, code: code.to_owned(), profile_id: None });
     };
-    for (field, value) in found {
-        let Some(value) = text(value.as_ref()) else { continue };
-        match field.parse(&value) {
-            Ok(value) => draft.standard.push((field, value)),
-            Err(issue) => refuse(field.as_str(), issue.code),
+    for field in Standard::ALL {
+        let Some(said) = traits.shift_remove(field.as_str()).filter(|said| !said.is_null()) else { continue };
+        match text(Some(&said)).map(|value| field.parse(&value)) {
+            Some(Ok(value)) => draft.standard.push((*field, value)),
+            Some(Err(issue)) => refuse(field.as_str(), issue.code),
+            None if said.as_str().is_some_and(|text| text.trim().is_empty()) => {}
+            None => refuse(field.as_str(), if said.is_string() { "too_long" } else { "wrong_type" }),
         }
     }
     for (key, value) in traits {
-        if value.is_null() || key == "id" {
+        let is_address = matches!(key.as_str(), "email" | "phone");
+        if value.is_null() || (is_address && value.as_str().is_some_and(|text| text.trim().is_empty())) {
             continue;
         }
-        if property::is_key(&key) {
+        if is_address {
+            refuse(&key, "wrong_type");
+        } else if property::is_key(&key) {
             draft.attributes.insert(key, value);
         } else {
             refuse(&key, "invalid_attribute_name");

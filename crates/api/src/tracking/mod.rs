@@ -8,6 +8,8 @@ mod body;
 pub mod message;
 pub mod pixel;
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use actix_web::{
     HttpRequest, HttpResponse, post,
     web::{Data, Payload},
@@ -17,18 +19,22 @@ use people_domain::{
     directory::{BROWSER, Cause, Command},
     event::{MAX_EVENTS, MAX_PROPERTIES_BYTES, Place, Trust, Unreadable},
 };
-use people_store::{Job, Reply, StoreError};
+use people_store::{Group, Idempotency, Job, Reply, StoreError, StoredAnswer};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use self::message::{Rejected, Setting, message_id, read, time};
+use self::{
+    body::Read,
+    message::{Rejected, Setting, message_id, read, time},
+};
 use crate::{
     app::App,
     auth::{Caller, EventsWrite, by_key, caller},
     events::create::trust,
     problem::{ApiResult, Kind, Problem},
     profiles::country,
+    writes::again,
 };
 
 const PATHS: &[&str] =
@@ -132,19 +138,22 @@ async fn take(app: &App, request: &HttpRequest, payload: Payload, kind: Option<&
         Some(caller) => caller,
         // Nobody is told what is wrong with a body before saying who they are.
         None => {
-            let key = body.as_ref().ok().and_then(write_key).map(str::to_owned).or_else(|| query_key(request));
+            let key = body.as_ref().ok().and_then(|body| write_key(&body.value)).map(str::to_owned).or_else(|| query_key(request));
             by_key(app, request, key.as_deref().unwrap_or_default()).await?
         }
     };
-    let Value::Object(mut body) = body? else { return Err(invalid("malformed_json", "Expected a JSON object.")) };
+    let Read { value, unreadable, idempotency } = body?;
+    let Value::Object(mut body) = value else { return Err(invalid("malformed_json", "Expected a JSON object.")) };
     let messages = match kind {
         Some(_) => vec![Message::new(kind, body)],
-        None => batch(&mut body)?,
+        None => batch(&mut body, unreadable)?,
     };
-    let tracked = carry_out(app, &caller, messages).await?;
-    match tracked.rejected.as_slice() {
-        [only] if kind.is_some() => Err(invalid(only.code, only.message.clone())),
-        _ => Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(tracked)),
+    match carry_out(app, &caller, messages, idempotency, kind.is_some()).await? {
+        Carried::Before(answer) => Ok(again(answer)),
+        Carried::Now(tracked) => match tracked.rejected.as_slice() {
+            [only] if kind.is_some() => Err(invalid(only.code, only.message.clone())),
+            _ => Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(tracked)),
+        },
     }
 }
 
@@ -153,17 +162,19 @@ struct Message {
     /// As the path says; else its `type` does.
     kind: Option<&'static str>,
     body: Map<String, Value>,
-    too_large: bool,
+    /// Why it cannot be taken, where that is known.
+    wrong: Option<Rejected>,
 }
 
 impl Message {
     fn new(kind: Option<&'static str>, body: Map<String, Value>) -> Self {
-        Self { kind, too_large: body::size(&body) > MAX_PROPERTIES_BYTES, body }
+        let too_large = || Rejected::new("too_large", format!("A message takes at most {MAX_PROPERTIES_BYTES} bytes."));
+        Self { kind, wrong: (body::size(&body) > MAX_PROPERTIES_BYTES).then(too_large), body }
     }
 }
 
 /// The messages of a batch, each with the defaults of the batch under its own.
-fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
+fn batch(body: &mut Map<String, Value>, mut unreadable: BTreeMap<usize, Rejected>) -> ApiResult<Vec<Message>> {
     let Some(Value::Array(items)) = body.remove("batch") else {
         return Err(invalid("invalid_batch", "Expected a `batch` of messages."));
     };
@@ -174,8 +185,12 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
     let sent_at = body.get("sentAt");
     Ok(items
         .into_iter()
-        .map(|item| {
+        .enumerate()
+        .map(|(at, item)| {
             let mut message = Message::new(None, if let Value::Object(item) = item { item } else { Map::new() });
+            if let Some(why) = unreadable.remove(&at) {
+                message.wrong = Some(why);
+            }
             let item = &mut message.body;
             if let Some(defaults) = defaults {
                 let mut context = defaults.clone();
@@ -184,7 +199,7 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
                 }
                 item.insert("context".to_owned(), Value::Object(context));
             }
-            if let (Some(sent_at), false) = (sent_at, item.contains_key("sentAt")) {
+            if let (Some(sent_at), None | Some(Value::Null)) = (sent_at, item.get("sentAt")) {
                 item.insert("sentAt".to_owned(), sent_at.clone());
             }
             message
@@ -192,8 +207,21 @@ fn batch(body: &mut Map<String, Value>) -> ApiResult<Vec<Message>> {
         .collect())
 }
 
-/// Takes the messages in; those that cannot be are listed, in the same transaction.
-async fn carry_out(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Message>) -> ApiResult<Tracked> {
+/// What became of the messages.
+enum Carried {
+    Now(Tracked),
+    /// The same request had been carried out before.
+    Before(StoredAnswer),
+}
+
+/// Takes the messages in; those that cannot be are listed, in the same transaction. `alone`: one that is not taken is an error.
+async fn carry_out(
+    app: &App,
+    caller: &Caller<EventsWrite>,
+    messages: Vec<Message>,
+    idempotency: Option<Idempotency>,
+    alone: bool,
+) -> ApiResult<Carried> {
     let (now, source) = (app.store.now(), caller.key.id.to_string());
     let country = country(&app.store, caller.workspace()).await?;
     let setting = Setting { source: &source, trust: trust(&caller.key), country: country.as_deref(), received_at: now, sent_at: None };
@@ -206,10 +234,9 @@ async fn carry_out(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Messag
         let said = message.body.get("type").and_then(Value::as_str).map(str::to_owned);
         let kind = message.kind.or(said.as_deref()).unwrap_or_default();
         let setting = Setting { sent_at: time(message.body.get("sentAt")), ..setting };
-        let incoming = if message.too_large {
-            Err(Rejected::new("too_large", format!("A message takes at most {MAX_PROPERTIES_BYTES} bytes.")))
-        } else {
-            read(kind, message.body, &setting, place.clone())
+        let incoming = match message.wrong {
+            Some(why) => Err(why),
+            None => read(kind, message.body, &setting, place.clone()),
         };
         commands.push(match incoming {
             Ok(incoming) => Command::Track(Box::new(incoming)),
@@ -217,31 +244,48 @@ async fn carry_out(app: &App, caller: &Caller<EventsWrite>, messages: Vec<Messag
         });
     }
     let source = if setting.trust == Trust::Browser { BROWSER } else { "tracking" };
-    let cause = std::sync::Arc::new(Cause { source, ..(*caller.cause(now)).clone() });
-    let job = Job { workspace: caller.workspace(), cause, commands, idempotency: None, step: None };
-    let group = match app.store.carry_out(job).await {
-        Ok(Reply::Done(group)) => group,
+    let cause = Arc::new(Cause { source, ..(*caller.cause(now)).clone() });
+    let ids = Arc::new(ids);
+    let idempotency = idempotency.map(|key| {
+        let ids = Arc::clone(&ids);
+        let stored = move |group: &Group| {
+            let tracked = told(group, &ids);
+            // What was not taken changed nothing: sent again, it may be.
+            let taken = tracked.accepted > 0 && (!alone || tracked.rejected.is_empty());
+            let body = taken.then(|| serde_json::to_string(&tracked).ok());
+            body.flatten().map(|body| StoredAnswer { status: 200, headers: Vec::new(), body: Some(body) })
+        };
+        (key, Arc::new(stored) as Arc<dyn Fn(&Group) -> Option<StoredAnswer> + Send + Sync>)
+    });
+    let job = Job { workspace: caller.workspace(), cause, commands, idempotency, step: None };
+    match app.store.carry_out(job).await {
+        Ok(Reply::Done(group)) => Ok(Carried::Now(told(&group, &ids))),
+        Ok(Reply::Replayed(answer)) => Ok(Carried::Before(answer)),
+        Ok(Reply::Refused(refusal)) => Err(refusal.into()),
         // A 409 would be dropped by most SDKs; after a 503 they send the messages again.
         Err(StoreError::Raced) => {
-            return Err(Problem { retry_after: Some(1), ..Problem::new(Kind::Unavailable, "Too much came at once; send it again.") });
+            Err(Problem { retry_after: Some(1), ..Problem::new(Kind::Unavailable, "Too much came at once; send it again.") })
         }
-        Err(error) => return Err(error.into()),
-        Ok(_) => return Err(Problem::new(Kind::Internal, "The messages were not carried out.")),
-    };
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is answered. `ids`: of the messages, in order.
+fn told(group: &Group, ids: &[Option<String>]) -> Tracked {
     let sent = group.outcomes.len();
     // Its sender can do nothing about it, and would send it again on any other answer.
     let dropped = |outcome: &Result<_, Refusal>| outcome.as_ref().is_err_and(|refusal| refusal.code == Code::IdentitySuppressed);
     let suppressed = group.outcomes.iter().filter(|outcome| dropped(outcome)).count();
-    let outcomes = group.outcomes.into_iter().zip(ids).enumerate();
+    let outcomes = group.outcomes.iter().zip(ids).enumerate();
     let rejected: Vec<RejectedMessage> = outcomes
         .filter(|(_, (outcome, _))| !dropped(outcome))
         .filter_map(|(index, (outcome, message_id))| {
-            let refusal = outcome.err()?;
+            let refusal = outcome.as_ref().err()?;
             let code = refusal.issues.first().map_or("refused", |issue| issue.code);
-            Some(RejectedMessage { index, message_id, code, message: refusal.detail })
+            Some(RejectedMessage { index, message_id: message_id.clone(), code, message: refusal.detail.clone() })
         })
         .collect();
-    Ok(Tracked { success: true, accepted: sent - suppressed - rejected.len(), suppressed, rejected })
+    Tracked { success: true, accepted: sent - suppressed - rejected.len(), suppressed, rejected }
 }
 
 macro_rules! tracking {
@@ -252,10 +296,14 @@ macro_rules! tracking {
                 summary = $summary,
                 description = "For the SDKs of Segment and RudderStack, which send it as they always do: the write key as the user name of \
                     Basic authentication or as `writeKey` in the body, JSON as `application/json` or `text/plain`, gzip if they like. \
-                    A `messageId` counts once for each key. A message that is not taken is listed under `GET /v1/rejected-events`.\n\n\
+                    A `messageId` counts once for each key. A message that is not taken is listed under `GET /v1/rejected-events`. Of a \
+                    message that is taken, what could not be is told under `refused` of its event. Traits: the reserved ones are fields \
+                    of the profile, in either spelling (`firstName`, `first_name`); what else `address` and `company` hold becomes \
+                    attributes such as `address.street`.\n\n\
                     A key of the trust `browser` can be read by anybody who opens the page, so it is believed only so far: it attaches \
                     identities nobody has, merges anonymous people into identified ones, fills traits that are empty and changes those \
-                    that only browsers have written. What a server's key or the API wrote stays, and the event tells of it under \
+                    that only browsers have written. Nobody identified is reached by an address alone where the message names somebody \
+                    else as well: the address is refused, and the two may be looked at under `GET /v1/duplicates`. What a server's key or the API wrote stays, and the event tells of it under \
                     `refused`, as `untrusted`. Identified people are never merged by a message; what is refused shows on the timeline.",
                 $(params(("writeKey" = Option<String>, Query, description = $key)),)?
                 request_body(content = TrackingMessage, example = json!($example)),

@@ -20,7 +20,7 @@ async fn show(app: &App, request: &HttpRequest, kind: &'static str) -> ApiResult
         Some(caller) => caller,
         None => by_key(app, request, &query_key(request).unwrap_or_default()).await?,
     };
-    carry_out(app, &caller, vec![Message::new(Some(kind), message(request.query_string()))]).await?;
+    carry_out(app, &caller, vec![Message::new(Some(kind), message(request.query_string()))], None, true).await?;
     Ok(HttpResponse::Ok()
         // Shown again, it is another message; and a page that isolates itself may still show it.
         .insert_header(("Cache-Control", "no-store"))

@@ -73,12 +73,12 @@ impl Directory {
     }
 
     /// A message that names a suppressed key is dropped whole, and counted. E: `IdentitySuppressed`.
-    pub(super) fn admit_message(&mut self, keys: &[NewIdentity]) -> Result<(), Refusal> {
+    pub(super) fn admit_message<'a>(&mut self, keys: impl Iterator<Item = &'a NewIdentity>) -> Result<(), Refusal> {
         if self.suppression.barred.is_empty() {
             return Ok(());
         }
         let named: BTreeSet<IdentityKey> =
-            keys.iter().map(|new| new.key.canonical()).filter(|key| self.suppression.barred.contains(key)).collect();
+            keys.map(|new| new.key.canonical()).filter(|key| self.suppression.barred.contains(key)).collect();
         if named.is_empty() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use crate::{
     identity::NewIdentity,
     merge::Keep,
     profile::Profile,
-    property::Definition,
+    property::{self, Definition, Room},
     resolve::{self, Outright, Resolution},
 };
 
@@ -80,7 +80,12 @@ impl Directory {
             return Ok(Outcome::Tracked { event_id: known.id, profile_id, refused: known.refused.clone() });
         }
         if let Whose::Keys(keys) = &incoming.whose {
-            self.admit_message(keys)?;
+            // Who an alias was before is named as well, whichever of the two it turns out to be.
+            let former = match &incoming.claim {
+                Claim::Formerly { user, visitor } => vec![user, visitor],
+                Claim::Together | Claim::OnePerson => Vec::new(),
+            };
+            self.admit_message(keys.iter().chain(former))?;
         }
         let (profile, mut refused) = match &incoming.whose {
             Whose::Profile(id) => (self.live(*id, None)?, Vec::new()),
@@ -122,7 +127,7 @@ impl Directory {
         let (keys, outright) = self.claimed(keys, incoming);
         let keys = keys.as_ref();
         let Resolution { chosen, absorbed, learnt, mut refused } =
-            resolve::resolve(keys, outright, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
+            resolve::resolve(keys, outright, incoming.trust, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
                 Some(Standing::Live(profile)) => Some(profile),
                 _ => None,
             });
@@ -161,7 +166,7 @@ impl Directory {
     /// The keys with what the message claims of them. A former id is the user's of that id when there is one, else a
     /// visitor's: SDKs send both under one name.
     fn claimed<'k>(&self, keys: &'k [NewIdentity], incoming: &Incoming) -> (Cow<'k, [NewIdentity]>, Option<Outright>) {
-        let outright = Outright { authors: keys.len(), trusted: incoming.trust == Trust::Server };
+        let outright = Outright { authors: keys.len() };
         match &incoming.claim {
             Claim::Together => (keys.into(), None),
             Claim::OnePerson => (keys.into(), Some(outright)),
@@ -215,16 +220,24 @@ impl Directory {
         }
         let attributes = std::mem::take(&mut bare.attributes);
         let mut inferred = self.fill(profile, &bare, cause)?;
+        let mut room = Room::of(&profile.attributes);
         for (key, value) in attributes {
+            let former = profile.attributes.get(&key).cloned();
             let one = serde_json::Map::from_iter([(key.clone(), value)]);
-            match self.set_attributes(profile, &one, cause) {
+            let set = match self.set_attributes(profile, &one, cause) {
+                Ok(found) if self.definitions.len() + inferred.len() + found.len() > property::MAX_DEFINITIONS => Err("limit_exceeded"),
+                Ok(found) => room.take(&key, former.as_ref(), profile.attributes.get(&key)).then_some(found).ok_or("limit_exceeded"),
+                Err(refusal) => Err(refusal.issues.first().map_or("invalid_value", |issue| issue.code)),
+            };
+            match set {
                 Ok(found) => inferred.extend(found),
-                Err(refusal) => refused.push(RefusedKey {
-                    kind: "trait".to_owned(),
-                    value: key,
-                    code: refusal.issues.first().map_or("invalid_value", |issue| issue.code).to_owned(),
-                    profile_id: None,
-                }),
+                Err(code) => {
+                    match former {
+                        Some(former) => profile.attributes.insert(key.clone(), former),
+                        None => profile.attributes.remove(&key),
+                    };
+                    refused.push(RefusedKey { kind: "trait".to_owned(), value: key, code: code.to_owned(), profile_id: None });
+                }
             }
         }
         // What a server says of somebody's address is the newest; a browser may add one, not put one first.

@@ -5,15 +5,16 @@
 //! the API wrote stays, for any person, identified or not. Who wrote a field is what its history says, which moves along
 //! when people are merged; so nothing has to be kept beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Action, BROWSER, Cause, Command, Directory, Draft, Standing};
+use super::{Action, BROWSER, Cause, Command, Directory, Draft, Needs, Standing};
 use crate::{
     event::{RefusedKey, Trust, Whose},
     history::Change,
     id::ProfileId,
+    identity::IdentityKey,
     profile::Profile,
     property,
 };
@@ -42,20 +43,100 @@ impl Vouched {
     }
 }
 
+/// Who may become one person within a group: people and keys that its commands name together, directly or through others
+/// (a union of sets, each known by one of its members).
+struct Circles {
+    /// Of each command, one of whatever it names; `None`: it names nobody.
+    first: Vec<Option<usize>>,
+    /// Where each leads to; the root of a circle to itself.
+    parents: Vec<usize>,
+    people: BTreeMap<usize, Vec<ProfileId>>,
+}
+
+impl Circles {
+    fn of<'c>(directory: &Directory, commands: impl Iterator<Item = &'c Command>) -> Self {
+        let mut keys: BTreeMap<IdentityKey, usize> = BTreeMap::new();
+        let mut known: BTreeMap<ProfileId, usize> = BTreeMap::new();
+        let mut out = Self { first: Vec::new(), parents: Vec::new(), people: BTreeMap::new() };
+        for command in commands {
+            let mut needs = Needs::default();
+            command.needs(&mut needs);
+            let mut first = None;
+            let people = needs.profiles.iter().copied().chain(needs.keys.iter().filter_map(|key| directory.owners.get(key).copied()));
+            let people: Vec<usize> = people.map(|id| *known.entry(directory.survivor(id)).or_insert_with(|| out.add())).collect();
+            let named: Vec<usize> = needs.keys.iter().map(|key| *keys.entry(key.canonical()).or_insert_with(|| out.add())).collect();
+            for member in people.into_iter().chain(named) {
+                match first {
+                    None => first = Some(member),
+                    Some(first) => out.unite(first, member),
+                }
+            }
+            out.first.push(first);
+        }
+        for (id, member) in known {
+            let root = out.find(member);
+            out.people.entry(root).or_default().push(id);
+        }
+        out
+    }
+
+    fn add(&mut self) -> usize {
+        self.parents.push(self.parents.len());
+        self.parents.len() - 1
+    }
+
+    fn root(&self, mut at: usize) -> usize {
+        while self.parents[at] != at {
+            at = self.parents[at];
+        }
+        at
+    }
+
+    /// The same, and shorter the next time (path halving).
+    fn find(&mut self, mut at: usize) -> usize {
+        while self.parents[at] != at {
+            self.parents[at] = self.parents[self.parents[at]];
+            at = self.parents[at];
+        }
+        at
+    }
+
+    fn unite(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.find(one), self.find(other));
+        self.parents[one] = other;
+    }
+
+    /// Everybody whom the command at this place could come to be about.
+    fn around(&self, place: usize) -> impl Iterator<Item = ProfileId> {
+        let root = self.first.get(place).copied().flatten().map(|member| self.root(member));
+        root.and_then(|root| self.people.get(&root)).into_iter().flatten().copied()
+    }
+}
+
 /// The name of an attribute in history.
 fn named(key: &str) -> String {
     format!("attributes.{key}")
 }
 
 impl Directory {
-    /// The fields browsers would change: whoever holds the history is to say which of them others have written.
-    pub fn doubts<'c>(&mut self, commands: impl Iterator<Item = &'c Command>) -> BTreeSet<(ProfileId, String)> {
+    /// The fields browsers would change: whoever holds the history is to say which of them others have written. Whose a key is
+    /// may be another by the time its message has its turn: so it is asked about everybody whom the commands of the group could
+    /// bring together until then.
+    pub fn doubts<'c>(&mut self, commands: impl Iterator<Item = &'c Command> + Clone) -> BTreeSet<(ProfileId, String)> {
+        let speaks = |command: &Command| {
+            matches!(command, Command::Track(incoming)
+                if incoming.trust == Trust::Browser && incoming.traits.is_some() && matches!(incoming.whose, Whose::Keys(_)))
+        };
+        if !commands.clone().any(speaks) {
+            return BTreeSet::new();
+        }
+        self.vouched.asked = true;
+        let circles = Circles::of(self, commands.clone());
         let mut doubts = BTreeSet::new();
-        for command in commands {
-            let Command::Track(incoming) = command else { continue };
-            let (Trust::Browser, Some(traits), Whose::Keys(keys)) = (incoming.trust, &incoming.traits, &incoming.whose) else { continue };
-            self.vouched.asked = true;
-            for id in keys.iter().filter_map(|new| self.owner(&new.key)) {
+        for (place, command) in commands.enumerate() {
+            let (Command::Track(incoming), true) = (command, speaks(command)) else { continue };
+            let Some(traits) = &incoming.traits else { continue };
+            for id in circles.around(place) {
                 let Some(Standing::Live(profile)) = self.people.get(&id) else { continue };
                 let standard = traits.standard.iter().filter(|(field, value)| {
                     let known = profile.standard(*field);

@@ -10,7 +10,7 @@ use people_domain::{
     Timestamp,
     activity::Told,
     directory::{Directory, Happened, Lived, Reverted, Touched},
-    event::Event,
+    event::{self, Event},
     filter::{EventTally, EventTest, Events},
     id::{ProfileId, RecordId, WorkspaceId},
     living::Living,
@@ -193,7 +193,7 @@ async fn bases(
                     kind: test.kind.clone(),
                     channel: row.channel,
                     occurred_at: row.occurred_at.0,
-                    properties: serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
+                    properties: event::read_properties(&row.properties).map_err(|_| StoreError::Unreadable("an event's properties"))?,
                 };
                 match out.entry(id).or_default().entry(place).or_insert_with(|| Base::Whole(Vec::new())) {
                     Base::Whole(events) => events.push(event),

@@ -1,5 +1,8 @@
 //! The routes of tracking SDKs: what the public clients send, and the answers they are known to need.
 
+mod traits;
+mod trust;
+
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -7,6 +10,7 @@ use people_tests::{Answer, App, Database, Engine, Server, engine_stories, eventu
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use self::trust::browser;
 use crate::cast::{id, identities, list};
 
 stories![
@@ -17,15 +21,16 @@ stories![
     a_bad_message_spoils_no_other_and_alone_it_is_a_400,
     errors_have_what_each_client_reads,
     a_browser_reads_the_answers,
-    a_browsers_key_takes_nobody_over,
-    a_browser_fills_what_is_empty_and_changes_only_browsers_words,
     a_former_id_is_a_users_or_a_visitors,
     a_merge_says_outright_that_two_ids_are_one_person,
     a_beacon_and_a_pixel_carry_their_key_in_the_query,
     every_limit_is_answered_so_that_clients_stop_or_go_on,
     ids_are_taken_as_they_come,
     the_four_times_of_a_message_are_kept,
+    a_time_is_read_however_it_is_written,
     a_text_cut_in_the_middle_of_a_character_costs_no_batch,
+    a_message_that_cannot_be_read_costs_no_batch,
+    a_request_sent_again_under_its_key_is_answered_as_before,
 ];
 
 engine_stories![a_key_in_a_query_reaches_no_log];
@@ -200,85 +205,8 @@ async fn a_browser_reads_the_answers(app: &App) {
     assert_eq!(app.get("/v1/profiles").await.header("access-control-allow-origin"), None);
 }
 
-async fn a_browsers_key_takes_nobody_over(app: &App) {
-    let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
-    let browser = app.with_key(key["key"].as_str().expect("a key"));
-    let ada = app.person(json!({"external_id": "u1", "email": "ada@example.com"})).await;
-    let grace = app.person(json!({"external_id": "u2"})).await;
-    page(&browser, "/v1/i", json!({"userId": "u2", "traits": {"email": "ada@example.com"}})).await;
-    page(&browser, "/v1/a", json!({"userId": "u2", "previousId": "u1"})).await;
-    assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"], "nobody is fused with her, and no key is taken");
-    let grace = app.read(id(&grace)).await;
-    assert_eq!((&grace["email"], &grace["external_id"]), (&Value::Null, &json!("u2")));
-    for merge in [("userId", "u1"), ("email", "ada@example.com")] {
-        let pair = json!([{"type": merge.0, "value": merge.1}, {"type": "userId", "value": "u2"}]);
-        page(&browser, "/v1/merge", json!({"mergeProperties": pair})).await;
-    }
-    assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"]);
-    // What nobody has may be attached, and does not become the primary.
-    page(&browser, "/v1/i", json!({"userId": "u1", "traits": {"email": "other@example.com"}})).await;
-    let ada = app.read(id(&ada)).await;
-    assert_eq!(identities(&ada, "email"), ["ada@example.com", "other@example.com"]);
-    // Nobody is given a further id of their own, which a later sign-up might get.
-    page(&browser, "/v1/a", json!({"userId": "u3", "previousId": "u1"})).await;
-    assert_eq!(identities(&app.read(id(&ada)).await, "external_id"), ["u1"]);
-    // And whose an address is cannot be asked with it.
-    let keys = json!([{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": "ada@example.com"}]);
-    let event = |n: u32| json!({"events": [{"identities": keys, "type": "page", "message_id": format!("probe-{n}")}]});
-    let told = app.post("/v1/events").json(event(1)).await.ok();
-    assert_eq!(told["results"][0]["refused"][0]["code"], "identity_conflict");
-    let told = browser.post("/v1/events").json(event(2)).await.ok();
-    assert_eq!((&told["results"][0]["status"], &told["results"][0]["refused"]), (&json!(201), &Value::Null));
-}
-
-/// A key that stands in a page, in the same workspace.
-async fn browser(app: &App) -> App {
-    let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
-    app.with_key(key["key"].as_str().expect("a key"))
-}
-
 async fn timeline(app: &App, profile: &Value, kind: &str) -> Vec<Value> {
     list(&app.get(&format!("/v1/profiles/{}/timeline?type={kind}", id(profile))).await.ok(), "data").to_vec()
-}
-
-async fn a_browser_fills_what_is_empty_and_changes_only_browsers_words(app: &App) {
-    let browser = browser(app).await;
-    let ada = app
-        .person(json!({"external_id": "u1", "company": "Engines", "attributes": {"plan": "pro", "since": "2026-01-01T00:00:00Z"}}))
-        .await;
-    let says = async |traits: Value| {
-        page(&browser, "/v1/i", json!({"userId": "u1", "traits": traits})).await;
-        app.read(id(&ada)).await
-    };
-    let person =
-        says(json!({"company": "Evil", "plan": "free", "city": "London", "theme": "dark", "since": "2026-01-01T00:00:00.000Z"})).await;
-    assert_eq!((&person["company"], &person["city"]), (&json!("Engines"), &json!("London")));
-    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["theme"]), (&json!("pro"), &json!("dark")));
-    let told = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
-    assert_eq!(timeline(app, &ada, "identify").await[0]["refused"], json!([told("company"), told("plan")]), "shown, and no change is none");
-    // The page says the same things every day, and other things of its own.
-    let person = says(json!({"city": "Paris", "theme": "light"})).await;
-    assert_eq!((&person["city"], &person["attributes"]["theme"]), (&json!("Paris"), &json!("light")));
-    // A server's word, and the API's, hold from then on.
-    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"theme": "blue", "company": "Analytical Engines"}})).await;
-    app.patch(&format!("/v1/profiles/{}", id(&ada))).json(json!({"city": "Rome"})).await.ok();
-    let person = says(json!({"city": "Oslo", "theme": "dark", "company": "Evil"})).await;
-    assert_eq!((&person["city"], &person["company"]), (&json!("Rome"), &json!("Analytical Engines")));
-    assert_eq!(person["attributes"]["theme"], "blue");
-    // A visitor of whom only browsers spoke is changed freely, also once they are known; a merge brings nobody's word up.
-    page(&browser, "/v1/i", json!({"anonymousId": "a1", "traits": {"plan": "trial", "referrer": "ads"}})).await;
-    page(&browser, "/v1/i", json!({"anonymousId": "a1", "userId": "u1", "traits": {"plan": "free", "referrer": "mail"}})).await;
-    let person = app.read(id(&ada)).await;
-    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["referrer"]), (&json!("pro"), &json!("mail")));
-    let kept = app.history(id(&ada)).await;
-    assert!(kept.iter().any(|entry| entry["source"] == "browser") && kept.iter().any(|entry| entry["source"] == "tracking"), "{kept:?}");
-    // All in one request, after each other.
-    let batch = json!({"batch": [
-        {"type": "identify", "userId": "new", "traits": {"plan": "trial"}},
-        {"type": "identify", "userId": "new", "traits": {"plan": "free"}}
-    ]});
-    page(&browser, "/v1/b", batch).await;
-    assert_eq!(person_of(app, "new").await["attributes"]["plan"], "free");
 }
 
 async fn person_of(app: &App, external: &str) -> Value {
@@ -481,6 +409,23 @@ async fn ids_are_taken_as_they_come(app: &App) {
     let other = app.with_scopes(&["events:write"]).await;
     page(&other, "/v1/track", json!({"userId": "42", "event": "e", "messageId": "1"})).await;
     assert_eq!(timeline(app, &person, "e").await.len(), 2);
+    // One number is one id, however it is written; of one with too many digits others would be read as the same.
+    for (n, number) in ["17", "17.0", "1.7e1"].into_iter().enumerate() {
+        let body = format!(r#"{{"userId": {number}, "event": "numbered", "messageId": "n{n}"}}"#);
+        app.post("/v1/track").bytes("application/json", body).await.ok();
+    }
+    assert_eq!(timeline(app, &person_of(app, "17").await, "numbered").await.len(), 3);
+    for zero in ["0.0", "-0", "0e9"] {
+        failed(
+            &app.post("/v1/track").bytes("application/json", format!(r#"{{"userId": {zero}, "event": "e"}}"#)).await,
+            400,
+            "junk_identity",
+        );
+    }
+    for field in ["userId", "anonymousId", "messageId"] {
+        let body = format!(r#"{{"userId": "42", "event": "e", "{field}": 123456789012345678901}}"#);
+        failed(&app.post("/v1/track").bytes("application/json", body).await, 400, "inexact_id");
+    }
     for junk in ["null", "undefined", "NaN", "[object Object]", "guest", "0", "00000000-0000-0000-0000-000000000000"] {
         failed(&app.post("/v1/track").json(json!({"userId": junk, "event": "e"})).await, 400, "junk_identity");
         // Beside an id that is somebody's, it is left out and told of.
@@ -533,4 +478,92 @@ async fn a_text_cut_in_the_middle_of_a_character_costs_no_batch(app: &App) {
     let person = person_of(app, "u1").await;
     assert_eq!(timeline(app, &person, "cut").await[0]["properties"]["text"], "😀 \u{FFFD}");
     assert_eq!((timeline(app, &person, "whole").await.len(), timeline(app, &person, "bytes").await.len()), (1, 1));
+}
+
+async fn a_time_is_read_however_it_is_written(app: &App) {
+    let written = async |n: usize, message: Value| {
+        let (user, mut message) = (format!("w{n}"), message);
+        (message["userId"], message["event"]) = (json!(user), json!("e"));
+        page(app, "/v1/track", message).await;
+        timeline(app, &person_of(app, &user).await, "e").await[0].clone()
+    };
+    for (n, text) in ["2026-01-05", "2026-01-05T00:00", "2026-01-05 00:00:00", "2026-01-05T02:00:00+0200", "2026-01-04T19:00:00.000-05"]
+        .into_iter()
+        .map(|text| json!(text))
+        .chain([json!(1_767_571_200), json!(1_767_571_200_000_u64)])
+        .enumerate()
+    {
+        let event = written(n, json!({"timestamp": text})).await;
+        assert_eq!((&event["occurred_at"], &event["refused"]), (&json!("2026-01-05T00:00:00.000000Z"), &Value::Null), "{text}");
+    }
+    // One that cannot be read is told of.
+    let event = written(10, json!({"timestamp": "yesterday", "originalTimestamp": 17})).await;
+    assert_eq!(event["occurred_at"], event["received_at"]);
+    let told = |kind: &str, value: &str| json!({"kind": kind, "value": value, "code": "invalid_timestamp"});
+    assert_eq!(event["refused"], json!([told("timestamp", "yesterday"), told("originalTimestamp", "17")]));
+    // Where nothing says when it was sent, `timestamp` is the time; where something does, the original one is corrected by it.
+    let event = written(11, json!({"timestamp": "2026-01-05T10:00:00Z", "originalTimestamp": "2026-01-05T09:00:00Z"})).await;
+    assert_eq!(
+        (&event["occurred_at"], &event["original_timestamp"]),
+        (&json!("2026-01-05T10:00:00.000000Z"), &json!("2026-01-05T09:00:00.000000Z"))
+    );
+    // Sent before it happened, as a client says that knows no time: when it happened counts.
+    for (n, sent) in ["1970-01-01T00:00:00Z", "2026-01-05T09:00:00Z"].into_iter().enumerate() {
+        let event = written(20 + n, json!({"timestamp": "2026-01-05T10:00:00Z", "sentAt": sent})).await;
+        assert_eq!(event["occurred_at"], "2026-01-05T10:00:00.000000Z");
+    }
+    // An item without a time of sending has that of its batch.
+    let item = json!({"type": "track", "userId": "w30", "event": "e", "timestamp": "2026-01-05T10:00:00Z", "sentAt": null});
+    page(app, "/v1/batch", json!({"sentAt": "2026-01-05T10:00:30Z", "batch": [item]})).await;
+    assert_eq!(timeline(app, &person_of(app, "w30").await, "e").await[0]["sent_at"], "2026-01-05T10:00:30.000000Z");
+}
+
+async fn a_message_that_cannot_be_read_costs_no_batch(app: &App) {
+    let nested = |n: usize| format!("{}1{}", "[".repeat(n), "]".repeat(n));
+    let item = |event: &str, a: &str| format!(r#"{{"type": "track", "userId": "u1", "event": "{event}", "properties": {{"a": {a}}}}}"#);
+    let body = format!(
+        r#"{{"sentAt": "2026-01-05T10:00:00Z", "batch": [{}, {}, {}, {}]}}"#,
+        item("good", "1"),
+        item("deep", &nested(300)),
+        item("large", "1e400"),
+        item("good", "2")
+    );
+    let answer = app.post("/v1/batch").bytes("application/json", body).await.ok();
+    assert_eq!(answer["accepted"], 2, "{answer}");
+    let told: Vec<(&Value, &Value)> = list(&answer, "rejected").iter().map(|r| (&r["index"], &r["code"])).collect();
+    assert_eq!(told, [(&json!(1), &json!("too_deep")), (&json!(2), &json!("number_out_of_range"))]);
+    assert_eq!(timeline(app, &person_of(app, "u1").await, "good").await.len(), 2);
+    assert_eq!(list(&app.get("/v1/rejected-events").await.ok(), "data").len(), 2);
+    failed(&app.post("/v1/track").bytes("application/json", item("alone", &nested(300))).await, 400, "too_deep");
+    failed(&app.post("/v1/track").bytes("application/json", item("alone", "1e400")).await, 400, "number_out_of_range");
+    // Up to 200 deep it is taken, told as it came, and read by whatever asks for it.
+    app.post("/v1/track").bytes("application/json", item("nested", &nested(198))).await.ok();
+    let ada = person_of(app, "u1").await;
+    let shown = app.get(&format!("/v1/profiles/{}/timeline?type=nested", id(&ada))).await;
+    assert_eq!(shown.status, 200);
+    assert!(shown.text().replace(' ', "").contains(&nested(198)));
+    let found = json!({"event": "nested", "where": [{"field": "properties.b", "op": "missing"}]});
+    assert_eq!(app.find(json!({"filter": found})).await, ["u1"]);
+    app.post("/v1/segments").json(json!({"name": "deep", "filter": found})).await.created();
+    app.post("/v1/track").bytes("application/json", item("nested", &nested(198))).await.ok();
+}
+
+async fn a_request_sent_again_under_its_key_is_answered_as_before(app: &App) {
+    let send = async |path: &str, body: &Value| app.post(path).idempotency_key(path).json(body.clone()).await;
+    let message = json!({"userId": "u1", "event": "e"});
+    let batch = json!({"batch": [{"type": "track", "userId": "u1", "event": "e"}, {"type": "track", "userId": "u1"}]});
+    for (path, body) in [("/v1/track", &message), ("/v1/batch", &batch)] {
+        let first = send(path, body).await;
+        let again = send(path, body).await;
+        assert_eq!((first.ok(), first.header("idempotency-replayed")), (again.ok(), None));
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        failed(&send(path, &json!({"userId": "u1", "event": "other", "batch": [message]})).await, 422, "idempotency_mismatch");
+    }
+    assert_eq!(timeline(app, &person_of(app, "u1").await, "e").await.len(), 2);
+    // What was not taken changed nothing: sent again, it may be.
+    let wrong = json!({"userId": "u1"});
+    for _ in 0..2 {
+        failed(&app.post("/v1/track").idempotency_key("wrong").json(wrong.clone()).await, 400, "invalid_event");
+    }
+    failed(&app.post("/v1/track").header("idempotency-key", "").json(message).await, 400, "invalid_header");
 }

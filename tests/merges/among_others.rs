@@ -9,10 +9,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::{agreed, all, at, everybody, field, merge, merge_with, preview, revert, send, somebody, value, whole};
 use crate::{
     cast::{id, list, path},
     erasures::mentions,
-    merges::{agreed, all, at, everybody, field, merge, merge_with, preview, revert, send, somebody, value, whole},
 };
 
 stories![

@@ -1,0 +1,158 @@
+//! How far the key of a browser is believed, which anybody can read who opens the page.
+
+use people_tests::{App, stories};
+use serde_json::{Value, json};
+
+use super::{page, person, person_of, timeline};
+use crate::cast::{id, identities, list};
+
+stories![
+    a_browsers_key_takes_nobody_over,
+    a_browser_reaches_nobody_by_their_address,
+    a_browser_fills_what_is_empty_and_changes_only_browsers_words,
+    what_one_message_attaches_vouches_for_nothing_in_the_next,
+];
+
+/// A key that stands in a page, in the same workspace.
+pub(super) async fn browser(app: &App) -> App {
+    let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
+    app.with_key(key["key"].as_str().expect("a key"))
+}
+
+async fn a_browsers_key_takes_nobody_over(app: &App) {
+    let browser = browser(app).await;
+    let ada = app.person(json!({"external_id": "u1", "email": "ada@example.com"})).await;
+    let grace = app.person(json!({"external_id": "u2"})).await;
+    page(&browser, "/v1/i", json!({"userId": "u2", "traits": {"email": "ada@example.com"}})).await;
+    page(&browser, "/v1/a", json!({"userId": "u2", "previousId": "u1"})).await;
+    assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"], "nobody is fused with her, and no key is taken");
+    let grace = app.read(id(&grace)).await;
+    assert_eq!((&grace["email"], &grace["external_id"]), (&Value::Null, &json!("u2")));
+    for merge in [("userId", "u1"), ("email", "ada@example.com")] {
+        let pair = json!([{"type": merge.0, "value": merge.1}, {"type": "userId", "value": "u2"}]);
+        page(&browser, "/v1/merge", json!({"mergeProperties": pair})).await;
+    }
+    assert_eq!(app.read(id(&ada)).await["identities"], ada["identities"]);
+    // What nobody has may be attached, and does not become the primary.
+    page(&browser, "/v1/i", json!({"userId": "u1", "traits": {"email": "other@example.com"}})).await;
+    let ada = app.read(id(&ada)).await;
+    assert_eq!(identities(&ada, "email"), ["ada@example.com", "other@example.com"]);
+    // Nobody is given a further id of their own, which a later sign-up might get.
+    page(&browser, "/v1/a", json!({"userId": "u3", "previousId": "u1"})).await;
+    assert_eq!(identities(&app.read(id(&ada)).await, "external_id"), ["u1"]);
+    // And whose an address is cannot be asked with it.
+    let keys = json!([{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": "ada@example.com"}]);
+    let event = |n: u32| json!({"events": [{"identities": keys, "type": "page", "message_id": format!("probe-{n}")}]});
+    let told = app.post("/v1/events").json(event(1)).await.ok();
+    assert_eq!(told["results"][0]["refused"][0]["code"], "identity_conflict");
+    let told = browser.post("/v1/events").json(event(2)).await.ok();
+    assert_eq!((&told["results"][0]["status"], &told["results"][0]["refused"]), (&json!(201), &Value::Null));
+}
+
+async fn a_browser_reaches_nobody_by_their_address(app: &App) {
+    let browser = browser(app).await;
+    // Known by an address only, as from a newsletter.
+    let subscriber = app.person(json!({"email": "ada@example.com", "name": "Ada"})).await;
+    let whose = async |kind: &str, value: &str| person(app, kind, value).await["id"].clone();
+    let unchanged = async || assert_eq!(app.read(id(&subscriber)).await["identities"], subscriber["identities"]);
+    page(&browser, "/v1/i", json!({"anonymousId": "a1", "traits": {"email": "ada@example.com"}})).await;
+    page(&browser, "/v1/i", json!({"userId": "evil", "anonymousId": "a1", "traits": {"email": "ada@example.com", "company": "Evil"}}))
+        .await;
+    unchanged().await;
+    let other = person_of(app, "evil").await;
+    assert_eq!((whose("anonymous_id", "a1").await, &other["email"]), (other["id"].clone(), &Value::Null));
+    // A server's word for that id lands on whom it belongs to.
+    page(app, "/v1/identify", json!({"userId": "evil", "traits": {"firstName": "Eve", "email": "eve@example.com"}})).await;
+    unchanged().await;
+    assert_eq!(app.read(id(&subscriber)).await["name"], "Ada");
+    let refused = timeline(app, &other, "identify").await;
+    assert!(refused.iter().any(|e| e["refused"][0]["code"] == "identity_conflict"), "{refused:?}");
+    let pairs = app.get("/v1/duplicates").await.ok();
+    assert!(list(&pairs, "data").iter().any(|pair| pair.to_string().contains(id(&subscriber))), "somebody may look into it: {pairs}");
+    // Nor does an address bring another along.
+    let keys = json!([{"kind": "email", "value": "ada@example.com"}, {"kind": "phone", "value": "+442079460000"}]);
+    let told = browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "page"}]})).await.ok();
+    assert_ne!(told["results"][0]["profile_id"], subscriber["id"]);
+    unchanged().await;
+    // What names nobody else is theirs.
+    let keys = json!([{"kind": "email", "value": "ada@example.com"}]);
+    let told = browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "mail_opened"}]})).await.ok();
+    assert_eq!(told["results"][0]["profile_id"], subscriber["id"]);
+    // Two visitors stay two; with who they are, they are one.
+    page(&browser, "/v1/p", json!({"anonymousId": "v1"})).await;
+    page(&browser, "/v1/p", json!({"anonymousId": "v2"})).await;
+    let pair = json!([{"type": "anonymousId", "value": "v1"}, {"type": "anonymousId", "value": "v2"}]);
+    page(&browser, "/v1/merge", json!({"mergeProperties": pair})).await;
+    assert_ne!(whose("anonymous_id", "v1").await, whose("anonymous_id", "v2").await);
+    for visitor in ["v1", "v2"] {
+        page(&browser, "/v1/i", json!({"userId": "grace", "anonymousId": visitor})).await;
+    }
+    assert_eq!(whose("anonymous_id", "v1").await, whose("anonymous_id", "v2").await);
+}
+
+async fn a_browser_fills_what_is_empty_and_changes_only_browsers_words(app: &App) {
+    let browser = browser(app).await;
+    let ada = app
+        .person(json!({"external_id": "u1", "company": "Engines", "attributes": {"plan": "pro", "since": "2026-01-01T00:00:00Z"}}))
+        .await;
+    let says = async |traits: Value| {
+        page(&browser, "/v1/i", json!({"userId": "u1", "traits": traits})).await;
+        app.read(id(&ada)).await
+    };
+    let person =
+        says(json!({"company": "Evil", "plan": "free", "city": "London", "theme": "dark", "since": "2026-01-01T00:00:00.000Z"})).await;
+    assert_eq!((&person["company"], &person["city"]), (&json!("Engines"), &json!("London")));
+    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["theme"]), (&json!("pro"), &json!("dark")));
+    let told = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
+    assert_eq!(timeline(app, &ada, "identify").await[0]["refused"], json!([told("company"), told("plan")]), "shown, and no change is none");
+    // The page says the same things every day, and other things of its own.
+    let person = says(json!({"city": "Paris", "theme": "light"})).await;
+    assert_eq!((&person["city"], &person["attributes"]["theme"]), (&json!("Paris"), &json!("light")));
+    // A server's word, and the API's, hold from then on.
+    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"theme": "blue", "company": "Analytical Engines"}})).await;
+    app.patch(&format!("/v1/profiles/{}", id(&ada))).json(json!({"city": "Rome"})).await.ok();
+    let person = says(json!({"city": "Oslo", "theme": "dark", "company": "Evil"})).await;
+    assert_eq!((&person["city"], &person["company"]), (&json!("Rome"), &json!("Analytical Engines")));
+    assert_eq!(person["attributes"]["theme"], "blue");
+    // A visitor of whom only browsers spoke is changed freely, also once they are known; a merge brings nobody's word up.
+    page(&browser, "/v1/i", json!({"anonymousId": "a1", "traits": {"plan": "trial", "referrer": "ads"}})).await;
+    page(&browser, "/v1/i", json!({"anonymousId": "a1", "userId": "u1", "traits": {"plan": "free", "referrer": "mail"}})).await;
+    let person = app.read(id(&ada)).await;
+    assert_eq!((&person["attributes"]["plan"], &person["attributes"]["referrer"]), (&json!("pro"), &json!("mail")));
+    let kept = app.history(id(&ada)).await;
+    assert!(kept.iter().any(|entry| entry["source"] == "browser") && kept.iter().any(|entry| entry["source"] == "tracking"), "{kept:?}");
+    // All in one request, after each other.
+    let batch = json!({"batch": [
+        {"type": "identify", "userId": "new", "traits": {"plan": "trial"}},
+        {"type": "identify", "userId": "new", "traits": {"plan": "free"}}
+    ]});
+    page(&browser, "/v1/b", batch).await;
+    assert_eq!(person_of(app, "new").await["attributes"]["plan"], "free");
+}
+
+async fn what_one_message_attaches_vouches_for_nothing_in_the_next(app: &App) {
+    let browser = browser(app).await;
+    let known = json!({"firstName": "Real", "company": "RealCo", "tier": "gold"});
+    let forged = json!({"firstName": "Hax", "company": "HaxCo", "tier": "none"});
+    let first = [
+        json!({"type": "track", "userId": "u", "anonymousId": "z", "event": "x"}),
+        json!({"type": "alias", "userId": "u", "previousId": "z"}),
+        json!({"type": "identify", "userId": "u", "anonymousId": "z"}),
+    ];
+    // Whether the visitor was there before, or comes with the batch.
+    for (n, (was_there, first)) in [false, true].into_iter().flat_map(|was| first.iter().map(move |first| (was, first))).enumerate() {
+        let named = |message: &Value| {
+            let text = message.to_string().replace("\"u\"", &format!("\"u{n}\"")).replace("\"z\"", &format!("\"z{n}\""));
+            serde_json::from_str::<Value>(&text).expect("a message")
+        };
+        page(app, "/v1/identify", json!({"userId": format!("u{n}"), "traits": known})).await;
+        if was_there {
+            page(&browser, "/v1/p", json!({"anonymousId": format!("z{n}")})).await;
+        }
+        let second = named(&json!({"type": "identify", "anonymousId": "z", "traits": forged}));
+        assert_eq!(page(&browser, "/v1/b", json!({"batch": [named(first), second]})).await["accepted"], 2);
+        let person = person_of(app, &format!("u{n}")).await;
+        assert_eq!((&person["first_name"], &person["company"]), (&json!("Real"), &json!("RealCo")), "{n}: {first}");
+        assert_eq!(person["attributes"]["tier"], "gold", "{n}: {first}");
+    }
+}
