@@ -11,6 +11,8 @@ use crate::cast::{ada, grace, id, identities, list, path};
 stories![
     a_merge_taken_back_leaves_two_as_they_were,
     visits_that_a_merge_bridged_come_apart_again,
+    a_session_that_went_on_with_both_is_each_ones_own_again,
+    a_pause_that_the_other_filled_is_a_pause_again,
     what_was_edited_since_stays_and_is_told,
     an_opt_out_after_the_merge_holds_for_both,
     events_after_the_merge_stay_with_the_survivor,
@@ -84,6 +86,82 @@ async fn visits_that_a_merge_bridged_come_apart_again(app: &App) {
     let now = whole(app, id(&first)).await;
     assert_eq!((now["sessions"].as_array().map(Vec::len), &now["sessions"][0]["event_count"]), (Some(1), &json!(4)), "{}", now["sessions"]);
     same(&whole(app, id(&second)).await, &before[1]);
+}
+
+async fn a_session_that_went_on_with_both_is_each_ones_own_again(app: &App) {
+    let event = |person: &Value, seconds: i64, channel: &str, session: Value| json!({"profile_id": person["id"], "type": "page", "channel": channel, "occurred_at": at(seconds), "session": session});
+    for (round, named) in [false, true].into_iter().enumerate() {
+        let (first, second) =
+            (app.person(json!({"external_id": format!("a{round}")})).await, app.person(json!({"external_id": format!("b{round}")})).await);
+        let told = |key: &str| {
+            let mut session = json!({"properties": {key: format!("secret of {key}{round}")}});
+            if named {
+                session["id"] = json!("S");
+            }
+            session
+        };
+        // Nothing of the two touches, when they are merged.
+        let apart = if named { "email" } else { "web" };
+        send(app, json!([event(&first, 0, "web", told("own")), event(&second, 3_000, apart, told("theirs"))])).await;
+        let before = whole(app, id(&second)).await;
+        let record = merge(app, &first, &second).await;
+        // What comes now bridges them; and it begins before the other's.
+        send(app, json!([event(&first, 1_500, "web", told("since")), event(&first, 4_500, "web", told("late"))])).await;
+        assert_eq!(all(app, id(&first), "sessions").await.len(), 1);
+        assert_eq!(list(&revert(app, &record).await, "conflicts").len(), 0);
+        same(&whole(app, id(&second)).await, &before);
+        let sessions = whole(app, id(&first)).await["sessions"].clone();
+        let told: Vec<String> = sessions.as_array().expect("a list").iter().map(|s| s["properties"].to_string()).collect();
+        for key in ["own", "since", "late"] {
+            assert!(told.iter().any(|told| told.contains(&format!("secret of {key}{round}"))), "{key}: {sessions}");
+        }
+        let found = app.get(&path(&second, &format!("/sessions?channel={apart}"))).await.ok();
+        assert_eq!(list(&found, "data").len(), 1, "found by the channel of its first event");
+        // And nothing of one who is erased stays with the other.
+        app.delete(&format!("/v1/profiles/{}", id(&second))).await.ok();
+        assert_eq!(tables_with(app, &format!("secret of theirs{round}")).await, [""; 0]);
+    }
+}
+
+async fn a_pause_that_the_other_filled_is_a_pause_again(app: &App) {
+    let event =
+        |person: &Value, seconds: i64| json!({"profile_id": person["id"], "type": "page", "channel": "web", "occurred_at": at(seconds)});
+    // Of whom the events are, which ones come after the merge, and the sessions each has once it is taken back.
+    for (round, (of_first, of_second, since, firsts, seconds)) in [
+        (vec![], vec![0, 3_000], vec![1_500], vec![1], vec![1, 1]),
+        (vec![0], vec![1_500], vec![3_000], vec![1, 1], vec![1]),
+        (vec![0, 3_600], vec![1_800], vec![900, 5_400, 7_200], vec![2, 3], vec![1]),
+        (vec![0], vec![1_800, 5_400], vec![3_600, 9_000], vec![1, 1, 1], vec![1, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (first, second) =
+            (app.person(json!({"external_id": format!("a{round}")})).await, app.person(json!({"external_id": format!("b{round}")})).await);
+        let one_by_one = async |person: &Value, times: &[i64]| {
+            for seconds in times {
+                send(app, json!([event(person, *seconds)])).await;
+            }
+        };
+        one_by_one(&first, &of_first).await;
+        one_by_one(&second, &of_second).await;
+        let before = whole(app, id(&second)).await;
+        let record = merge(app, &first, &second).await;
+        one_by_one(&first, &since).await;
+        revert(app, &record).await;
+        same(&whole(app, id(&second)).await, &before);
+        for (person, wanted) in [(&first, &firsts), (&second, &seconds)] {
+            let now = whole(app, id(person)).await["sessions"].clone();
+            let mut counts: Vec<(String, i64)> = now
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|s| (s["started_at"].to_string(), s["event_count"].as_i64().unwrap_or(0)))
+                .collect();
+            counts.sort();
+            assert_eq!(counts.into_iter().map(|(_, count)| count).collect::<Vec<_>>(), *wanted, "round {round}: {now}");
+        }
+    }
 }
 
 async fn what_was_edited_since_stays_and_is_told(app: &App) {

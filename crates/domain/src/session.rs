@@ -4,7 +4,7 @@
 //! further from its neighbour than the workspace's gap. The same events end in the same sessions in any order of
 //! arrival: a late one opens, extends, or joins two that it stands between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -53,13 +53,14 @@ pub struct Plan {
 }
 
 /// Events that belong together: by the sender's id, else by channel.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Strand {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strand {
     Named(ProfileId, String),
     Channel(ProfileId, Option<String>),
 }
 
-fn strand(profile: ProfileId, channel: Option<&String>, sender_id: Option<&String>) -> Strand {
+/// The strand an event or a session is of.
+pub fn strand(profile: ProfileId, channel: Option<&String>, sender_id: Option<&String>) -> Strand {
     match sender_id {
         Some(id) => Strand::Named(profile, id.clone()),
         None => Strand::Channel(profile, channel.cloned()),
@@ -113,6 +114,38 @@ pub fn arrange(standing: Vec<Session>, visits: &[Visit], gap: Span, mut new_id: 
         close(stretch, visits, &mut plan, &mut new_id);
     }
     plan
+}
+
+/// A session that a plan brings together with what came from somebody else: with one of another origin, or with such events.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mixed<'s> {
+    /// As it stood.
+    pub session: &'s Session,
+    pub into: RecordId,
+    /// Of another origin than the session.
+    pub with: ProfileId,
+}
+
+/// Those of a plan, each with every other origin.
+pub fn mixed<'s>(standing: &'s [Session], visits: &[Visit], plan: &Plan) -> Vec<Mixed<'s>> {
+    let changed: HashSet<RecordId> = plan.written.iter().map(|session| session.id).collect();
+    let joined: HashMap<RecordId, RecordId> = plan.joined.iter().copied().collect();
+    let into = |session: &Session| *joined.get(&session.id).unwrap_or(&session.id);
+    let mut origins: HashMap<RecordId, BTreeSet<ProfileId>> = HashMap::new();
+    for session in standing.iter().filter(|session| changed.contains(&into(session))) {
+        origins.entry(into(session)).or_default().insert(session.origin_profile_id);
+    }
+    // What only comes is nobody's session yet.
+    for (visit, place) in visits.iter().zip(&plan.placed) {
+        if let Some(origins) = origins.get_mut(place) {
+            origins.insert(visit.origin_profile_id);
+        }
+    }
+    let others = |session: &'s Session| {
+        let all = origins.get(&into(session)).into_iter().flatten().copied();
+        all.filter(|origin| *origin != session.origin_profile_id).map(move |with| (session, with))
+    };
+    standing.iter().flat_map(others).map(|(session, with)| Mixed { session, into: into(session), with }).collect()
 }
 
 /// Makes one session of a stretch.

@@ -5,7 +5,7 @@
 //! meanwhile finds it moved and decides again: no event slips between.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::save::Span;
+use super::{save::Span, timeline::Mixture};
 use crate::{
     StoreError, Tx, duplicates, registry,
     rows::{Kind, Rows, ids},
@@ -259,9 +259,67 @@ pub(super) async fn remember_sessions(
             kept.entry((merge.id, session.id)).or_insert((merge, session, into.id));
         }
     }
-    if kept.is_empty() {
+    let rows = kept.into_values().map(|(merge, session, into)| {
+        let owner = owners.get(&session.id).copied().unwrap_or(session.profile_id);
+        (merge.id, session, into, owner)
+    });
+    write_remembered(tx, workspace, rows).await
+}
+
+#[derive(FromRow)]
+struct Together {
+    id: Uuid,
+    profile_id: Uuid,
+    primary_id: Uuid,
+    secondary_id: Uuid,
+}
+
+/// Writes down sessions that go on with what came from somebody else, as they were, for every merge that brought the two
+/// together: taken back, it gives each what was theirs. Of a session that a merge remembers already, how it was then counts.
+pub(super) async fn remember_mixed(tx: &mut Tx, workspace: WorkspaceId, mixed: &[Mixture]) -> Result<(), StoreError> {
+    if mixed.is_empty() {
         return Ok(());
     }
+    let holders: BTreeSet<Uuid> = mixed.iter().map(|mixture| mixture.session.profile_id.0).collect();
+    let merges: Vec<Together> = tx
+        .all(
+            sql("SELECT m.id, m.profile_id, m.primary_id, m.secondary_id
+                 FROM {rows} AS r CROSS JOIN merges AS m WHERE m.workspace_id = $1 AND m.profile_id = r.id AND m.reverted_at IS NULL")
+            .bind(workspace)
+            .rows(ids(holders)),
+        )
+        .await?;
+    let next: HashMap<(Uuid, Uuid), &Together> = merges.iter().map(|merge| ((merge.profile_id, merge.secondary_id), merge)).collect();
+    // Everybody whose it has been, from the one it came from to the one who has it, each with the merge that brought it on.
+    let way = |holder: Uuid, origin: Uuid| {
+        let mut way = vec![(origin, None)];
+        while let Some((at, _)) = way.last()
+            && let Some(merge) = next.get(&(holder, *at))
+            && way.iter().all(|(id, _)| *id != merge.primary_id)
+        {
+            way.push((merge.primary_id, Some(merge.id)));
+        }
+        way
+    };
+    let mut kept = BTreeMap::new();
+    for Mixture { session, into, with } in mixed {
+        let holder = session.profile_id.0;
+        let (one, other) = (way(holder, session.origin_profile_id.0), way(holder, with.0));
+        // They came together with the first who has had both. Merges of before are taken back after the one that this was by.
+        let met = one.iter().find_map(|(id, by)| Some((by, &other.iter().find(|(theirs, _)| theirs == id)?.1)));
+        for merge in met.into_iter().flat_map(|(by, with)| [*by, *with]).flatten() {
+            kept.entry((merge, session.id)).or_insert((RecordId(merge), session, *into, session.origin_profile_id));
+        }
+    }
+    write_remembered(tx, workspace, kept.into_values()).await
+}
+
+/// Sessions as merges remember them: the merge, the session, the one it became part of, whose it was.
+async fn write_remembered<'s>(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    sessions: impl Iterator<Item = (RecordId, &'s Session, RecordId, ProfileId)>,
+) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("merge_id", Kind::Uuid),
@@ -276,14 +334,14 @@ pub(super) async fn remember_sessions(
         ("event_count", Kind::Int),
         ("properties", Kind::Json),
     ]);
-    for (merge, session, into) in kept.into_values() {
+    for (merge, session, into, owner) in sessions {
         rows.push([
             // Who has them all, at the end of the group.
             session.profile_id.into(),
-            merge.id.into(),
+            merge.into(),
             session.id.into(),
             into.into(),
-            owners.get(&session.id).copied().unwrap_or(session.profile_id).into(),
+            owner.into(),
             session.origin_profile_id.into(),
             session.channel.as_deref().unwrap_or_default().into(),
             session.sender_id.clone().into(),
@@ -293,6 +351,9 @@ pub(super) async fn remember_sessions(
             serde_json::Value::Object(session.properties.clone()).to_string().into(),
         ]);
     }
+    if rows.is_empty() {
+        return Ok(());
+    }
     tx.run(
         sql("INSERT INTO merge_sessions (
                  workspace_id, profile_id, merge_id, id, into_id, owner_profile_id, origin_profile_id, channel, sender_id, started_at,
@@ -300,7 +361,7 @@ pub(super) async fn remember_sessions(
              )
              SELECT $1, r.profile_id, r.merge_id, r.id, r.into_id, r.owner_profile_id, r.origin_profile_id, r.channel, r.sender_id,
                     r.started_at, r.ended_at, r.event_count, r.properties
-             FROM {rows} AS r")
+             FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
         .rows(rows),
     )

@@ -183,8 +183,9 @@ pub(super) async fn save(
             timeline::arrange(tx, workspace, occurrences, moved.sessions, people, gap, now).await?
         }
     };
-    let joined = arranged.write(tx, workspace).await?;
-    merging::remember_sessions(tx, workspace, &merges, &moved.owners, &joined).await?;
+    let remember = arranged.write(tx, workspace).await?;
+    merging::remember_sessions(tx, workspace, &merges, &moved.owners, &remember.joined).await?;
+    merging::remember_mixed(tx, workspace, &remember.mixed).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let all_live = spans.values().all(|span| span.after.is_some());
     let turned = || spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect();

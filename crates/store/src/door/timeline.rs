@@ -147,9 +147,25 @@ pub(super) async fn sessions_that_move(
 pub(super) struct Arranged {
     stood: HashMap<RecordId, Stretch>,
     plan: session::Plan,
+    /// Sessions that are brought together with what came from somebody else, as they were.
+    mixed: Vec<Mixture>,
     /// Sessions that came with a merge and are joined with others, each with the other, as they were.
     joined: Vec<(Session, Session)>,
     events: Later,
+}
+
+/// A session with what came from somebody else, as `session::mixed` tells it.
+pub(super) struct Mixture {
+    pub(super) session: Session,
+    pub(super) into: RecordId,
+    pub(super) with: ProfileId,
+}
+
+/// Sessions that merges must remember as they were.
+pub(super) struct Remember {
+    pub(super) mixed: Vec<Mixture>,
+    /// Joined by merges, each with the other.
+    pub(super) joined: Vec<(Session, Session)>,
 }
 
 /// When people were last seen before the group, `None` being never. No session of theirs ended later.
@@ -192,23 +208,29 @@ pub(super) async fn arrange(
     let by_merges = !moved.is_empty();
     let standing = near(tx, workspace, &visits, moved, seen, gap).await?;
     let stood = stretches(&standing);
-    let before: HashMap<RecordId, Session> =
-        if by_merges { standing.iter().map(|session| (session.id, session.clone())).collect() } else { HashMap::new() };
+    // Where everybody's sessions are their own, there is nothing to remember.
+    let is_own = |session: &Session| session.origin_profile_id == session.profile_id;
+    let all_own = standing.iter().all(is_own) && visits.iter().all(|visit| visit.origin_profile_id == visit.profile_id);
+    let before: Vec<Session> = if by_merges || !all_own { standing.clone() } else { Vec::new() };
     // Named when they are made, also those of long ago: new ids then stand side by side in their index.
     let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
+    let mixed = session::mixed(&before, &visits, &plan);
+    let mixed = mixed.into_iter().map(|mixed| Mixture { session: mixed.session.clone(), into: mixed.into, with: mixed.with }).collect();
+    let before: HashMap<RecordId, Session> =
+        if by_merges { before.into_iter().map(|session| (session.id, session)).collect() } else { HashMap::new() };
     let joined = plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())).collect();
     let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
     let (many, long) = (occurrences.len(), long.clone());
     let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions, &long)));
-    Ok(Arranged { stood, plan, joined, events })
+    Ok(Arranged { stood, plan, mixed, joined, events })
 }
 
 impl Arranged {
-    /// Writes the events and their sessions. Answers what was joined by merges.
-    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Vec<(Session, Session)>, StoreError> {
+    /// Writes the events and their sessions.
+    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Remember, StoreError> {
         take_over(tx, workspace, &self.stood, &self.plan).await?;
         self.events.run(tx).await?;
-        Ok(self.joined)
+        Ok(Remember { mixed: self.mixed, joined: self.joined })
     }
 }
 

@@ -6,8 +6,9 @@ use people_domain::{
     Timestamp, clock,
     directory::Reverted,
     id::{ProfileId, RecordId, WorkspaceId},
-    session::{self, Session, Visit},
+    session::{self, Session, Strand, Visit},
 };
+use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -35,9 +36,9 @@ struct Remembered {
     properties: String,
 }
 
-/// An event that is not in a session of its own person's, or was not before the merge.
+/// An event of a session that held something of both.
 #[derive(FromRow)]
-struct Stray {
+struct Inside {
     id: Uuid,
     profile_id: Uuid,
     origin_profile_id: Uuid,
@@ -47,8 +48,8 @@ struct Stray {
     sender_id: Option<String>,
 }
 
-/// Events and sessions. Sessions that the merge joined are there again as they were; events that came since stay with
-/// the survivor, and those among them that stand in a session of the other are arranged anew.
+/// Events and sessions. Sessions that held something of both are there again as the merge remembers them, each for whose it was;
+/// events that came since stay with the survivor, and are arranged anew.
 pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_seconds: i64) -> Result<(), StoreError> {
     let (survivor, secondary) = (back.survivor.id, back.secondary.id);
     for statement in [
@@ -90,64 +91,76 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
             .read()?,
         );
     }
-    let before = Before::of(&restored, &into);
-    let strays = strays(tx, workspace, back, &before).await?;
     forget_theirs(tx, workspace, back, &restored, &into).await?;
-    keep_since(tx, workspace, survivor, &mut restored, &into).await?;
-    if restored.is_empty() && strays.is_empty() {
+    // Every session that holds something of both, or did.
+    let mut touched: BTreeSet<Uuid> = into.iter().flat_map(|(id, into)| [id.0, into.0]).collect();
+    touched.extend(mixed(tx, workspace, back).await?);
+    if touched.is_empty() {
         return Ok(());
     }
-    let left = stored(tx, workspace, restored.iter().map(|session| session.id.0).collect()).await?;
-    timeline::rewrite_sessions(tx, workspace, left.iter().map(timeline::place).collect(), &restored).await?;
-    // Each to the session it was in, if it was in one.
-    let mut touched: BTreeSet<Uuid> = restored.iter().map(|session| session.id.0).collect();
-    let mut placed: Vec<(&Stray, Uuid)> = Vec::new();
-    let mut visitors: Vec<&Stray> = Vec::new();
-    for stray in strays.values() {
-        touched.insert(stray.session_id);
-        match before.find(stray) {
-            Some(session) => placed.push((stray, session)),
-            None => visitors.push(stray),
+    // One that was joined with others' since may have gone on with them, to somebody who is neither of the two.
+    let (now, others): (Vec<Session>, Vec<Session>) =
+        stored(tx, workspace, touched).await?.into_iter().partition(|session| [survivor, secondary].contains(&session.profile_id));
+    restored.retain(|session| !others.iter().any(|other| other.id == session.id));
+    let mut touched: BTreeSet<Uuid> = now.iter().map(|session| session.id.0).collect();
+    // One that no merge remembers (programs of before did not write it down) is as it is, for whose it is.
+    let is_remembered = |session: &&Session| into.iter().any(|(id, into)| *id == session.id || *into == session.id);
+    let unknown: Vec<Session> = now.iter().filter(|session| !is_remembered(session)).cloned().collect();
+    let gained = gained(&now, &restored, &into, survivor);
+    restored.extend(unknown);
+    let before = Before::of(&restored);
+    let events = inside(tx, workspace, back, &now).await?;
+    // Each to the session it was in, if it was in one; the others came since.
+    let (mut placed, mut visitors): (Vec<(&Inside, Uuid)>, Vec<&Inside>) = (Vec::new(), Vec::new());
+    for event in &events {
+        match before.find(event) {
+            Some(session) => placed.push((event, session)),
+            None => visitors.push(event),
         }
     }
-    let visits: Vec<Visit> = visitors
-        .iter()
-        .map(|stray| Visit {
-            profile_id: ProfileId(stray.profile_id),
-            origin_profile_id: ProfileId(stray.origin_profile_id),
-            channel: stray.channel.clone(),
-            sender_id: stray.sender_id.clone(),
-            at: stray.occurred_at.0,
-            properties: serde_json::Map::new(),
-        })
-        .collect();
+    let visits: Vec<Visit> = visitors.iter().map(|event| event.visit(&gained)).collect();
+    for (id, (_, properties)) in &gained {
+        // What the survivor's session was told meanwhile by events within it.
+        let has_visits = visitors.iter().any(|event| event.session_id == *id && event.profile_id == survivor.0);
+        let kept =
+            restored.iter_mut().find(|session| session.profile_id == survivor && into.get(&session.id).is_some_and(|into| into.0 == *id));
+        if let (false, Some(session)) = (has_visits, kept) {
+            session.properties.extend(properties.clone());
+        }
+    }
     let gap = clock::Span::from_seconds(gap_seconds);
-    if !visits.is_empty() {
-        let standing = timeline::near(tx, workspace, &visits, Vec::new(), &timeline::Seen::new(), gap).await?;
-        let stood = timeline::stretches(&standing);
-        let plan = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
-        timeline::take_over(tx, workspace, &stood, &plan).await?;
-        touched.extend(plan.written.iter().map(|session| session.id.0));
-        // One that was joined is gone; who was placed in it went along.
-        let joined: HashMap<RecordId, RecordId> = plan.joined.iter().copied().collect();
-        for (_, session) in &mut placed {
-            while let Some(next) = joined.get(&RecordId(*session)) {
-                *session = next.0;
-            }
-        }
-        placed.extend(visitors.iter().copied().zip(plan.placed.iter().map(|id| id.0)));
-    }
+    let mut standing = timeline::near(tx, workspace, &visits, Vec::new(), &timeline::Seen::new(), gap).await?;
+    standing.retain(|session| !touched.contains(&session.id.0));
+    let mut stood = timeline::stretches(&standing);
+    stood.extend(timeline::stretches(&restored));
+    let mut left: Vec<timeline::Place> = now.iter().chain(&standing).map(timeline::place).collect();
+    standing.extend(restored.iter().cloned());
+    let plan =
+        if visits.is_empty() { session::Plan::default() } else { session::arrange(standing, &visits, gap, |at| RecordId(new_id(at))) };
+    let joined: HashMap<RecordId, RecordId> = plan.joined.iter().copied().collect();
+    placed.iter_mut().for_each(|(_, session)| *session = joined.get(&RecordId(*session)).map_or(*session, |into| into.0));
+    placed.extend(visitors.iter().copied().zip(plan.placed.iter().map(|id| id.0)));
+    // As they were, but for those that the plan wrote or joined with another.
+    let is_written = |id: &RecordId| plan.written.iter().any(|session| session.id == *id);
+    restored.retain(|session| !is_written(&session.id) && !joined.contains_key(&session.id));
+    left.retain(|(_, _, id)| touched.contains(&id.0) || is_written(id) || joined.contains_key(id));
+    restored.extend(plan.written.iter().cloned());
+    touched.extend(restored.iter().map(|session| session.id.0));
+    timeline::take_over(tx, workspace, &stood, &session::Plan { joined: plan.joined, ..session::Plan::default() }).await?;
+    timeline::rewrite_sessions(tx, workspace, left, &restored).await?;
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("session_id", Kind::Uuid)]);
-    for (stray, session) in placed {
-        rows.push([stray.profile_id.into(), stray.occurred_at.0.into(), stray.id.into(), session.into()]);
+    for (event, session) in placed.into_iter().filter(|(event, session)| event.session_id != *session) {
+        rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), session.into()]);
     }
-    tx.run(
-        sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
-             WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
-        .bind(workspace)
-        .rows(rows),
-    )
-    .await?;
+    if !rows.is_empty() {
+        tx.run(
+            sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
+                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    }
     // What the survivor gained in between may stand between two of their own that belong together by it.
     let mut grown = recount(tx, workspace, back, touched).await?;
     grown.retain(|session| session.profile_id == survivor);
@@ -160,27 +173,27 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     timeline::take_over(tx, workspace, &stood, &plan).await
 }
 
-/// A session that others had been joined to may have gone on since: what the survivor's gained then is theirs. The other
-/// events in it are counted out afterwards.
-async fn keep_since(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    survivor: ProfileId,
-    restored: &mut [Session],
+/// Of each session what is known of it beside what is remembered, and whose that is: what a session was told since is the
+/// survivor's; of one that nobody remembers all is its owner's.
+fn gained(
+    now: &[Session],
+    restored: &[Session],
     into: &HashMap<RecordId, RecordId>,
-) -> Result<(), StoreError> {
-    for now in stored(tx, workspace, into.values().map(|id| id.0).collect()).await? {
-        let joined: Vec<Session> = restored.iter().filter(|session| into.get(&session.id) == Some(&now.id)).cloned().collect();
-        let Some(session) = restored.iter_mut().find(|session| session.id == now.id && session.profile_id == survivor) else { continue };
-        session.started_at = session.started_at.min(now.started_at);
-        session.ended_at = session.ended_at.max(now.ended_at);
-        for (key, value) in now.properties {
-            if !joined.iter().any(|before| before.properties.get(&key) == Some(&value)) {
-                session.properties.insert(key, value);
-            }
-        }
-    }
-    Ok(())
+    survivor: ProfileId,
+) -> HashMap<Uuid, (ProfileId, Map<String, Value>)> {
+    let of = |session: &Session| {
+        let is_part = |part: &&Session| part.id == session.id || into.get(&part.id) == Some(&session.id);
+        // It may have become part of one that became part of this.
+        let is_inside = |part: &&Session| part.started_at <= session.ended_at && session.started_at <= part.ended_at;
+        let is_known = |key: &str, value: &Value| {
+            let mut parts = restored.iter().filter(|part| is_part(part) || is_inside(part));
+            parts.any(|part| part.properties.get(key) == Some(value))
+        };
+        let whose = if restored.iter().any(|part| is_part(&part)) { survivor } else { session.profile_id };
+        let properties = session.properties.iter().filter(|(key, value)| !is_known(key, value));
+        (session.id.0, (whose, properties.map(|(key, value)| (key.clone(), value.clone())).collect()))
+    };
+    now.iter().map(of).collect()
 }
 
 #[derive(FromRow)]
@@ -190,8 +203,8 @@ struct Later {
     properties: String,
 }
 
-/// Later merges remember sessions as they were then: those that are the secondary's again are none of their business, and
-/// those that stay lose what the secondary had brought.
+/// Other merges of the survivor remember sessions too: those that are the secondary's again are none of their business, but for
+/// merges that go back with the secondary; and those that stay lose what the secondary had brought.
 async fn forget_theirs(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -201,7 +214,11 @@ async fn forget_theirs(
 ) -> Result<(), StoreError> {
     tx.run(
         sql("DELETE FROM merge_sessions
-             WHERE workspace_id = $1 AND profile_id = $2 AND merge_id > $3 AND origin_profile_id IN (SELECT id FROM {rows} AS r)")
+             WHERE workspace_id = $1 AND profile_id = $2 AND merge_id <> $3 AND origin_profile_id IN (SELECT id FROM {rows} AS r)
+               AND merge_id NOT IN (
+                   SELECT m.id FROM merges AS m
+                   WHERE m.workspace_id = $1 AND m.profile_id = $2 AND m.primary_id IN (SELECT id FROM {rows} AS r)
+               )")
         .bind(workspace)
         .bind(back.survivor.id)
         .bind(back.merge_id)
@@ -226,7 +243,7 @@ async fn forget_theirs(
     let mut rows = Rows::new(&[("merge_id", Kind::Uuid), ("id", Kind::Uuid), ("properties", Kind::Json)]);
     for row in later {
         let Some(before) = kept.get(&row.id) else { continue };
-        let mut properties: serde_json::Map<String, serde_json::Value> =
+        let mut properties: Map<String, Value> =
             serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?;
         let brought: Vec<&Session> = restored
             .iter()
@@ -238,7 +255,7 @@ async fn forget_theirs(
         for (key, value) in &before.properties {
             properties.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        rows.push([row.merge_id.into(), row.id.into(), serde_json::Value::Object(properties).to_string().into()]);
+        rows.push([row.merge_id.into(), row.id.into(), Value::Object(properties).to_string().into()]);
     }
     if rows.is_empty() {
         return Ok(());
@@ -268,35 +285,48 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> 
     rows.into_iter().map(StoredSession::read).collect()
 }
 
-/// Sessions that became part of another: by whose they were, which other, and when they began. Those of one person in one
-/// strand do not overlap.
-struct Before(BTreeMap<(Uuid, Uuid, Timestamp), (Timestamp, Uuid)>);
+/// Sessions as they are to be again: by strand, and when they began. Those of one strand do not overlap.
+struct Before(BTreeMap<(Strand, Timestamp), (Timestamp, Uuid)>);
 
 impl Before {
-    fn of(restored: &[Session], into: &HashMap<RecordId, RecordId>) -> Self {
-        let gone = restored.iter().filter_map(|session| into.get(&session.id).filter(|into| **into != session.id).zip(Some(session)));
-        Self(gone.map(|(into, session)| ((session.profile_id.0, into.0, session.started_at), (session.ended_at, session.id.0))).collect())
+    fn of(restored: &[Session]) -> Self {
+        let strand = |session: &Session| session::strand(session.profile_id, session.channel.as_ref(), session.sender_id.as_ref());
+        Self(restored.iter().map(|session| ((strand(session), session.started_at), (session.ended_at, session.id.0))).collect())
     }
 
-    /// The one an event was in before.
-    fn find(&self, stray: &Stray) -> Option<Uuid> {
-        let at = stray.occurred_at.0;
-        let ((whose, into, _), (end, id)) = self.0.range(..=(stray.profile_id, stray.session_id, at)).next_back()?;
-        (*whose == stray.profile_id && *into == stray.session_id && at <= *end).then_some(*id)
+    /// The one an event was in.
+    fn find(&self, event: &Inside) -> Option<Uuid> {
+        let at = event.occurred_at.0;
+        let strand = session::strand(ProfileId(event.profile_id), event.channel.as_ref(), event.sender_id.as_ref());
+        let ((found, _), (end, id)) = self.0.range(..=(strand.clone(), at)).next_back()?;
+        (*found == strand && at <= *end).then_some(*id)
     }
 }
 
-/// Events that stand, after the move, in a session of the other of the two; and those that stood in one that is
-/// restored.
-async fn strays(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, before: &Before) -> Result<BTreeMap<Uuid, Stray>, StoreError> {
-    let mut out = BTreeMap::new();
+impl Inside {
+    /// As it arrives again, with what its session was told since where that is its person's.
+    fn visit(&self, gained: &HashMap<Uuid, (ProfileId, Map<String, Value>)>) -> Visit {
+        let told = gained.get(&self.session_id).filter(|(whose, _)| whose.0 == self.profile_id);
+        Visit {
+            profile_id: ProfileId(self.profile_id),
+            origin_profile_id: ProfileId(self.origin_profile_id),
+            channel: self.channel.clone(),
+            sender_id: self.sender_id.clone(),
+            at: self.occurred_at.0,
+            properties: told.map(|(_, properties)| properties.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The sessions in which, after the move, something of the other of the two stands.
+async fn mixed(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<BTreeSet<Uuid>, StoreError> {
+    let mut out = BTreeSet::new();
     for (of, in_session_of) in [(back.secondary.id, back.survivor.id), (back.survivor.id, back.secondary.id)] {
-        let found: Vec<Stray> = tx
+        let found: Vec<(Uuid,)> = tx
             .all(
                 // A session is looked up for each event: rows that have just moved are not in PostgreSQL's statistics, and as a
                 // join it would walk all sessions for each.
-                sql("SELECT e.id, e.profile_id, e.origin_profile_id, e.occurred_at, e.channel, e.session_id,
-                            (SELECT s.sender_id FROM sessions AS s WHERE s.workspace_id = $1 AND s.id = e.session_id) AS sender_id
+                sql("SELECT DISTINCT e.session_id
                      FROM events AS e
                      WHERE e.workspace_id = $1 AND e.profile_id = $2 AND e.session_id IS NOT NULL
                        AND (SELECT s.profile_id FROM sessions AS s WHERE s.workspace_id = $1 AND s.id = e.session_id) = $3")
@@ -305,26 +335,29 @@ async fn strays(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, before: &B
                 .bind(in_session_of),
             )
             .await?;
-        out.extend(found.into_iter().map(|stray| (stray.id, stray)));
-    }
-    let joined: BTreeSet<Uuid> = before.0.keys().map(|(_, into, _)| *into).collect();
-    if !joined.is_empty() {
-        let found: Vec<Stray> = tx
-            .all(
-                sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id
-                     FROM events
-                     WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
-                .bind(workspace)
-                .bind(back.survivor.id)
-                .bind(back.secondary.id)
-                .rows(ids(joined)),
-            )
-            .await?;
-        for stray in found.into_iter().filter(|stray| before.find(stray).is_some()) {
-            out.entry(stray.id).or_insert(stray);
-        }
+        out.extend(found.into_iter().map(|(id,)| id));
     }
     Ok(out)
+}
+
+/// The events of both in these sessions.
+async fn inside(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, sessions: &[Session]) -> Result<Vec<Inside>, StoreError> {
+    let mut events: Vec<Inside> = tx
+        .all(
+            sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id
+                 FROM events
+                 WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
+            .bind(workspace)
+            .bind(back.survivor.id)
+            .bind(back.secondary.id)
+            .rows(ids(sessions.iter().map(|session| session.id.0))),
+        )
+        .await?;
+    let senders: HashMap<Uuid, &Option<String>> = sessions.iter().map(|session| (session.id.0, &session.sender_id)).collect();
+    for event in &mut events {
+        event.sender_id = senders.get(&event.session_id).and_then(|sender| (*sender).clone());
+    }
+    Ok(events)
 }
 
 #[derive(FromRow)]
