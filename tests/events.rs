@@ -1,6 +1,6 @@
 //! `POST /v1/events`, and what can be read of it: the timeline, events and sessions of people.
 
-use people_tests::{App, same, stories};
+use people_tests::{App, percent, same, stories};
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ stories![
     an_event_makes_or_finds_its_person_and_shows_on_the_timeline,
     a_message_counts_once_however_often_it_is_sent,
     what_is_wrong_with_an_event_spoils_no_other,
+    json_that_cannot_be_read_spoils_no_other_event,
     a_person_seen_moves_up_and_has_channels,
     the_channel_used_last_goes_by_time_and_not_by_arrival,
     the_senders_clock_is_corrected,
@@ -22,6 +23,9 @@ stories![
     a_session_named_by_its_sender_is_one,
     sessions_go_on_past_midnight,
     the_timeline_is_walked_and_filtered,
+    whatever_stands_on_a_timeline_is_read_by_its_id,
+    a_type_is_asked_for_as_it_was_sent,
+    a_person_takes_in_only_so_many_visitors,
     shuffled_senders_end_where_the_ordered_replay_ends,
     two_first_events_at_once_make_one_person,
     behavioural_filters_see_the_events,
@@ -604,4 +608,113 @@ pub(crate) async fn tallies_are_those_of_the_timeline(app: &App) {
         assert_eq!(app.filtered(json!({"event": kind, "within": "P3650D"})).await, ["u2"]);
     }
     assert_eq!(app.filtered(json!({"event": "type 200", "count": {"lt": 1}})).await, ["u1", "u2"]);
+}
+
+async fn json_that_cannot_be_read_spoils_no_other_event(app: &App) {
+    let event = |properties: &str| {
+        format!(r#"{{"identities": [{{"kind": "external_id", "value": "u1"}}], "type": "e", "properties": {properties}}}"#)
+    };
+    let deep = format!("{}1{}", "[".repeat(40), "]".repeat(40));
+    let items = [
+        event("{}"),
+        event(r#"{"a": {"b": "\u0000"}}"#),
+        event(r#"{"a": "\ud800"}"#),
+        event(r#"{"a": 1e400}"#),
+        event(r#"{"a": 1, "a": 2}"#),
+        event(&format!(r#"{{"a": {deep}}}"#)),
+        r#"[null, [{"kind": "external_id", "value": "u1"}], "e"]"#.to_owned(),
+        "null".to_owned(),
+        r#"{"identities": "u1", "type": "e"}"#.to_owned(),
+        event(r#"{"last": true}"#),
+    ];
+    let body = format!(r#"{{"events": [{}]}}"#, items.join(", "));
+    let send = async || app.post("/v1/events").idempotency_key("once").bytes("application/json", body.clone()).await;
+    let answer = send().await.ok();
+    let told: Vec<Value> = list(&answer, "results")
+        .iter()
+        .map(|result| {
+            json!([
+                result["status"],
+                result["error"]["code"],
+                result["error"]["errors"][0]["code"],
+                result["error"]["errors"][0]["pointer"]
+            ])
+        })
+        .collect();
+    let invalid = |code: &str, at: &str| json!([422, "validation_failed", code, at]);
+    assert_eq!(
+        told,
+        [
+            json!([201, null, null, null]),
+            invalid("nul_character", "/events/1/properties/a/b"),
+            invalid("unpaired_surrogate", "/events/2"),
+            invalid("number_out_of_range", "/events/3"),
+            json!([400, "duplicate_key", "duplicate_key", "/events/4/properties/a"]),
+            json!([400, "too_deep", null, null]),
+            invalid("wrong_type", "/events/6"),
+            invalid("wrong_type", "/events/7"),
+            invalid("wrong_type", "/events/8/identities"),
+            json!([201, null, null, null])
+        ]
+    );
+    assert!(!answer.to_string().contains("struct"), "{answer}");
+    let ada = app.get("/v1/profiles/lookup?kind=external_id&value=u1").await.ok();
+    assert_eq!(timeline(app, id(&ada), "&type=e").await.len(), 2);
+    same(&send().await.ok(), &answer);
+    // What is wrong elsewhere is wrong with all of it.
+    for (body, status, code) in [
+        (format!(r#"{{"events": [{}], "sent_at": "\u0000"}}"#, event("{}")), 422, "validation_failed"),
+        (format!(r#"{{"events": [{}], "events": []}}"#, event("{}")), 400, "duplicate_key"),
+        (format!(r#"{{"events": [{}, ]}}"#, event("{}")), 400, "malformed_json"),
+    ] {
+        app.post("/v1/events").bytes("application/json", body).await.refused(status, code);
+    }
+    let batch = r#"{"items": [{"op": "create", "external_id": "a\u0000"}, {"op": "create", "external_id": "fine"}]}"#;
+    let answer = app.post("/v1/profiles/batch").bytes("application/json", batch).await.ok();
+    assert_eq!((&answer["results"][0]["status"], &answer["results"][1]["status"]), (&json!(422), &json!(201)), "{answer}");
+    assert_eq!(answer["results"][0]["error"]["errors"][0]["pointer"], "/items/0/external_id");
+}
+
+async fn whatever_stands_on_a_timeline_is_read_by_its_id(app: &App) {
+    let person = app.person(ada()).await;
+    taken(app, json!([{"profile_id": id(&person), "type": "page", "channel": "web", "occurred_at": at(0)}])).await;
+    app.patch(&path(&person, "")).json(json!({"city": "Paris"})).await.ok();
+    app.put(&path(&person, "/labels/late")).await.ok();
+    let line = timeline(app, id(&person), "").await;
+    let mut kinds = types(&line);
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["page", "system.created", "system.label_added", "system.updated"]);
+    let neighbour = app.neighbour();
+    for event in &line {
+        same(&app.get(&format!("/v1/events/{}", id(event))).await.ok(), event);
+        neighbour.get(&format!("/v1/events/{}", id(event))).await.refused(404, "not_found");
+    }
+    app.delete(&path(&person, "")).await.ok();
+    for event in &line {
+        app.get(&format!("/v1/events/{}", id(event))).await.refused(404, "not_found");
+    }
+}
+
+async fn a_type_is_asked_for_as_it_was_sent(app: &App) {
+    for sent in ["cafe\u{301}", "  spaced out "] {
+        let results = taken(app, json!([{"identities": by("external_id", sent.trim()), "type": sent}])).await;
+        let person = results[0]["profile_id"].as_str().expect("an id");
+        assert_eq!(app.search(json!({"filter": {"event": sent}})).await["data"][0]["id"], person, "{sent}");
+        assert_eq!(timeline(app, person, &format!("&type={}", percent(sent))).await.len(), 1, "{sent}");
+    }
+    assert_eq!(app.search(json!({"filter": {"event": "café"}})).await["data"].as_array().map(Vec::len), Some(1));
+}
+
+async fn a_person_takes_in_only_so_many_visitors(app: &App) {
+    for n in 0..52 {
+        let visitor = format!("visitor-{n:02}");
+        let keys = json!([{"kind": "external_id", "value": "u1"}, {"kind": "anonymous_id", "value": visitor}]);
+        taken(app, json!([{"identities": by("anonymous_id", &visitor), "type": "page"}])).await;
+        let told = taken(app, json!([{"identities": keys, "type": "sign_in"}])).await;
+        let refused = &told[0]["refused"][0];
+        assert_eq!(refused["code"], if n < 50 { Value::Null } else { json!("identity_cap") }, "{n}: {told:?}");
+    }
+    let person = app.get("/v1/profiles/lookup?kind=external_id&value=u1").await.ok();
+    assert_eq!(identities(&person, "anonymous_id").len(), 50);
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 3}), "the last two are visitors still");
 }

@@ -497,6 +497,8 @@ async fn a_time_is_read_however_it_is_written(app: &App) {
         assert_eq!((&event["occurred_at"], &event["refused"]), (&json!("2026-01-05T00:00:00.000000Z"), &Value::Null), "{text}");
     }
     // One that cannot be read is told of.
+    let event = written(9, json!({"timestamp": "0001-01-01T00:00:00Z"})).await;
+    assert_eq!(event["occurred_at"], event["received_at"], "as programs write who know no time");
     let event = written(10, json!({"timestamp": "yesterday", "originalTimestamp": 17})).await;
     assert_eq!(event["occurred_at"], event["received_at"]);
     let told = |kind: &str, value: &str| json!({"kind": kind, "value": value, "code": "invalid_timestamp"});

@@ -31,8 +31,8 @@ pub trait Shape: DeserializeOwned + 'static {
     /// The member that holds a list whose items are read later, each by itself; such items are handed over as they came.
     const LIST: Option<&'static str> = None;
 
-    /// Takes the items of that list, where the body has one.
-    fn hold(&mut self, _items: Vec<Value>) {}
+    /// Takes the items of that list, where the body has one; E: what is wrong with the JSON of an item, at its place in it.
+    fn hold(&mut self, _items: Vec<ApiResult<Value>>) {}
 
     /// Mistakes worth a better word than "unknown field".
     fn notice(_body: &Value) -> Vec<Issue> {
@@ -56,7 +56,14 @@ impl<T: Shape> FromRequest for Body<T> {
         Box::pin(async move {
             is_json(request.headers(), T::MEDIA)?;
             let bytes = read_all(request.headers(), payload, T::LIMIT).await?;
-            let mut value = json::parse(&bytes)?;
+            let (mut value, held) = match json::parse(&bytes) {
+                Ok(value) => (value, None),
+                // What is wrong with one item costs no other.
+                Err(problem) => {
+                    let (value, items) = T::LIST.and_then(|list| json::by_items(&bytes, list)).ok_or(problem)?;
+                    (value, Some(items))
+                }
+            };
             if !value.is_object() {
                 let detail = format!("expected a JSON object, got {}", people_domain::property::kind_of(&value));
                 return Err(Problem::invalid(vec![Issue::new("", "wrong_type", detail)]));
@@ -71,7 +78,7 @@ impl<T: Shape> FromRequest for Body<T> {
                 _ => Vec::new(),
             };
             let mut value: T = typed(value)?;
-            value.hold(items);
+            value.hold(held.unwrap_or_else(|| items.into_iter().map(Ok).collect()));
             Ok(Self { value, digest })
         })
     }
@@ -178,6 +185,8 @@ fn explain(message: &str) -> (&'static str, String) {
     } else if message.starts_with("unknown variant") {
         ("not_an_option", format!("expected {}", expected.replace('`', "")))
     } else if message.starts_with("invalid type") || message.starts_with("invalid value") || message.starts_with("invalid length") {
+        // The name of a shape of ours says nothing to others.
+        let expected = if expected.starts_with("struct ") { "a JSON object" } else { expected };
         ("wrong_type", format!("expected {expected}"))
     } else {
         ("invalid_value", message.to_owned())

@@ -7,7 +7,7 @@ use std::fmt;
 
 use people_domain::{Issue, refusal::token};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value, map::Entry};
+use serde_json::{Map, Number, Value, map::Entry, value::RawValue};
 
 use crate::problem::{Kind, Problem};
 
@@ -22,8 +22,60 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         Problem::new(Kind::MalformedJson, "The body is not UTF-8 (RFC 8259 section 8.1); send it as UTF-8 without a byte order mark.")
     })?;
+    read(text, 1)
+}
+
+/// A body of which some items of a list cannot be read, which spoil no others: the rest of it, with the list empty, and the items, each
+/// by itself, with places in it. `None`: it is no such body, or what is wrong stands elsewhere.
+pub fn by_items(bytes: &[u8], list: &str) -> Option<(Value, Vec<Result<Value, Problem>>)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let Members(members) = serde_json::from_str(text).ok()?;
+    let mut rest = Map::new();
+    let mut items = Vec::new();
+    for (name, member) in members {
+        let member = if name == list {
+            let raw: Vec<&RawValue> = serde_json::from_str(member.get()).ok()?;
+            items = raw.into_iter().map(|item| read(item.get(), 3)).collect();
+            Value::Array(Vec::new())
+        } else {
+            read(member.get(), 2).ok()?
+        };
+        if rest.insert(name, member).is_some() {
+            return None;
+        }
+    }
+    items.iter().any(Result::is_err).then_some((Value::Object(rest), items))
+}
+
+/// The members of an object, as they are written.
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+/// Parses a value that is nested so deep.
+fn read(text: &str, depth: usize) -> Result<Value, Problem> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = Node { depth: 1, place: &Place::Root }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let read = Node { depth, place: &Place::Root }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     let value = read.map_err(|error| explain(&error))?;
     // JSON has no other way to write it.
     if text.contains("\\u0000") {
@@ -188,7 +240,9 @@ impl<'de> Visitor<'de> for Node<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use serde_json::json;
+
+    use super::{by_items, parse};
 
     fn code(text: &str) -> Option<String> {
         parse(text.as_bytes()).err().map(|p| p.errors.first().map_or(p.kind.code(), |e| e.code).to_owned())
@@ -204,6 +258,21 @@ mod tests {
             let problem = parse(text.as_bytes()).expect_err("it is refused");
             let pointers: Vec<&str> = problem.errors.iter().map(|issue| issue.pointer.as_str()).collect();
             assert_eq!(pointers, [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_spoils_no_other() {
+        let (rest, items) = by_items(br#"{"a": 1, "items": [{"b": 2}, {"c": {"d": "\u0000"}}, {"e": 1, "e": 2}]}"#, "items").expect("read");
+        assert_eq!(rest, json!({"a": 1, "items": []}));
+        assert_eq!(items[0].as_ref().ok(), Some(&json!({"b": 2})));
+        let pointers: Vec<&str> = items.iter().filter_map(|item| Some(item.as_ref().err()?.errors.first()?.pointer.as_str())).collect();
+        assert_eq!(pointers, ["/c/d", "/e"]);
+        let nested = |n: usize| format!(r#"{{"items": [1, {}{}]}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(by_items(nested(30).as_bytes(), "items").is_none(), "nothing is wrong with it");
+        assert!(by_items(nested(31).as_bytes(), "items").is_some_and(|(_, items)| items[0].is_ok() && items[1].is_err()));
+        for elsewhere in [r#"{"a": "\u0000", "items": [1e999]}"#, r#"{"items": [1e999], "items": []}"#, r#"{"items": [}"#, "[1e999]"] {
+            assert!(by_items(elsewhere.as_bytes(), "items").is_none(), "{elsewhere}");
         }
     }
 

@@ -316,11 +316,16 @@ impl Store {
 
     /// One event.
     pub async fn event(&self, workspace: WorkspaceId, id: RecordId) -> Result<Option<Moment>, StoreError> {
-        let mut statement = Builder::new(EVENT, workspace);
-        statement.text.push_str(" WHERE e.workspace_id = $1");
-        statement.and("e.id = ?", id);
-        let row: Option<Columns> = self.pools.one(statement.finish("", 1)).await?;
-        row.map(moment).transpose()
+        for (what, whose, its) in [(EVENT, " WHERE e.workspace_id = $1", "e.id = ?"), (ENTRY, " WHERE h.workspace_id = $1", "h.id = ?")] {
+            let mut statement = Builder::new(what, workspace);
+            statement.text.push_str(whose);
+            statement.and(its, id);
+            let row: Option<Columns> = self.pools.one(statement.finish("", 1)).await?;
+            if let Some(row) = row {
+                return moment(row).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// A page of a person's sessions; those that ended last come first.

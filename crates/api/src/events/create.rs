@@ -39,6 +39,10 @@ pub struct CreateEvents {
     /// 1 to 2,500 events.
     #[schema(value_type = Vec<CreateEvent>)]
     pub events: Vec<Value>,
+    /// As they could be read.
+    #[serde(skip)]
+    #[schema(ignore)]
+    read: Vec<ApiResult<Value>>,
     /// When the request was sent, by the clock that also gave `occurred_at`: the events are then placed by ours.
     pub sent_at: Option<String>,
 }
@@ -47,8 +51,8 @@ impl Shape for CreateEvents {
     const LIMIT: usize = MANY;
     const LIST: Option<&'static str> = Some("events");
 
-    fn hold(&mut self, items: Vec<Value>) {
-        self.events = items;
+    fn hold(&mut self, items: Vec<ApiResult<Value>>) {
+        self.read = items;
     }
 }
 
@@ -101,7 +105,7 @@ pub struct EventResults {
 /// What became of one event; the same when it is sent again under its `message_id`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventResult {
-    /// 201; 200 when it was dropped because of a suppressed identity; or what was wrong: 404, 410, 422.
+    /// 201; 200 when it was dropped because of a suppressed identity; or what was wrong: 400, 404, 410, 422.
     pub status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -119,6 +123,10 @@ pub struct EventResult {
 
 fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, trust: Trust, now: Timestamp) -> ApiResult<Command> {
     // They are kept as they came: most of an event, and none of it need be read again.
+    if !item.is_object() {
+        let detail = format!("expected a JSON object, got {}", people_domain::property::kind_of(&item));
+        return Err(Problem::invalid(vec![Issue::new("", "wrong_type", detail)]));
+    }
     let properties = item.get_mut("properties").and_then(Value::as_object_mut).map(std::mem::take);
     let mut body: CreateEvent = typed(item)?;
     body.properties = properties.or(body.properties);
@@ -129,7 +137,9 @@ fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, tru
     }
     let channel = body.channel.as_deref().and_then(|text| issues.take(parse_channel(text).map_err(|issue| issue.under("/channel"))));
     let message = body.message_id.as_deref().and_then(|id| text(id, "/message_id", MAX_ID_BYTES, &mut issues));
-    let said = match body.occurred_at.as_deref().map(Timestamp::parse) {
+    // The first instant of all is what programs write that know no time; here it stands for never.
+    let read = |text: &str| Timestamp::parse(text).filter(|at| *at > Timestamp::MIN);
+    let said = match body.occurred_at.as_deref().map(read) {
         Some(None) => {
             issues.push("/occurred_at", "invalid_datetime", "expected an RFC 3339 time such as 2026-01-31T08:00:00Z");
             None
@@ -263,7 +273,7 @@ pub async fn create_events(
     body: Body<CreateEvents>,
 ) -> ApiResult<HttpResponse> {
     let idempotency = body.idempotency(&request)?;
-    let items = body.value.events;
+    let items = body.value.read;
     if !(1..=MAX_EVENTS).contains(&items.len()) {
         return Err(Problem::invalid(vec![Issue::new("/events", "limit_exceeded", format!("a request has 1 to {MAX_EVENTS} events"))]));
     }
@@ -276,7 +286,8 @@ pub async fn create_events(
     };
     let country = country(&app.store, caller.workspace()).await?;
     let (now, trust) = (app.store.now(), trust(&caller.key));
-    let read: Vec<ApiResult<Command>> = items.into_iter().map(|item| parse(item, sent_at, country.as_deref(), trust, now)).collect();
+    let read: Vec<ApiResult<Command>> =
+        items.into_iter().map(|item| item.and_then(|item| parse(item, sent_at, country.as_deref(), trust, now))).collect();
     let mut commands = Vec::with_capacity(read.len());
     let places: Vec<Result<usize, Problem>> = read
         .into_iter()

@@ -16,7 +16,8 @@ use crate::{
 
 /// Read an event
 ///
-/// Whole, with the session it belongs to and the identities of its message that were not taken over.
+/// Whole, with the session it belongs to and what of its message was not taken over; or, of the types `system.…`, what became of
+/// a profile, as its timeline has it.
 #[utoipa::path(
     tag = "events",
     params(("id" = String, Path, description = "Id of the event", example = "0192f0c1-7d7e-7aaa-8000-000000000020")),

@@ -29,14 +29,18 @@ pub struct BatchProfiles {
     /// `suppress`.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<Value>,
+    /// As they could be read.
+    #[serde(skip)]
+    #[schema(ignore)]
+    read: Vec<ApiResult<Value>>,
 }
 
 impl Shape for BatchProfiles {
     const LIMIT: usize = MANY;
     const LIST: Option<&'static str> = Some("items");
 
-    fn hold(&mut self, items: Vec<Value>) {
-        self.items = items;
+    fn hold(&mut self, items: Vec<ApiResult<Value>>) {
+        self.read = items;
     }
 }
 
@@ -194,7 +198,7 @@ pub async fn batch_profiles(
     body: Body<BatchProfiles>,
 ) -> ApiResult<HttpResponse> {
     let idempotency = body.idempotency(&request)?;
-    let items = body.value.items;
+    let items = body.value.read;
     if !(1..=1_000).contains(&items.len()) {
         return Err(Problem::invalid(vec![Issue::new("/items", "limit_exceeded", "a batch has 1 to 1000 items")]));
     }
@@ -202,7 +206,7 @@ pub async fn batch_profiles(
     let (may_delete, now) = (caller.holds("profiles:delete"), app.store.now());
     // A thousand people take a while to read: other requests of this thread go on meanwhile.
     let read = tokio::task::spawn_blocking(move || -> Vec<ApiResult<Command>> {
-        items.into_iter().map(|item| command(item, country.as_deref(), may_delete, now)).collect()
+        items.into_iter().map(|item| item.and_then(|item| command(item, country.as_deref(), may_delete, now))).collect()
     })
     .await
     .map_err(|_| Problem::new(Kind::Internal, "The batch could not be read."))?;

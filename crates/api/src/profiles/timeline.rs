@@ -7,6 +7,7 @@ use actix_web::{
 use people_domain::{
     Timestamp,
     id::{ProfileId, RecordId, WorkspaceId},
+    text::clean,
 };
 use people_store::{Moment, Span, Store};
 use serde::Deserialize;
@@ -108,7 +109,8 @@ pub async fn profile_timeline(
         .as_deref()
         .map(|text| uuid::Uuid::try_parse(text).map(RecordId).map_err(|_| Problem::query("session_id", "expected the id of a session")));
     let mut span = Span {
-        kind: params.kind,
+        // As types are kept.
+        kind: params.kind.map(|kind| clean(&kind, 256).ok().flatten().unwrap_or(kind)),
         channel: params.channel,
         session: session.transpose()?,
         from: time("from", params.from.as_deref())?,

@@ -66,11 +66,13 @@ fn text(value: Option<&Value>) -> Option<String> {
 
 /// A time as a client may have sent it: ISO 8601 of any kind, or seconds or milliseconds since 1970.
 pub fn time(value: Option<&Value>) -> Option<Timestamp> {
-    match value? {
+    let read = match value? {
         Value::String(text) => Timestamp::parse_loosely(text),
         Value::Number(number) => number.as_f64().and_then(Timestamp::from_unix),
         _ => None,
-    }
+    };
+    // The first instant of all is what programs write that know no time.
+    read.filter(|at| *at > Timestamp::MIN)
 }
 
 fn object(value: Option<Value>) -> Map<String, Value> {

@@ -11,7 +11,7 @@ use crate::{
     label,
     property::{Definitions, Standard, kind_of},
     refusal::{Issues, token},
-    text::fold,
+    text::{clean, fold},
 };
 
 const FIELDS: &str = "id, email, phone, external_id, name, first_name, last_name, company, job_title, country, city, language, timezone, \
@@ -318,10 +318,12 @@ impl Reader<'_> {
     fn event(&mut self, object: &Map<String, Value>, at: &str) -> Option<Filter> {
         self.conditions += 1;
         self.only(object, &["event", "where", "count", "within"], at);
-        let kind = self.text(object, "event", at).map(str::to_owned);
-        if kind.as_deref().is_some_and(|k| k.trim().is_empty() || k.contains('\0') || k.len() > 256) {
+        // As types are kept.
+        let kind = self.text(object, "event", at).map(|text| clean(text, 256).ok().flatten());
+        if kind == Some(None) {
             self.issues.push(format!("{at}/event"), "invalid_filter", "expected the type of an event, at most 256 bytes");
         }
+        let kind = kind.flatten();
         let mut conditions = Vec::new();
         match object.get("where") {
             None => {}

@@ -1,0 +1,2 @@
+-- What became of a profile stands on its timeline, as an event with the id of the entry: each of these is read by it.
+CREATE INDEX profile_history_by_id ON profile_history (workspace_id, id);
