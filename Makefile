@@ -9,6 +9,9 @@ CARGO ?= cargo
 PROFILES ?= 1000000
 BENCH_FLAGS ?=
 
+# The server beside its tests. Built by itself, libraries they share would have other features, and be compiled twice.
+BUILD_ALL = $(CARGO) build --workspace --all-targets
+
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 
@@ -20,11 +23,11 @@ demo: ## load 1,000 real records into a server of its own, and look around in it
 	target/debug/people-bench demo
 
 test: ## everything that must hold, on both engines
-	$(CARGO) build -p people-api
+	$(BUILD_ALL)
 	tests/with-postgres $(CARGO) test --workspace
 
 sdk-test: ## the public tracking SDKs and webhook library, from their registries, against a running server (python3, node)
-	$(CARGO) build -p people-api
+	$(BUILD_ALL)
 	tests/sdk/webhooks
 	tests/sdk/run
 
