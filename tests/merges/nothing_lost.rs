@@ -1,6 +1,6 @@
 //! Random people, in any order, among writers and when the server is killed: no merge and no reversal loses anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use people_tests::{App, Engine, Server, engine_stories, eventually, same, stories};
@@ -19,6 +19,7 @@ stories![
     merges_among_writers_lose_nothing,
     reversals_among_writers_lose_nothing,
     a_life_of_merges_and_reversals_keeps_everything,
+    sessions_of_people_parted_are_those_of_their_own_events,
 ];
 
 engine_stories![kill_nine_leaves_one_or_two_never_a_half];
@@ -405,6 +406,93 @@ async fn a_life_of_merges_and_reversals_keeps_everything(app: &App) {
             same(&now["labels"], &before["labels"]);
             same(&now["ledger"], &before["ledger"]);
             same(&now["history"], &before["history"]);
+        }
+    }
+}
+
+/// An event that was sent: when, in which session of its sender's, and what it told of it.
+type Sent = (i64, Option<&'static str>, String);
+
+/// The sessions of these events, by the rules: a sender's own, else no pause longer than half an hour.
+fn by_rule(events: &[Sent]) -> Vec<(String, usize, BTreeSet<String>)> {
+    let mut strands: BTreeMap<Option<&str>, Vec<&Sent>> = BTreeMap::new();
+    events.iter().for_each(|event| strands.entry(event.1).or_default().push(event));
+    let mut out = Vec::new();
+    for (sender, mut events) in strands {
+        events.sort();
+        for session in events.chunk_by(|one, next| sender.is_some() || next.0 - one.0 <= 1_800) {
+            out.push((at(session[0].0), session.len(), session.iter().map(|(_, _, told)| told.clone()).collect()));
+        }
+    }
+    out.sort();
+    out
+}
+
+async fn sessions_of_people_parted_are_those_of_their_own_events(app: &App) {
+    for seed in 0..24_u64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(7_000 + seed);
+        let mut people = Vec::new();
+        for n in 0..3 {
+            people.push(app.person(json!({"external_id": format!("k{seed}p{n}")})).await);
+        }
+        let mut events: BTreeMap<String, Vec<Sent>> = BTreeMap::new();
+        let mut standing: Vec<Value> = Vec::new();
+        let mut program = Vec::new();
+        let mut step = 0;
+        while step < 16 || !standing.is_empty() {
+            step += 1;
+            let (one, other) = (rng.random_range(0..3), rng.random_range(0..3));
+            match if step > 16 { 1 } else { rng.random_range(0..4) } {
+                1 if !standing.is_empty() => {
+                    let merge = &standing[rng.random_range(0..standing.len())].clone();
+                    let answer = app.post(&format!("/v1/merges/{}/revert", id(merge))).await;
+                    if answer.status == 200 {
+                        standing.retain(|known| known["id"] != merge["id"]);
+                        program.push(format!("revert {} of {}", id(merge), merge["secondary_id"]));
+                    } else {
+                        answer.refused(409, "merged_further");
+                    }
+                }
+                2 => {
+                    let (one, other) = (app.read(id(&people[one])).await, app.read(id(&people[other])).await);
+                    if one["id"] != other["id"] {
+                        let merge = merge(app, &one, &other).await;
+                        program.push(format!("merge {} {} <- {}", id(&merge), id(&one), id(&other)));
+                        standing.push(merge);
+                    }
+                }
+                _ => {
+                    let (seconds, told) = (rng.random_range(0..24) * 600, format!("told{seed}x{step}"));
+                    let sender = rng.random_bool(0.2).then_some("S");
+                    let mut session = json!({"properties": {&told: step}});
+                    if let Some(sender) = sender {
+                        session["id"] = json!(sender);
+                    }
+                    let key = json!([{"kind": "external_id", "value": people[one]["external_id"]}]);
+                    let event = json!({"identities": key, "type": "e", "channel": "web", "occurred_at": at(seconds), "session": session});
+                    let sent = app.post("/v1/events").json(json!({"events": [event]})).await.ok();
+                    // Whose it is now, it stays.
+                    let owner = sent["results"][0]["profile_id"].as_str().expect("an id").to_owned();
+                    program.push(format!("event {owner} {seconds} {sender:?}"));
+                    events.entry(owner).or_default().push((seconds, sender, told));
+                }
+            }
+        }
+        for person in &people {
+            let sessions = whole(app, id(person)).await["sessions"].clone();
+            let mut found: Vec<(String, usize, BTreeSet<String>)> = sessions
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|session| {
+                    let told = session["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+                    let count = session["event_count"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                    (session["started_at"].as_str().unwrap_or_default().replace(".000000", ""), count, told)
+                })
+                .collect();
+            found.sort();
+            let wanted = by_rule(events.get(id(person)).map_or(&[], Vec::as_slice));
+            assert_eq!(found, wanted, "seed {seed}, {}: {program:#?}", id(person));
         }
     }
 }

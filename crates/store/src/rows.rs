@@ -95,6 +95,13 @@ impl Rows {
         self.cells.push(row.into());
     }
 
+    /// A row with cells that not all statements of a kind have.
+    pub(crate) fn push_with<const N: usize>(&mut self, row: [Cell; N], more: impl IntoIterator<Item = Cell>) {
+        let row: Vec<Cell> = row.into_iter().chain(more).collect();
+        debug_assert_eq!(row.len(), self.columns.len(), "cells and columns differ");
+        self.cells.push(row);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }

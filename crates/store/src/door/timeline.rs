@@ -240,7 +240,7 @@ fn events(
     sessions: Vec<Option<RecordId>>,
     long: &BTreeSet<ProfileId>,
 ) -> Option<Sql> {
-    let mut rows = Rows::new(&[
+    const COLUMNS: [(&str, Kind); 16] = [
         ("profile_id", Kind::Uuid),
         ("occurred_at", Kind::Time),
         ("id", Kind::Uuid),
@@ -256,11 +256,17 @@ fn events(
         ("original_timestamp", Kind::Time),
         ("sent_at", Kind::Time),
         ("in_long_timeline", Kind::Bool),
-    ]);
+        ("session_properties", Kind::Json),
+    ];
+    // Most tell nothing of their sessions.
+    let tell = occurrences.iter().any(|o| o.session.as_ref().is_some_and(|session| !session.properties.is_empty()));
+    let mut rows = Rows::new(if tell { &COLUMNS } else { &COLUMNS[..15] });
     for (occurrence, session) in occurrences.into_iter().zip(sessions) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
         let (source, message_id) = occurrence.message.map_or((String::new(), None), |message| (message.source, Some(message.id)));
-        rows.push([
+        let told = occurrence.session.filter(|session| !session.properties.is_empty());
+        let told = tell.then(|| told.map(|session| Value::Object(session.properties).to_string()).into());
+        let row = [
             occurrence.profile_id.into(),
             occurrence.event.occurred_at.into(),
             occurrence.id.into(),
@@ -276,23 +282,24 @@ fn events(
             occurrence.times.original_timestamp.into(),
             occurrence.times.sent_at.into(),
             long.contains(&occurrence.profile_id).into(),
-        ]);
+        ];
+        rows.push_with(row, told);
     }
     if rows.is_empty() {
         return None;
     }
     // Refused where a message came in through another instance at the same time; then it is decided again, knowing it.
-    Some(
-        sql("INSERT {or_fail} INTO events (
-                 workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-                 refused, origin_profile_id, original_timestamp, sent_at, in_long_timeline
-             )
-             SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                    r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline
-             FROM {rows} AS r")
-        .bind(workspace)
-        .rows(rows),
-    )
+    let (more, its) = if tell { (", session_properties", ", r.session_properties") } else { ("", "") };
+    let text = format!(
+        "INSERT {{or_fail}} INTO events (
+             workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
+             refused, origin_profile_id, original_timestamp, sent_at, in_long_timeline{more}
+         )
+         SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
+                r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline{its}
+         FROM {{rows}} AS r"
+    );
+    Some(Sql::composed(text, vec![workspace.into()]).rows(rows))
 }
 
 /// Has every event of these people, whose timelines are or become long, found by its type (`crate::by_type`). Of those whose

@@ -1,12 +1,12 @@
 //! Events and sessions of two people who are parted again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use people_domain::{
-    Timestamp, clock,
+    clock,
     directory::Reverted,
     id::{ProfileId, RecordId, WorkspaceId},
-    session::{self, Session, Strand, Visit},
+    session::{self, Session, Visit},
 };
 use serde_json::{Map, Value};
 use sqlx::FromRow;
@@ -46,6 +46,7 @@ struct Inside {
     channel: Option<String>,
     session_id: Uuid,
     sender_id: Option<String>,
+    session_properties: Option<String>,
 }
 
 /// Events and sessions. Sessions that held something of both are there again as the merge remembers them, each for whose it was;
@@ -102,98 +103,112 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     let (now, others): (Vec<Session>, Vec<Session>) =
         stored(tx, workspace, touched).await?.into_iter().partition(|session| [survivor, secondary].contains(&session.profile_id));
     restored.retain(|session| !others.iter().any(|other| other.id == session.id));
-    let mut touched: BTreeSet<Uuid> = now.iter().map(|session| session.id.0).collect();
-    // One that no merge remembers (programs of before did not write it down) is as it is, for whose it is.
-    let is_remembered = |session: &&Session| into.iter().any(|(id, into)| *id == session.id || *into == session.id);
-    let unknown: Vec<Session> = now.iter().filter(|session| !is_remembered(session)).cloned().collect();
-    let gained = gained(&now, &restored, &into, survivor);
-    restored.extend(unknown);
-    let before = Before::of(&restored);
+    let touched: BTreeSet<Uuid> = now.iter().map(|session| session.id.0).collect();
     let events = inside(tx, workspace, back, &now).await?;
-    // Each to the session it was in, if it was in one; the others came since.
-    let (mut placed, mut visitors): (Vec<(&Inside, Uuid)>, Vec<&Inside>) = (Vec::new(), Vec::new());
-    for event in &events {
-        match before.find(event) {
-            Some(session) => placed.push((event, session)),
-            None => visitors.push(event),
-        }
-    }
-    let visits: Vec<Visit> = visitors.iter().map(|event| event.visit(&gained)).collect();
-    for (id, (_, properties)) in &gained {
-        // What the survivor's session was told meanwhile by events within it.
-        let has_visits = visitors.iter().any(|event| event.session_id == *id && event.profile_id == survivor.0);
-        let kept =
-            restored.iter_mut().find(|session| session.profile_id == survivor && into.get(&session.id).is_some_and(|into| into.0 == *id));
-        if let (false, Some(session)) = (has_visits, kept) {
-            session.properties.extend(properties.clone());
-        }
-    }
+    let visits: Vec<Visit> = events.iter().map(Inside::visit).collect();
     let gap = clock::Span::from_seconds(gap_seconds);
+    // All of them are arranged anew, each person's by themselves, among those that nothing came into.
     let mut standing = timeline::near(tx, workspace, &visits, Vec::new(), &timeline::Seen::new(), gap).await?;
     standing.retain(|session| !touched.contains(&session.id.0));
-    let mut stood = timeline::stretches(&standing);
-    stood.extend(timeline::stretches(&restored));
+    let stood = timeline::stretches(&standing);
     let mut left: Vec<timeline::Place> = now.iter().chain(&standing).map(timeline::place).collect();
-    standing.extend(restored.iter().cloned());
-    let plan =
-        if visits.is_empty() { session::Plan::default() } else { session::arrange(standing, &visits, gap, |at| RecordId(new_id(at))) };
-    let joined: HashMap<RecordId, RecordId> = plan.joined.iter().copied().collect();
-    placed.iter_mut().for_each(|(_, session)| *session = joined.get(&RecordId(*session)).map_or(*session, |into| into.0));
-    placed.extend(visitors.iter().copied().zip(plan.placed.iter().map(|id| id.0)));
-    // As they were, but for those that the plan wrote or joined with another.
-    let is_written = |id: &RecordId| plan.written.iter().any(|session| session.id == *id);
-    restored.retain(|session| !is_written(&session.id) && !joined.contains_key(&session.id));
-    left.retain(|(_, _, id)| touched.contains(&id.0) || is_written(id) || joined.contains_key(id));
-    restored.extend(plan.written.iter().cloned());
-    touched.extend(restored.iter().map(|session| session.id.0));
-    timeline::take_over(tx, workspace, &stood, &session::Plan { joined: plan.joined, ..session::Plan::default() }).await?;
-    timeline::rewrite_sessions(tx, workspace, left, &restored).await?;
+    let session::Plan { mut written, joined, placed } = session::arrange(standing, &visits, gap, |at| RecordId(new_id(at)));
+    let gone: BTreeSet<RecordId> = joined.iter().map(|(gone, _)| *gone).collect();
+    let kept: BTreeSet<RecordId> = written.iter().map(|session| session.id).collect();
+    left.retain(|(_, _, id)| touched.contains(&id.0) || (kept.contains(id) && !gone.contains(id)));
+    let mut members: HashMap<RecordId, Vec<&Inside>> = HashMap::new();
+    for (event, session) in events.iter().zip(&placed) {
+        members.entry(*session).or_default().push(event);
+    }
+    let memory = Memory { back, now: &now, restored: &restored };
+    let names = memory.tell(&mut written, &members, &stood);
+    timeline::take_over(tx, workspace, &stood, &session::Plan { joined, ..session::Plan::default() }).await?;
+    timeline::rewrite_sessions(tx, workspace, left, &written).await?;
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("session_id", Kind::Uuid)]);
-    for (event, session) in placed.into_iter().filter(|(event, session)| event.session_id != *session) {
-        rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), session.into()]);
+    for (event, session) in events.iter().zip(&placed) {
+        let session = names.get(session).unwrap_or(session);
+        if event.session_id != session.0 {
+            rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), (*session).into()]);
+        }
     }
-    if !rows.is_empty() {
-        tx.run(
-            sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
-                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
-            .bind(workspace)
-            .rows(rows),
-        )
-        .await?;
-    }
-    // What the survivor gained in between may stand between two of their own that belong together by it.
-    let mut grown = recount(tx, workspace, back, touched).await?;
-    grown.retain(|session| session.profile_id == survivor);
-    if grown.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
-    let standing = timeline::near(tx, workspace, &[], grown, &timeline::Seen::new(), gap).await?;
-    let stood = timeline::stretches(&standing);
-    let plan = session::arrange(standing, &[], gap, |at| RecordId(new_id(at)));
-    timeline::take_over(tx, workspace, &stood, &plan).await
+    tx.run(
+        sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
+             WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
 }
 
-/// Of each session what is known of it beside what is remembered, and whose that is: what a session was told since is the
-/// survivor's; of one that nobody remembers all is its owner's.
-fn gained(
-    now: &[Session],
-    restored: &[Session],
-    into: &HashMap<RecordId, RecordId>,
-    survivor: ProfileId,
-) -> HashMap<Uuid, (ProfileId, Map<String, Value>)> {
-    let of = |session: &Session| {
-        let is_part = |part: &&Session| part.id == session.id || into.get(&part.id) == Some(&session.id);
-        // It may have become part of one that became part of this.
-        let is_inside = |part: &&Session| part.started_at <= session.ended_at && session.started_at <= part.ended_at;
-        let is_known = |key: &str, value: &Value| {
-            let mut parts = restored.iter().filter(|part| is_part(part) || is_inside(part));
-            parts.any(|part| part.properties.get(key) == Some(value))
-        };
-        let whose = if restored.iter().any(|part| is_part(&part)) { survivor } else { session.profile_id };
-        let properties = session.properties.iter().filter(|(key, value)| !is_known(key, value));
-        (session.id.0, (whose, properties.map(|(key, value)| (key.clone(), value.clone())).collect()))
-    };
-    now.iter().map(of).collect()
+/// What is known of the sessions that two had together.
+struct Memory<'m> {
+    back: &'m Reverted,
+    /// As they stood until now.
+    now: &'m [Session],
+    /// As they were before the two came together in them, of whom they are again.
+    restored: &'m [Session],
+}
+
+impl Memory<'_> {
+    /// Gives sessions that were arranged anew the ids and properties they had: of these only what their own events told. Answers
+    /// the ids they have instead of those they were arranged under.
+    fn tell(
+        &self,
+        written: &mut [Session],
+        members: &HashMap<RecordId, Vec<&Inside>>,
+        stood: &HashMap<RecordId, timeline::Stretch>,
+    ) -> HashMap<RecordId, RecordId> {
+        let mut names: HashMap<RecordId, RecordId> = HashMap::new();
+        let mut used: BTreeSet<RecordId> = BTreeSet::new();
+        for session in written.iter_mut() {
+            let Some(events) = members.get(&session.id) else { continue };
+            let mut parts: Vec<&Session> = self.restored.iter().filter(|part| is_part(part, session)).collect();
+            parts.sort_by_key(|part| std::cmp::Reverse(part.id));
+            self.properties(session, events, &parts);
+            let is_new = !stood.contains_key(&session.id);
+            if let Some(oldest) = parts.last().filter(|oldest| is_new && used.insert(oldest.id)) {
+                names.insert(session.id, oldest.id);
+                session.origin_profile_id = oldest.origin_profile_id;
+                session.id = oldest.id;
+            }
+        }
+        // One that no merge remembers goes on under the id it has, for whose it is.
+        for session in written.iter_mut() {
+            // Named already, or one that nothing came into.
+            let Some(events) = members.get(&session.id).filter(|_| !stood.contains_key(&session.id)) else { continue };
+            let own = |id: &RecordId| self.now.iter().any(|now| now.id == *id && now.profile_id == session.profile_id);
+            let ids = events.iter().map(|event| RecordId(event.session_id));
+            if let Some(id) = ids.filter(|id| own(id) && !self.restored.iter().any(|part| part.id == *id)).find(|id| used.insert(*id)) {
+                names.insert(session.id, id);
+                session.id = id;
+            }
+        }
+        names
+    }
+
+    /// What a session was told by its own events: as it is remembered, then by what came since.
+    fn properties(&self, session: &mut Session, events: &[&Inside], parts: &[&Session]) {
+        let mut told: Vec<(&Inside, Map<String, Value>)> = events.iter().filter_map(|event| Some((*event, event.told()?))).collect();
+        told.sort_by_key(|(event, _)| (event.occurred_at.0, event.id));
+        let told_own = |key: &str, value: &Value| told.iter().any(|(_, told)| told.get(key) == Some(value));
+        let (mut since, before): (Vec<_>, Vec<_>) = told.iter().partition(|(event, _)| RecordId(event.id) > self.back.merge_id);
+        session.properties.extend(before.into_iter().flat_map(|(_, told)| told.clone()));
+        for (key, value) in parts.iter().flat_map(|part| &part.properties).filter(|(key, value)| told_own(key, value)) {
+            session.properties.insert(key.clone(), value.clone());
+        }
+        since.sort_by_key(|(event, _)| event.id);
+        session.properties.extend(since.into_iter().flat_map(|(_, told)| told.clone()));
+    }
+}
+
+/// Whether a session as it was is part of one as it is arranged now.
+fn is_part(part: &Session, session: &Session) -> bool {
+    let strand = |of: &Session| session::strand(of.profile_id, of.channel.as_ref(), of.sender_id.as_ref());
+    part.started_at <= session.ended_at && session.started_at <= part.ended_at && strand(part) == strand(session)
 }
 
 #[derive(FromRow)]
@@ -285,36 +300,22 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> 
     rows.into_iter().map(StoredSession::read).collect()
 }
 
-/// Sessions as they are to be again: by strand, and when they began. Those of one strand do not overlap.
-struct Before(BTreeMap<(Strand, Timestamp), (Timestamp, Uuid)>);
-
-impl Before {
-    fn of(restored: &[Session]) -> Self {
-        let strand = |session: &Session| session::strand(session.profile_id, session.channel.as_ref(), session.sender_id.as_ref());
-        Self(restored.iter().map(|session| ((strand(session), session.started_at), (session.ended_at, session.id.0))).collect())
-    }
-
-    /// The one an event was in.
-    fn find(&self, event: &Inside) -> Option<Uuid> {
-        let at = event.occurred_at.0;
-        let strand = session::strand(ProfileId(event.profile_id), event.channel.as_ref(), event.sender_id.as_ref());
-        let ((found, _), (end, id)) = self.0.range(..=(strand.clone(), at)).next_back()?;
-        (*found == strand && at <= *end).then_some(*id)
-    }
-}
-
 impl Inside {
-    /// As it arrives again, with what its session was told since where that is its person's.
-    fn visit(&self, gained: &HashMap<Uuid, (ProfileId, Map<String, Value>)>) -> Visit {
-        let told = gained.get(&self.session_id).filter(|(whose, _)| whose.0 == self.profile_id);
+    /// As it arrives again.
+    fn visit(&self) -> Visit {
         Visit {
             profile_id: ProfileId(self.profile_id),
             origin_profile_id: ProfileId(self.origin_profile_id),
             channel: self.channel.clone(),
             sender_id: self.sender_id.clone(),
             at: self.occurred_at.0,
-            properties: told.map(|(_, properties)| properties.clone()).unwrap_or_default(),
+            properties: Map::new(),
         }
+    }
+
+    /// What it told of its session.
+    fn told(&self) -> Option<Map<String, Value>> {
+        serde_json::from_str(self.session_properties.as_deref()?).ok()
     }
 }
 
@@ -344,7 +345,8 @@ async fn mixed(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<B
 async fn inside(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, sessions: &[Session]) -> Result<Vec<Inside>, StoreError> {
     let mut events: Vec<Inside> = tx
         .all(
-            sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id
+            sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id,
+                        session_properties{as_text} AS session_properties
                  FROM events
                  WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
@@ -358,48 +360,4 @@ async fn inside(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, sessions: 
         event.sender_id = senders.get(&event.session_id).and_then(|sender| (*sender).clone());
     }
     Ok(events)
-}
-
-#[derive(FromRow)]
-struct Bounds {
-    id: Uuid,
-    count: i64,
-    first: Option<At>,
-    last: Option<At>,
-}
-
-/// Start, end and number of events follow from the events; a session without any is none. Answers the ones that were
-/// written anew.
-async fn recount(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, touched: BTreeSet<Uuid>) -> Result<Vec<Session>, StoreError> {
-    let stored = stored(tx, workspace, touched.clone()).await?;
-    let bounds: Vec<Bounds> = tx
-        .all(
-            sql("SELECT session_id AS id, count(*) AS count, min(occurred_at) AS first, max(occurred_at) AS last
-                 FROM events
-                 WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)
-                 GROUP BY session_id")
-            .bind(workspace)
-            .bind(back.survivor.id)
-            .bind(back.secondary.id)
-            .rows(ids(touched)),
-        )
-        .await?;
-    let bounds: HashMap<Uuid, Bounds> = bounds.into_iter().map(|row| (row.id, row)).collect();
-    let mut left = Vec::new();
-    let mut written = Vec::new();
-    for mut session in stored {
-        let place = timeline::place(&session);
-        match bounds.get(&session.id.0) {
-            Some(Bounds { count, first: Some(first), last: Some(last), .. }) => {
-                if (session.event_count, session.started_at, session.ended_at) != (*count, first.0, last.0) {
-                    (session.event_count, session.started_at, session.ended_at) = (*count, first.0, last.0);
-                    left.push(place);
-                    written.push(session);
-                }
-            }
-            _ => left.push(place),
-        }
-    }
-    timeline::rewrite_sessions(tx, workspace, left, &written).await?;
-    Ok(written)
 }
