@@ -429,7 +429,7 @@ fn by_rule(events: &[Sent]) -> Vec<(String, usize, BTreeSet<String>)> {
 }
 
 async fn sessions_of_people_parted_are_those_of_their_own_events(app: &App) {
-    for seed in 0..24_u64 {
+    for seed in 0..40_u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(7_000 + seed);
         let mut people = Vec::new();
         for n in 0..3 {
@@ -439,10 +439,10 @@ async fn sessions_of_people_parted_are_those_of_their_own_events(app: &App) {
         let mut standing: Vec<Value> = Vec::new();
         let mut program = Vec::new();
         let mut step = 0;
-        while step < 16 || !standing.is_empty() {
+        while step < 24 || !standing.is_empty() {
             step += 1;
             let (one, other) = (rng.random_range(0..3), rng.random_range(0..3));
-            match if step > 16 { 1 } else { rng.random_range(0..4) } {
+            match if step > 24 { 1 } else { rng.random_range(0..8) } {
                 1 if !standing.is_empty() => {
                     let merge = &standing[rng.random_range(0..standing.len())].clone();
                     let answer = app.post(&format!("/v1/merges/{}/revert", id(merge))).await;
@@ -462,7 +462,7 @@ async fn sessions_of_people_parted_are_those_of_their_own_events(app: &App) {
                     }
                 }
                 _ => {
-                    let (seconds, told) = (rng.random_range(0..24) * 600, format!("told{seed}x{step}"));
+                    let (seconds, told) = (rng.random_range(0..20) * 700, format!("told{seed}x{step}"));
                     let sender = rng.random_bool(0.2).then_some("S");
                     let mut session = json!({"properties": {&told: step}});
                     if let Some(sender) = sender {

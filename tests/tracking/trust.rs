@@ -78,6 +78,19 @@ async fn a_browser_reaches_nobody_by_their_address(app: &App) {
     let keys = json!([{"kind": "email", "value": "ada@example.com"}]);
     let told = browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "mail_opened"}]})).await.ok();
     assert_eq!(told["results"][0]["profile_id"], subscriber["id"]);
+    // Nor is what is said of them, not even where the device is somebody else's and nobody could be made of the message.
+    for user in [json!("null"), json!(null)] {
+        let mut message = json!({"anonymousId": "a1", "traits": {"email": "ada@example.com", "company": "Filled", "plan": "x"}});
+        message["userId"] = user;
+        page(&browser, "/v1/i", json!({"userId": "evil", "anonymousId": "a1", "traits": {"email": "eve@example.com"}})).await;
+        page(&browser, "/v1/i", message).await;
+        let now = app.read(id(&subscriber)).await;
+        assert_eq!((&now["company"], &now["attributes"]), (&Value::Null, &json!({})));
+    }
+    let untrusted = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
+    let told = timeline(app, &subscriber, "identify").await;
+    assert!(told.iter().all(|e| e["refused"].to_string().contains(&untrusted("company").to_string())), "{told:?}");
+    unchanged().await;
     // Two visitors stay two; with who they are, they are one.
     page(&browser, "/v1/p", json!({"anonymousId": "v1"})).await;
     page(&browser, "/v1/p", json!({"anonymousId": "v2"})).await;

@@ -120,7 +120,7 @@ impl Timestamp {
     /// Seconds since 1970, or milliseconds: what is too small to be the one since 1973 is neither, and no second before the year
     /// 5138 is written with twelve digits.
     pub fn from_unix(number: f64) -> Option<Self> {
-        if number < 1e8 {
+        if number.is_nan() || number < 1e8 {
             return None;
         }
         let seconds = if number < 1e11 { number } else { number / 1_000.0 };

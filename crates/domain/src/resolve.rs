@@ -57,6 +57,8 @@ pub struct Resolution {
     /// Places of the keys the person is to learn.
     pub learnt: Vec<usize>,
     pub refused: Vec<RefusedKey>,
+    /// A browser named the chosen one by an address alone: what they did is believed, what it says of them is not.
+    pub by_address: bool,
 }
 
 /// Decides. `owner` answers who holds a key, under any of its spellings.
@@ -116,7 +118,8 @@ pub fn resolve<'p>(
     }
     absorbed.sort_unstable();
     let absorbed: Vec<ProfileId> = absorbed.into_iter().map(|(_, id)| id).collect();
-    let mut out = Resolution { chosen, absorbed, ..Resolution::default() };
+    let by_address = trust == Trust::Browser && chosen_profile.is_some_and(|p| is_reached_by_address(p, keys));
+    let mut out = Resolution { chosen, absorbed, by_address, ..Resolution::default() };
     // Where not all can be learnt, which ones are does not depend on how they were listed.
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_unstable_by_key(|i| (*i >= authors, &keys[*i].key));

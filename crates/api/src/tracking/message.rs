@@ -67,7 +67,8 @@ fn text(value: Option<&Value>) -> Option<String> {
 /// A time as a client may have sent it: ISO 8601 of any kind, or seconds or milliseconds since 1970.
 pub fn time(value: Option<&Value>) -> Option<Timestamp> {
     let read = match value? {
-        Value::String(text) => Timestamp::parse_loosely(text),
+        // An image can send texts only.
+        Value::String(text) => Timestamp::parse_loosely(text).or_else(|| Timestamp::from_unix(text.trim().parse().ok()?)),
         Value::Number(number) => number.as_f64().and_then(Timestamp::from_unix),
         _ => None,
     };

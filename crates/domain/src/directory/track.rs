@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Action, Cause, Directory, Effect, Merge, Outcome, Standing};
+use super::{Action, Cause, Directory, Draft, Effect, Merge, Outcome, Standing};
 use crate::{
     Code, Refusal, Timestamp,
     activity::{Activity, Tally},
@@ -126,7 +126,7 @@ impl Directory {
         }
         let (keys, outright) = self.claimed(keys, incoming);
         let keys = keys.as_ref();
-        let Resolution { chosen, absorbed, learnt, mut refused } =
+        let Resolution { chosen, absorbed, learnt, mut refused, by_address } =
             resolve::resolve(keys, outright, incoming.trust, |new| match self.owner(&new.key).and_then(|id| self.people.get(&id)) {
                 Some(Standing::Live(profile)) => Some(profile),
                 _ => None,
@@ -146,7 +146,10 @@ impl Directory {
             }
         }
         let before = self.live(chosen, None)?;
-        if learnt.is_empty() && incoming.traits.is_none() {
+        if by_address {
+            refused.extend(incoming.traits.iter().flat_map(untrusted));
+        }
+        if learnt.is_empty() && (incoming.traits.is_none() || by_address) {
             return Ok((before, refused));
         }
         let mut profile = (*before).clone();
@@ -359,4 +362,13 @@ impl Directory {
             record_id: RecordId(ids.next(at)),
         });
     }
+}
+
+/// Everything a browser says of somebody whom it may not speak of.
+fn untrusted(traits: &Draft) -> impl Iterator<Item = RefusedKey> {
+    let names = traits.standard.iter().map(|(field, _)| field.as_str()).chain(traits.attributes.keys().map(String::as_str));
+    let refused: Vec<RefusedKey> = names
+        .map(|name| RefusedKey { kind: "trait".to_owned(), value: name.to_owned(), code: "untrusted".to_owned(), profile_id: None })
+        .collect();
+    refused.into_iter()
 }
