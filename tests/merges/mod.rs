@@ -147,6 +147,7 @@ pub(crate) async fn tables_with(app: &App, word: &str) -> Vec<String> {
         ("merges", "conflicts"),
         ("merges", "secondary_rows"),
         ("events", "properties"),
+        ("events", "session_properties"),
         ("sessions", "properties"),
         ("merge_sessions", "properties"),
         ("consent_ledger", "source"),

@@ -13,6 +13,7 @@ stories![
     visits_that_a_merge_bridged_come_apart_again,
     a_session_that_went_on_with_both_is_each_ones_own_again,
     a_pause_that_the_other_filled_is_a_pause_again,
+    nothing_that_another_told_is_remembered_by_other_merges,
     what_was_edited_since_stays_and_is_told,
     an_opt_out_after_the_merge_holds_for_both,
     events_after_the_merge_stay_with_the_survivor,
@@ -162,6 +163,26 @@ async fn a_pause_that_the_other_filled_is_a_pause_again(app: &App) {
             assert_eq!(counts.into_iter().map(|(_, count)| count).collect::<Vec<_>>(), *wanted, "round {round}: {now}");
         }
     }
+}
+
+async fn nothing_that_another_told_is_remembered_by_other_merges(app: &App) {
+    let word = format!("zebra{}", uuid::Uuid::now_v7().simple());
+    let [first, second, third] = ["p", "x", "y"].map(|name| json!({"external_id": name}));
+    let (first, second, third) = (app.person(first).await, app.person(second).await, app.person(third).await);
+    let event = |person: &Value, minutes: i64, told: Value| json!([{"profile_id": person["id"], "type": "page", "channel": "web", "occurred_at": at(minutes * 60), "session": {"properties": told}}]);
+    send(app, event(&first, 150, json!({}))).await;
+    send(app, event(&first, 100, json!({}))).await;
+    send(app, event(&second, 90, json!({"secret": word}))).await;
+    let one = merge(app, &first, &second).await;
+    // One that nothing of the other came into before is joined by the survivor's own; and then a third person comes into it.
+    send(app, event(&first, 130, json!({}))).await;
+    send(app, event(&third, 170, json!({}))).await;
+    merge(app, &app.read(id(&first)).await, &third).await;
+    revert(app, &one).await;
+    assert_eq!(whole(app, id(&second)).await["sessions"][0]["properties"], json!({"secret": word}));
+    assert!(all(app, id(&first), "sessions").await.iter().all(|session| session["properties"] == json!({})));
+    app.delete(&path(&second, "")).await.ok();
+    assert_eq!(tables_with(app, &word).await, [""; 0]);
 }
 
 async fn what_was_edited_since_stays_and_is_told(app: &App) {

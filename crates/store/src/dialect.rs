@@ -58,6 +58,7 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     // Of a transaction: what the rows it writes are stamped with, or, on SQLite, the file as other processes left it.
     ("{own_stamp}", "CAST(data_version AS TEXT) AS stamp FROM pragma_data_version", "pg_current_xact_id()::xid::text AS stamp"),
     ("{empty_list}", "'[]'", "'[]'::jsonb"),
+    ("{empty_object}", "'{}'", "'{}'::jsonb"),
 ];
 
 /// Replaces every token of a template. A token nobody knows is a fault that the first test meets.

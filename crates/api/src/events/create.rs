@@ -122,11 +122,11 @@ pub struct EventResult {
 }
 
 fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, trust: Trust, now: Timestamp) -> ApiResult<Command> {
-    // They are kept as they came: most of an event, and none of it need be read again.
     if !item.is_object() {
         let detail = format!("expected a JSON object, got {}", people_domain::property::kind_of(&item));
         return Err(Problem::invalid(vec![Issue::new("", "wrong_type", detail)]));
     }
+    // They are kept as they came: most of an event, and none of it need be read again.
     let properties = item.get_mut("properties").and_then(Value::as_object_mut).map(std::mem::take);
     let mut body: CreateEvent = typed(item)?;
     body.properties = properties.or(body.properties);

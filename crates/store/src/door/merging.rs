@@ -14,7 +14,6 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     merge::Judged,
     profile::Profile,
-    session::Session,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -236,36 +235,6 @@ pub(super) async fn rows_of(
     Ok(out)
 }
 
-/// Writes down the sessions that merges joined with others, as they were: each with the one it became part of.
-pub(super) async fn remember_sessions(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    merges: &[Merge],
-    owners: &HashMap<RecordId, ProfileId>,
-    joined: &[(Session, Session)],
-) -> Result<(), StoreError> {
-    let mut kept: BTreeMap<(RecordId, RecordId), (&Merge, &Session, RecordId)> = BTreeMap::new();
-    // One that came over may be what two of the survivor's own were joined by.
-    let mut causes: HashMap<RecordId, &Merge> = HashMap::new();
-    for (gone, into) in joined {
-        let moved = [gone, into].into_iter().filter_map(|session| owners.get(&session.id));
-        for merge in moved.filter_map(|owner| merges.iter().find(|merge| merge.secondary.id == *owner)) {
-            causes.entry(into.id).or_insert(merge);
-        }
-    }
-    for (gone, into) in joined {
-        let Some(merge) = causes.get(&into.id) else { continue };
-        for session in [gone, into] {
-            kept.entry((merge.id, session.id)).or_insert((merge, session, into.id));
-        }
-    }
-    let rows = kept.into_values().map(|(merge, session, into)| {
-        let owner = owners.get(&session.id).copied().unwrap_or(session.profile_id);
-        (merge.id, session, into, owner)
-    });
-    write_remembered(tx, workspace, rows).await
-}
-
 #[derive(FromRow)]
 struct Together {
     id: Uuid,
@@ -274,9 +243,10 @@ struct Together {
     secondary_id: Uuid,
 }
 
-/// Writes down sessions that go on with what came from somebody else, as they were, for every merge that brought the two
-/// together: taken back, it gives each what was theirs. Of a session that a merge remembers already, how it was then counts.
-pub(super) async fn remember_mixed(tx: &mut Tx, workspace: WorkspaceId, mixed: &[Mixture]) -> Result<(), StoreError> {
+/// Writes down sessions that go on with what came from somebody else, or are joined with theirs, as they were, for every merge
+/// that brought the two together: taken back, it gives each what was theirs. Of a session that a merge remembers already, how it
+/// was then counts. What they were told is not written down: events know it.
+pub(super) async fn remember_sessions(tx: &mut Tx, workspace: WorkspaceId, mixed: &[Mixture]) -> Result<(), StoreError> {
     if mixed.is_empty() {
         return Ok(());
     }
@@ -308,18 +278,9 @@ pub(super) async fn remember_mixed(tx: &mut Tx, workspace: WorkspaceId, mixed: &
         // They came together with the first who has had both. Merges of before are taken back after the one that this was by.
         let met = one.iter().find_map(|(id, by)| Some((by, &other.iter().find(|(theirs, _)| theirs == id)?.1)));
         for merge in met.into_iter().flat_map(|(by, with)| [*by, *with]).flatten() {
-            kept.entry((merge, session.id)).or_insert((RecordId(merge), session, *into, session.origin_profile_id));
+            kept.entry((merge, session.id)).or_insert((RecordId(merge), session, *into));
         }
     }
-    write_remembered(tx, workspace, kept.into_values()).await
-}
-
-/// Sessions as merges remember them: the merge, the session, the one it became part of, whose it was.
-async fn write_remembered<'s>(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    sessions: impl Iterator<Item = (RecordId, &'s Session, RecordId, ProfileId)>,
-) -> Result<(), StoreError> {
     let mut rows = Rows::new(&[
         ("profile_id", Kind::Uuid),
         ("merge_id", Kind::Uuid),
@@ -332,23 +293,21 @@ async fn write_remembered<'s>(
         ("started_at", Kind::Time),
         ("ended_at", Kind::Time),
         ("event_count", Kind::Int),
-        ("properties", Kind::Json),
     ]);
-    for (merge, session, into, owner) in sessions {
+    for (merge, session, into) in kept.into_values() {
         rows.push([
             // Who has them all, at the end of the group.
             session.profile_id.into(),
             merge.into(),
             session.id.into(),
             into.into(),
-            owner.into(),
+            session.origin_profile_id.into(),
             session.origin_profile_id.into(),
             session.channel.as_deref().unwrap_or_default().into(),
             session.sender_id.clone().into(),
             session.started_at.into(),
             session.ended_at.into(),
             session.event_count.into(),
-            serde_json::Value::Object(session.properties.clone()).to_string().into(),
         ]);
     }
     if rows.is_empty() {
@@ -360,7 +319,7 @@ async fn write_remembered<'s>(
                  ended_at, event_count, properties
              )
              SELECT $1, r.profile_id, r.merge_id, r.id, r.into_id, r.owner_profile_id, r.origin_profile_id, r.channel, r.sender_id,
-                    r.started_at, r.ended_at, r.event_count, r.properties
+                    r.started_at, r.ended_at, r.event_count, {empty_object}
              FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
         .rows(rows),

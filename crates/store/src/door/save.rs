@@ -180,12 +180,11 @@ pub(super) async fn save(
             }
             occurrences.retain(kept);
             let people = timeline::People { seen: &timeline::Seen::new(), long: &long };
-            timeline::arrange(tx, workspace, occurrences, moved.sessions, people, gap, now).await?
+            timeline::arrange(tx, workspace, occurrences, moved, people, gap, now).await?
         }
     };
-    let remember = arranged.write(tx, workspace).await?;
-    merging::remember_sessions(tx, workspace, &merges, &moved.owners, &remember.joined).await?;
-    merging::remember_mixed(tx, workspace, &remember.mixed).await?;
+    let mixed = arranged.write(tx, workspace).await?;
+    merging::remember_sessions(tx, workspace, &mixed).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let all_live = spans.values().all(|span| span.after.is_some());
     let turned = || spans.values().filter_map(|span| Some((span.before.cloned(), span.after.cloned()?))).collect();

@@ -106,24 +106,14 @@ impl StoredSession {
     }
 }
 
-/// Sessions that come with a merge.
-#[derive(Debug, Default)]
-pub(super) struct Moved {
-    /// As those of the survivors they will be.
-    pub(super) sessions: Vec<Session>,
-    /// Whose they were.
-    pub(super) owners: HashMap<RecordId, ProfileId>,
-}
-
-/// The sessions of people who are about to be merged away.
+/// The sessions of people who are about to be merged away, as those of the survivors they will be.
 pub(super) async fn sessions_that_move(
     tx: &mut Tx,
     workspace: WorkspaceId,
     survivors: &BTreeMap<ProfileId, ProfileId>,
-) -> Result<Moved, StoreError> {
-    let mut moved = Moved::default();
+) -> Result<Vec<Session>, StoreError> {
     if survivors.is_empty() {
-        return Ok(moved);
+        return Ok(Vec::new());
     }
     let rows: Vec<StoredSession> = tx
         .all(
@@ -134,13 +124,13 @@ pub(super) async fn sessions_that_move(
             .rows(ids(survivors.keys().map(|id| id.0))),
         )
         .await?;
-    for row in rows {
-        let mut session = row.read()?;
-        moved.owners.insert(session.id, session.profile_id);
-        session.profile_id = survivors.get(&session.profile_id).copied().unwrap_or(session.profile_id);
-        moved.sessions.push(session);
-    }
-    Ok(moved)
+    rows.into_iter()
+        .map(|row| {
+            let mut session = row.read()?;
+            session.profile_id = survivors.get(&session.profile_id).copied().unwrap_or(session.profile_id);
+            Ok(session)
+        })
+        .collect()
 }
 
 /// Where events stand among the sessions, before they are written.
@@ -149,8 +139,6 @@ pub(super) struct Arranged {
     plan: session::Plan,
     /// Sessions that are brought together with what came from somebody else, as they were.
     mixed: Vec<Mixture>,
-    /// Sessions that came with a merge and are joined with others, each with the other, as they were.
-    joined: Vec<(Session, Session)>,
     events: Later,
 }
 
@@ -159,13 +147,6 @@ pub(super) struct Mixture {
     pub(super) session: Session,
     pub(super) into: RecordId,
     pub(super) with: ProfileId,
-}
-
-/// Sessions that merges must remember as they were.
-pub(super) struct Remember {
-    pub(super) mixed: Vec<Mixture>,
-    /// Joined by merges, each with the other.
-    pub(super) joined: Vec<(Session, Session)>,
 }
 
 /// When people were last seen before the group, `None` being never. No session of theirs ended later.
@@ -205,32 +186,28 @@ pub(super) async fn arrange(
             visits.len() - 1
         }));
     }
-    let by_merges = !moved.is_empty();
     let standing = near(tx, workspace, &visits, moved, seen, gap).await?;
     let stood = stretches(&standing);
     // Where everybody's sessions are their own, there is nothing to remember.
     let is_own = |session: &Session| session.origin_profile_id == session.profile_id;
     let all_own = standing.iter().all(is_own) && visits.iter().all(|visit| visit.origin_profile_id == visit.profile_id);
-    let before: Vec<Session> = if by_merges || !all_own { standing.clone() } else { Vec::new() };
+    let before: Vec<Session> = if all_own { Vec::new() } else { standing.clone() };
     // Named when they are made, also those of long ago: new ids then stand side by side in their index.
     let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
     let mixed = session::mixed(&before, &visits, &plan);
     let mixed = mixed.into_iter().map(|mixed| Mixture { session: mixed.session.clone(), into: mixed.into, with: mixed.with }).collect();
-    let before: HashMap<RecordId, Session> =
-        if by_merges { before.into_iter().map(|session| (session.id, session)).collect() } else { HashMap::new() };
-    let joined = plan.joined.iter().filter_map(|(gone, into)| before.get(gone).cloned().zip(before.get(into).cloned())).collect();
     let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
     let (many, long) = (occurrences.len(), long.clone());
     let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions, &long)));
-    Ok(Arranged { stood, plan, mixed, joined, events })
+    Ok(Arranged { stood, plan, mixed, events })
 }
 
 impl Arranged {
-    /// Writes the events and their sessions.
-    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Remember, StoreError> {
+    /// Writes the events and their sessions. Answers what merges are to remember.
+    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Vec<Mixture>, StoreError> {
         take_over(tx, workspace, &self.stood, &self.plan).await?;
         self.events.run(tx).await?;
-        Ok(Remember { mixed: self.mixed, joined: self.joined })
+        Ok(self.mixed)
     }
 }
 

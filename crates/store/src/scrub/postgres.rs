@@ -41,18 +41,20 @@ async fn everything(connection: &mut PgConnection, log: bool) -> Result<(), Scru
     if log { turn_the_log_over(connection).await } else { Ok(()) }
 }
 
-/// Rows that a running transaction may still see are kept by every rewrite: those that began before now must end first.
+/// Rows that a running transaction may still see are kept by every rewrite: those that began before now must end first. Writers of
+/// other databases too: a snapshot that is taken here meanwhile goes back to the oldest of all of them.
 async fn wait_for_old_snapshots(connection: &mut PgConnection) -> Result<(), ScrubError> {
     let (now,): (String,) = sqlx::query_as("SELECT pg_current_xact_id()::xid::text").fetch_one(&mut *connection).await?;
     let began = Instant::now();
     loop {
         let (open,): (i64,) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM pg_stat_activity
-                     WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
-                       AND (age(backend_xmin) >= age($1::text::xid) OR age(backend_xid) >= age($1::text::xid)))
+                     WHERE pid <> pg_backend_pid()
+                       AND (age(backend_xid) >= age($1::text::xid)
+                            OR (datname = current_database() OR datname IS NULL) AND age(backend_xmin) >= age($1::text::xid)))
                   + (SELECT count(*) FROM pg_replication_slots WHERE age(xmin) >= age($1::text::xid))
                   + (SELECT count(*) FROM pg_prepared_xacts
-                     WHERE database = current_database() AND age(transaction) >= age($1::text::xid))",
+                     WHERE age(transaction) >= age($1::text::xid))",
         )
         .bind(&now)
         .fetch_one(&mut *connection)

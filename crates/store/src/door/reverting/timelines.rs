@@ -46,11 +46,12 @@ struct Inside {
     channel: Option<String>,
     session_id: Uuid,
     sender_id: Option<String>,
+    received_at: At,
     session_properties: Option<String>,
 }
 
-/// Events and sessions. Sessions that held something of both are there again as the merge remembers them, each for whose it was;
-/// events that came since stay with the survivor, and are arranged anew.
+/// Events and sessions. Events that came since stay with the survivor. Sessions that held something of both are arranged anew, each
+/// person's from their own events, and go by the ids that the merge remembers.
 pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, gap_seconds: i64) -> Result<(), StoreError> {
     let (survivor, secondary) = (back.survivor.id, back.secondary.id);
     for statement in [
@@ -92,7 +93,7 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
             .read()?,
         );
     }
-    forget_theirs(tx, workspace, back, &restored, &into).await?;
+    forget_theirs(tx, workspace, back).await?;
     // Every session that holds something of both, or did.
     let mut touched: BTreeSet<Uuid> = into.iter().flat_map(|(id, into)| [id.0, into.0]).collect();
     touched.extend(mixed(tx, workspace, back).await?);
@@ -120,8 +121,10 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     for (event, session) in events.iter().zip(&placed) {
         members.entry(*session).or_default().push(event);
     }
-    let memory = Memory { back, now: &now, restored: &restored };
-    let names = memory.tell(&mut written, &members, &stood);
+    for session in &mut written {
+        tell(session, members.get(&session.id).map_or(&[], Vec::as_slice))?;
+    }
+    let names = name(&mut written, &members, &stood, &now, &restored);
     timeline::take_over(tx, workspace, &stood, &session::Plan { joined, ..session::Plan::default() }).await?;
     timeline::rewrite_sessions(tx, workspace, left, &written).await?;
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("session_id", Kind::Uuid)]);
@@ -144,65 +147,48 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     .map(|_| ())
 }
 
-/// What is known of the sessions that two had together.
-struct Memory<'m> {
-    back: &'m Reverted,
-    /// As they stood until now.
-    now: &'m [Session],
-    /// As they were before the two came together in them, of whom they are again.
-    restored: &'m [Session],
+/// Tells a session what its own events told of it, in the order in which they arrived.
+fn tell(session: &mut Session, events: &[&Inside]) -> Result<(), StoreError> {
+    let mut told: Vec<(&Inside, &str)> = events.iter().filter_map(|event| Some((*event, event.session_properties.as_deref()?))).collect();
+    told.sort_by_key(|(event, _)| (event.received_at.0, event.occurred_at.0, event.id));
+    for (_, json) in told {
+        let told: Map<String, Value> =
+            serde_json::from_str(json).map_err(|_| StoreError::Unreadable("what an event told of its session"))?;
+        session.properties.extend(told);
+    }
+    Ok(())
 }
 
-impl Memory<'_> {
-    /// Gives sessions that were arranged anew the ids and properties they had: of these only what their own events told. Answers
-    /// the ids they have instead of those they were arranged under.
-    fn tell(
-        &self,
-        written: &mut [Session],
-        members: &HashMap<RecordId, Vec<&Inside>>,
-        stood: &HashMap<RecordId, timeline::Stretch>,
-    ) -> HashMap<RecordId, RecordId> {
-        let mut names: HashMap<RecordId, RecordId> = HashMap::new();
-        let mut used: BTreeSet<RecordId> = BTreeSet::new();
-        for session in written.iter_mut() {
-            let Some(events) = members.get(&session.id) else { continue };
-            let mut parts: Vec<&Session> = self.restored.iter().filter(|part| is_part(part, session)).collect();
-            parts.sort_by_key(|part| std::cmp::Reverse(part.id));
-            self.properties(session, events, &parts);
-            let is_new = !stood.contains_key(&session.id);
-            if let Some(oldest) = parts.last().filter(|oldest| is_new && used.insert(oldest.id)) {
-                names.insert(session.id, oldest.id);
-                session.origin_profile_id = oldest.origin_profile_id;
-                session.id = oldest.id;
-            }
+/// Gives sessions that were arranged anew the ids they had: those they were remembered under (`restored`), else the one they had
+/// `now` for whose it is. Answers the ids instead of those they were arranged under.
+fn name(
+    written: &mut [Session],
+    members: &HashMap<RecordId, Vec<&Inside>>,
+    stood: &HashMap<RecordId, timeline::Stretch>,
+    now: &[Session],
+    restored: &[Session],
+) -> HashMap<RecordId, RecordId> {
+    let mut names: HashMap<RecordId, RecordId> = HashMap::new();
+    let mut used: BTreeSet<RecordId> = BTreeSet::new();
+    for session in written.iter_mut().filter(|session| !stood.contains_key(&session.id)) {
+        let oldest = restored.iter().filter(|part| is_part(part, session)).min_by_key(|part| part.id);
+        if let Some(oldest) = oldest.filter(|oldest| used.insert(oldest.id)) {
+            names.insert(session.id, oldest.id);
+            session.origin_profile_id = oldest.origin_profile_id;
+            session.id = oldest.id;
         }
-        // One that no merge remembers goes on under the id it has, for whose it is.
-        for session in written.iter_mut() {
-            // Named already, or one that nothing came into.
-            let Some(events) = members.get(&session.id).filter(|_| !stood.contains_key(&session.id)) else { continue };
-            let own = |id: &RecordId| self.now.iter().any(|now| now.id == *id && now.profile_id == session.profile_id);
-            let ids = events.iter().map(|event| RecordId(event.session_id));
-            if let Some(id) = ids.filter(|id| own(id) && !self.restored.iter().any(|part| part.id == *id)).find(|id| used.insert(*id)) {
-                names.insert(session.id, id);
-                session.id = id;
-            }
-        }
-        names
     }
-
-    /// What a session was told by its own events: as it is remembered, then by what came since.
-    fn properties(&self, session: &mut Session, events: &[&Inside], parts: &[&Session]) {
-        let mut told: Vec<(&Inside, Map<String, Value>)> = events.iter().filter_map(|event| Some((*event, event.told()?))).collect();
-        told.sort_by_key(|(event, _)| (event.occurred_at.0, event.id));
-        let told_own = |key: &str, value: &Value| told.iter().any(|(_, told)| told.get(key) == Some(value));
-        let (mut since, before): (Vec<_>, Vec<_>) = told.iter().partition(|(event, _)| RecordId(event.id) > self.back.merge_id);
-        session.properties.extend(before.into_iter().flat_map(|(_, told)| told.clone()));
-        for (key, value) in parts.iter().flat_map(|part| &part.properties).filter(|(key, value)| told_own(key, value)) {
-            session.properties.insert(key.clone(), value.clone());
+    for session in written.iter_mut() {
+        // Named already, or one that nothing came into.
+        let Some(events) = members.get(&session.id).filter(|_| !stood.contains_key(&session.id)) else { continue };
+        let own = |id: &RecordId| now.iter().any(|now| now.id == *id && now.profile_id == session.profile_id);
+        let ids = events.iter().map(|event| RecordId(event.session_id));
+        if let Some(id) = ids.filter(|id| own(id) && !restored.iter().any(|part| part.id == *id)).find(|id| used.insert(*id)) {
+            names.insert(session.id, id);
+            session.id = id;
         }
-        since.sort_by_key(|(event, _)| event.id);
-        session.properties.extend(since.into_iter().flat_map(|(_, told)| told.clone()));
     }
+    names
 }
 
 /// Whether a session as it was is part of one as it is arranged now.
@@ -211,22 +197,9 @@ fn is_part(part: &Session, session: &Session) -> bool {
     part.started_at <= session.ended_at && session.started_at <= part.ended_at && strand(part) == strand(session)
 }
 
-#[derive(FromRow)]
-struct Later {
-    merge_id: Uuid,
-    id: Uuid,
-    properties: String,
-}
-
 /// Other merges of the survivor remember sessions too: those that are the secondary's again are none of their business, but for
-/// merges that go back with the secondary; and those that stay lose what the secondary had brought.
-async fn forget_theirs(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    back: &Reverted,
-    restored: &[Session],
-    into: &HashMap<RecordId, RecordId>,
-) -> Result<(), StoreError> {
+/// merges that go back with the secondary.
+async fn forget_theirs(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<(), StoreError> {
     tx.run(
         sql("DELETE FROM merge_sessions
              WHERE workspace_id = $1 AND profile_id = $2 AND merge_id <> $3 AND origin_profile_id IN (SELECT id FROM {rows} AS r)
@@ -238,50 +211,6 @@ async fn forget_theirs(
         .bind(back.survivor.id)
         .bind(back.merge_id)
         .rows(members(back)),
-    )
-    .await?;
-    let kept: HashMap<Uuid, &Session> =
-        restored.iter().filter(|session| session.profile_id == back.survivor.id).map(|session| (session.id.0, session)).collect();
-    if kept.is_empty() {
-        return Ok(());
-    }
-    let later: Vec<Later> = tx
-        .all(
-            sql("SELECT merge_id, id, properties{as_text} AS properties FROM merge_sessions
-                 WHERE workspace_id = $1 AND profile_id = $2 AND merge_id > $3 AND id IN (SELECT id FROM {rows} AS r)")
-            .bind(workspace)
-            .bind(back.survivor.id)
-            .bind(back.merge_id)
-            .rows(ids(kept.keys().copied())),
-        )
-        .await?;
-    let mut rows = Rows::new(&[("merge_id", Kind::Uuid), ("id", Kind::Uuid), ("properties", Kind::Json)]);
-    for row in later {
-        let Some(before) = kept.get(&row.id) else { continue };
-        let mut properties: Map<String, Value> =
-            serde_json::from_str(&row.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?;
-        let brought: Vec<&Session> = restored
-            .iter()
-            .filter(|session| session.profile_id == back.secondary.id && into.get(&session.id) == Some(&before.id))
-            .collect();
-        properties.retain(|key, value| {
-            before.properties.get(key) == Some(value) || !brought.iter().any(|session| session.properties.get(key) == Some(value))
-        });
-        for (key, value) in &before.properties {
-            properties.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-        rows.push([row.merge_id.into(), row.id.into(), Value::Object(properties).to_string().into()]);
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    tx.run(
-        sql("UPDATE merge_sessions
-             SET properties = (SELECT r.properties FROM {rows} AS r WHERE r.merge_id = merge_sessions.merge_id AND r.id = merge_sessions.id)
-             WHERE workspace_id = $1 AND profile_id = $2 AND (merge_id, id) IN (SELECT merge_id, id FROM {rows} AS r)")
-        .bind(workspace)
-        .bind(back.survivor.id)
-        .rows(rows),
     )
     .await
     .map(|_| ())
@@ -312,11 +241,6 @@ impl Inside {
             properties: Map::new(),
         }
     }
-
-    /// What it told of its session.
-    fn told(&self) -> Option<Map<String, Value>> {
-        serde_json::from_str(self.session_properties.as_deref()?).ok()
-    }
 }
 
 /// The sessions in which, after the move, something of the other of the two stands.
@@ -346,7 +270,7 @@ async fn inside(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, sessions: 
     let mut events: Vec<Inside> = tx
         .all(
             sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id,
-                        session_properties{as_text} AS session_properties
+                        received_at, session_properties{as_text} AS session_properties
                  FROM events
                  WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
