@@ -148,6 +148,7 @@ pub(crate) async fn tables_with(app: &App, word: &str) -> Vec<String> {
         ("merges", "secondary_rows"),
         ("events", "properties"),
         ("events", "session_properties"),
+        ("events", "context"),
         ("sessions", "properties"),
         ("merge_sessions", "properties"),
         ("consent_ledger", "source"),

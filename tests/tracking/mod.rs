@@ -1,5 +1,6 @@
 //! The routes of tracking SDKs: what the public clients send, and the answers they are known to need.
 
+mod context;
 mod traits;
 mod trust;
 

@@ -3,6 +3,8 @@
 //! An event is placed by when it happened, whenever it arrives. Who did it is decided in `resolve`, which session it
 //! belongs to in `session`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -34,6 +36,9 @@ pub struct Event {
     pub occurred_at: Timestamp,
     pub properties: Map<String, Value>,
 }
+
+/// Where and with what an event happened (page, campaign, device, …), as its sender told it: a JSON object that no rule looks into.
+pub type Context = Arc<str>;
 
 /// Whose event it is, as the sender says.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +96,7 @@ pub struct Incoming {
     pub trust: Trust,
     pub message: Option<MessageKey>,
     pub event: Event,
+    pub context: Option<Context>,
     pub times: SenderTimes,
     /// Ours; or that of a server of the sender's own that had it first.
     pub received_at: Timestamp,
@@ -155,6 +161,7 @@ pub struct Occurrence {
     /// Who it was before any merge.
     pub origin_profile_id: ProfileId,
     pub event: Event,
+    pub context: Option<Context>,
     pub message: Option<MessageKey>,
     pub session: Option<SessionRef>,
     pub times: SenderTimes,

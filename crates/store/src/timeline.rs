@@ -68,6 +68,8 @@ pub enum Happened {
         received_at: Timestamp,
         times: SenderTimes,
         refused: Vec<RefusedKey>,
+        /// As `properties`; `None`: nothing was told.
+        context: Option<Box<RawValue>>,
     },
     /// Something became of the profile: the action and names of history.
     System { action: String, fields: Vec<String>, actor: String, source: String, reason: Option<String>, version: i64 },
@@ -98,11 +100,27 @@ type Columns = (
     Option<String>,
     // The version.
     Option<i64>,
+    // The context.
+    Option<String>,
 );
 
 fn moment(columns: Columns) -> Result<Moment, StoreError> {
-    let (id, profile_id, at, kind, channel, properties, session, message_id, received_at, original_timestamp, sent_at, refused, version) =
-        columns;
+    let (
+        id,
+        profile_id,
+        at,
+        kind,
+        channel,
+        properties,
+        session,
+        message_id,
+        received_at,
+        original_timestamp,
+        sent_at,
+        refused,
+        version,
+        context,
+    ) = columns;
     let happened = match version {
         Some(version) => Happened::System {
             action: kind,
@@ -123,6 +141,7 @@ fn moment(columns: Columns) -> Result<Moment, StoreError> {
             refused: refused
                 .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
                 .map_err(|_| StoreError::Unreadable("the refused identities of an event"))?,
+            context: context.map(RawValue::from_string).transpose().map_err(|_| StoreError::Unreadable("the context of an event"))?,
         },
     };
     Ok(Moment { id: RecordId(id), profile_id: ProfileId(profile_id), at: at.0, happened })
@@ -130,13 +149,13 @@ fn moment(columns: Columns) -> Result<Moment, StoreError> {
 
 const EVENT: &str =
     "SELECT e.id, e.profile_id, e.occurred_at AS at, e.type AS kind, e.channel, e.properties{as_text} AS properties, e.session_id,
-    e.message_id, e.received_at, e.original_timestamp, e.sent_at, e.refused{as_text} AS refused, CAST(NULL AS BIGINT) AS version
-    FROM events AS e";
+    e.message_id, e.received_at, e.original_timestamp, e.sent_at, e.refused{as_text} AS refused, CAST(NULL AS BIGINT) AS version,
+    e.context{as_text} AS context FROM events AS e";
 
 const ENTRY: &str =
     "SELECT h.id, h.profile_id, h.at, h.action AS kind, h.actor AS channel, h.fields AS properties, CAST(NULL AS UUID) AS session_id,
     h.source AS message_id, h.at AS received_at, CAST(NULL AS TIMESTAMPTZ) AS original_timestamp, CAST(NULL AS TIMESTAMPTZ) AS sent_at,
-    h.reason AS refused, h.version FROM profile_history AS h";
+    h.reason AS refused, h.version, CAST(NULL AS TEXT) AS context FROM profile_history AS h";
 
 /// Puts a condition and its value to a statement.
 struct Builder {

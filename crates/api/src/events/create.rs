@@ -177,6 +177,7 @@ fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, tru
         trust,
         message: message.map(|id| MessageKey { source: String::new(), id }),
         event: Event { kind, channel, occurred_at, properties },
+        context: None,
         times: SenderTimes { original_timestamp: said.filter(|_| sent_at.is_some()), sent_at },
         received_at: now,
         session: Some(session),

@@ -73,6 +73,10 @@ pub struct EventView {
     pub properties: Properties,
     #[schema(value_type = Option<String>)]
     pub session_id: Option<RecordId>,
+    /// Where and with what it happened (`page`, `campaign`, `device`, `os`, `library`, …), as a tracking SDK told it, without its `traits`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub context: Option<Box<RawValue>>,
     pub message_id: Option<String>,
     /// Identities of the message that were not taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +101,7 @@ pub enum Properties {
 impl From<Moment> for EventView {
     fn from(Moment { id, profile_id, at, happened }: Moment) -> Self {
         match happened {
-            Happened::Event { kind, channel, properties, session, message_id, received_at, times, refused } => Self {
+            Happened::Event { kind, channel, properties, session, message_id, received_at, times, refused, context } => Self {
                 id,
                 profile_id,
                 kind,
@@ -108,6 +112,7 @@ impl From<Moment> for EventView {
                 sent_at: times.sent_at,
                 properties: Properties::Sent(properties),
                 session_id: session,
+                context,
                 message_id,
                 refused: (!refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
             },
@@ -122,6 +127,7 @@ impl From<Moment> for EventView {
                 sent_at: None,
                 properties: Properties::Told { fields, actor, source, reason, version },
                 session_id: None,
+                context: None,
                 message_id: None,
                 refused: None,
             },

@@ -149,6 +149,9 @@ pub struct ExportedEvent {
     pub message_id: Option<String>,
     /// Identities it named that were not taken over.
     pub refused: Option<Vec<RefusedView>>,
+    /// Where and with what it happened, as a tracking SDK told it.
+    #[schema(value_type = Option<Object>)]
+    pub context: Option<Value>,
     pub origin_profile_id: String,
 }
 

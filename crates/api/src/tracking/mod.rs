@@ -39,6 +39,8 @@ use crate::{
 
 const PATHS: &[&str] =
     &["identify", "track", "page", "screen", "group", "alias", "merge", "batch", "import", "i", "t", "p", "s", "g", "a", "b"];
+/// Most bytes that the context of a batch may take in all its messages together.
+const MAX_CONTEXTS_BYTES: usize = 16 * 1024 * 1024;
 /// Those that carry their key in the query: a page that is being closed, and an image, can set no header.
 const KEYED_BY_QUERY: &[&str] = &["/beacon/v1/batch", "/pixel/v1/track", "/pixel/v1/page"];
 
@@ -72,6 +74,8 @@ pub struct TrackingMessage {
     /// Of `merge`: two ids, each `{type, value}`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub merge_properties: Option<Vec<Value>>,
+    /// Where and with what it happened: kept with the event, but for its `traits`. `sessionId` names the session. Of a batch: what
+    /// all its messages have, under their own.
     #[schema(value_type = Option<Object>)]
     pub context: Option<Value>,
     pub timestamp: Option<String>,
@@ -182,6 +186,12 @@ fn batch(body: &mut Map<String, Value>, mut unreadable: BTreeMap<usize, Rejected
         return Err(invalid("invalid_batch", format!("A batch has 1 to {MAX_EVENTS} messages.")));
     }
     let defaults = body.get("context").and_then(Value::as_object);
+    // A small request must not become a large one by what it says once for all its messages.
+    let spoken = defaults.map_or(0, body::size);
+    if spoken > MAX_PROPERTIES_BYTES || spoken.saturating_mul(items.len()) > MAX_CONTEXTS_BYTES {
+        let limits = format!("{MAX_PROPERTIES_BYTES} bytes, and {MAX_CONTEXTS_BYTES} once every message has it");
+        return Err(invalid("too_large", format!("The context of a batch takes at most {limits}.")));
+    }
     let sent_at = body.get("sentAt");
     Ok(items
         .into_iter()

@@ -104,6 +104,7 @@ impl Directory {
             profile_id,
             origin_profile_id: profile_id,
             event: incoming.event.clone(),
+            context: incoming.context.clone(),
             message: incoming.message.clone(),
             session: incoming.session.clone(),
             times: incoming.times,

@@ -217,7 +217,7 @@ fn events(
     sessions: Vec<Option<RecordId>>,
     long: &BTreeSet<ProfileId>,
 ) -> Option<Sql> {
-    const COLUMNS: [(&str, Kind); 16] = [
+    const COLUMNS: [(&str, Kind); 17] = [
         ("profile_id", Kind::Uuid),
         ("occurred_at", Kind::Time),
         ("id", Kind::Uuid),
@@ -233,11 +233,12 @@ fn events(
         ("original_timestamp", Kind::Time),
         ("sent_at", Kind::Time),
         ("in_long_timeline", Kind::Bool),
+        ("context", Kind::Json),
         ("session_properties", Kind::Json),
     ];
     // Most tell nothing of their sessions.
     let tell = occurrences.iter().any(|o| o.session.as_ref().is_some_and(|session| !session.properties.is_empty()));
-    let mut rows = Rows::new(if tell { &COLUMNS } else { &COLUMNS[..15] });
+    let mut rows = Rows::new(if tell { &COLUMNS } else { &COLUMNS[..16] });
     for (occurrence, session) in occurrences.into_iter().zip(sessions) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
         let (source, message_id) = occurrence.message.map_or((String::new(), None), |message| (message.source, Some(message.id)));
@@ -259,6 +260,7 @@ fn events(
             occurrence.times.original_timestamp.into(),
             occurrence.times.sent_at.into(),
             long.contains(&occurrence.profile_id).into(),
+            occurrence.context.as_deref().into(),
         ];
         rows.push_with(row, told);
     }
@@ -270,10 +272,10 @@ fn events(
     let text = format!(
         "INSERT {{or_fail}} INTO events (
              workspace_id, profile_id, occurred_at, id, type, channel, properties, session_id, source, message_id, received_at,
-             refused, origin_profile_id, original_timestamp, sent_at, in_long_timeline{more}
+             refused, origin_profile_id, original_timestamp, sent_at, in_long_timeline, context{more}
          )
          SELECT $1, r.profile_id, r.occurred_at, r.id, r.type, r.channel, r.properties, r.session_id, r.source, r.message_id,
-                r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline{its}
+                r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline, r.context{its}
          FROM {{rows}} AS r"
     );
     Some(Sql::composed(text, vec![workspace.into()]).rows(rows))
