@@ -21,6 +21,7 @@ stories![
     erasure_takes_the_timeline_and_the_merge_along,
     sessions_follow_from_events_in_any_order,
     a_session_named_by_its_sender_is_one,
+    the_latest_word_about_a_session_counts_in_any_order,
     sessions_go_on_past_midnight,
     the_timeline_is_walked_and_filtered,
     whatever_stands_on_a_timeline_is_read_by_its_id,
@@ -362,6 +363,22 @@ async fn a_session_named_by_its_sender_is_one(app: &App) {
     assert_eq!(app.read(profile).await["attributes"], json!({}), "nothing of a session leaks into the profile");
 }
 
+async fn the_latest_word_about_a_session_counts_in_any_order(app: &App) {
+    let event = |seconds: i64, properties: Value| json!({"identities": by("external_id", "u1"), "type": "page", "occurred_at": at(seconds), "session": {"properties": properties}});
+    let first = taken(app, json!([event(1_800, json!({"exit": "/cart", "plan": "pro"}))])).await;
+    let profile = first[0]["profile_id"].as_str().expect("an id");
+    // Earlier and told later: of what is known it changes nothing.
+    taken(app, json!([event(1_000, json!({"exit": "/", "landing": "/spring", "plan": "free"}))])).await;
+    taken(app, json!([event(900, json!({"landing": "/"}))])).await;
+    // Two sessions become one by what stands between them.
+    taken(app, json!([event(4_500, json!({"exit": "/thanks"}))])).await;
+    assert_eq!(sessions(app, profile).await.len(), 2);
+    taken(app, json!([event(3_000, json!({"exit": "/pay", "plan": "team"}))])).await;
+    let whole = sessions(app, profile).await;
+    assert_eq!(whole.len(), 1, "{whole:?}");
+    assert_eq!(whole[0]["properties"], json!({"exit": "/thanks", "plan": "team", "landing": "/spring"}));
+}
+
 /// A session stands in its table on the day it ended: one that goes on is the same one on the next day, in any order of arrival,
 /// and the list is walked by the moment, whatever the day; before 1970 too.
 async fn sessions_go_on_past_midnight(app: &App) {
@@ -464,7 +481,11 @@ async fn portrait(app: &App) -> Value {
         let mut visits: Vec<Value> = sessions(app, id(&person))
             .await
             .iter()
-            .map(|s| json!([s["channel"], s["sender_id"], s["started_at"], s["ended_at"], s["event_count"], s["properties"]]))
+            .map(|s| {
+                // The order of members says nothing.
+                let told: std::collections::BTreeMap<&String, &Value> = s["properties"].as_object().into_iter().flatten().collect();
+                json!([s["channel"], s["sender_id"], s["started_at"], s["ended_at"], s["event_count"], told])
+            })
             .collect();
         visits.sort_by_key(Value::to_string);
         let mut events: Vec<Value> = timeline(app, id(&person), "")
@@ -501,7 +522,10 @@ fn lives() -> Vec<Value> {
                 // Seven minutes apart on the whole, with gaps that divide sessions.
                 "occurred_at": at(step * 420 + (step / 5) * 3_000 + person), "message_id": format!("m{n}")});
             if step % 9 == 0 {
-                event["session"] = json!({"id": format!("visit-{}", step / 12), "properties": {"landing": "/spring"}});
+                event["session"] = json!({"id": format!("visit-{}", step / 12), "properties": {"landing": "/spring", "step": step}});
+            } else if step % 9 < 5 {
+                // What one event says of a session, another says otherwise.
+                event["session"] = json!({"properties": {"step": step, format!("of {}", step % 2): step}});
             }
             event
         })

@@ -28,6 +28,23 @@ pub struct Session {
     pub ended_at: Timestamp,
     pub event_count: i64,
     pub properties: Map<String, Value>,
+    /// When the event happened that told each of them; without an entry, when the session began.
+    pub told_at: BTreeMap<String, Timestamp>,
+}
+
+impl Session {
+    /// Takes in what was told of the session at a time. The latest word counts, and of two at the same time the one whose JSON
+    /// sorts last: in whatever order events arrive, the same is known in the end.
+    fn learn(&mut self, name: &str, value: &Value, at: Timestamp) {
+        let is_newer = self.properties.get(name).is_none_or(|known| {
+            let told = self.told_at.get(name).copied().unwrap_or(self.started_at);
+            at > told || (at == told && value.to_string() > known.to_string())
+        });
+        if is_newer {
+            self.properties.insert(name.to_owned(), value.clone());
+            self.told_at.insert(name.to_owned(), at);
+        }
+    }
 }
 
 /// An event to be placed.
@@ -178,6 +195,7 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
                 ended_at: visit.at,
                 event_count: 0,
                 properties: Map::new(),
+                told_at: BTreeMap::new(),
             }
         }
         (None, None) => return,
@@ -189,8 +207,8 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
         session.started_at = session.started_at.min(other.started_at);
         session.ended_at = session.ended_at.max(other.ended_at);
         session.event_count += other.event_count;
-        for (key, value) in other.properties {
-            session.properties.entry(key).or_insert(value);
+        for (name, value) in &other.properties {
+            session.learn(name, value, other.told_at.get(name).copied().unwrap_or(other.started_at));
         }
         plan.joined.push((other.id, session.id));
     }
@@ -202,8 +220,8 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
         session.started_at = session.started_at.min(visit.at);
         session.ended_at = session.ended_at.max(visit.at);
         session.event_count += 1;
-        for (key, value) in &visit.properties {
-            session.properties.insert(key.clone(), value.clone());
+        for (name, value) in &visit.properties {
+            session.learn(name, value, visit.at);
         }
         plan.placed[i] = session.id;
     }
@@ -237,12 +255,16 @@ mod tests {
             channel: Some(format!("c{channel}")),
             sender_id: (named == 0).then(|| "theirs".to_owned()),
             at: at(seconds),
-            properties: serde_json::Map::new(),
+            // Each tells something that others tell otherwise.
+            properties: serde_json::Map::from_iter([("last".to_owned(), seconds.into()), (format!("of {}", seconds % 3), channel.into())]),
         }
     }
 
+    /// A session as it is held to others: whose, from when to when, how many events, what was told of it.
+    type Seen = (Option<String>, Timestamp, Timestamp, i64, BTreeMap<String, i64>);
+
     /// Sessions and where each event ended up, after arrivals in these portions.
-    fn live(portions: &[Vec<Visit>]) -> Vec<(Option<String>, Timestamp, Timestamp, i64)> {
+    fn live(portions: &[Vec<Visit>]) -> Vec<Seen> {
         let mut sessions: BTreeMap<RecordId, Session> = BTreeMap::new();
         let mut events: Vec<(Timestamp, RecordId)> = Vec::new();
         let mut next = 0_u128;
@@ -265,7 +287,9 @@ mod tests {
             assert_eq!(i64::try_from(mine.len()), Ok(session.event_count), "the count is the number of rows");
             assert_eq!((mine.iter().min(), mine.iter().max()), (Some(&session.started_at), Some(&session.ended_at)));
         }
-        let mut out: Vec<_> = sessions.into_values().map(|s| (s.sender_id, s.started_at, s.ended_at, s.event_count)).collect();
+        let told = |s: &Session| s.properties.iter().map(|(name, value)| (name.clone(), value.as_i64().unwrap_or(-1))).collect();
+        let mut out: Vec<Seen> =
+            sessions.into_values().map(|s| (s.sender_id.clone(), s.started_at, s.ended_at, s.event_count, told(&s))).collect();
         out.sort();
         out
     }
@@ -274,7 +298,8 @@ mod tests {
     fn a_late_event_joins_the_two_sessions_it_stands_between() {
         let one = |seconds| vec![visit((seconds, 0, 1))];
         assert_eq!(live(&[one(0), one(60)]).len(), 2);
-        assert_eq!(live(&[one(0), one(60), one(30)]), [(None, at(0), at(60), 3)]);
+        let told = BTreeMap::from([("last".to_owned(), 60), ("of 0".to_owned(), 0)]);
+        assert_eq!(live(&[one(0), one(60), one(30)]), [(None, at(0), at(60), 3, told)]);
         assert_eq!(live(&[one(0), one(31)]).len(), 2, "a gap ends a session");
     }
 

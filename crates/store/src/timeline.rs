@@ -312,7 +312,7 @@ async fn session_page(tx: &mut Tx, workspace: WorkspaceId, profile: Option<Profi
 
 /// The pieces of a session's row.
 const SESSION: &str = "SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-    s.properties{as_text} AS properties FROM sessions AS s WHERE s.workspace_id = $1";
+    s.properties{as_text} AS properties, s.told_at{as_text} AS told_at FROM sessions AS s WHERE s.workspace_id = $1";
 
 async fn session_row(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Result<Option<StoredSession>, StoreError> {
     let mut statement = Builder::new(SESSION, workspace);

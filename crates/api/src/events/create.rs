@@ -86,7 +86,7 @@ pub struct CreateEvent {
 pub struct CreateSession {
     /// Your own id; without one, inactivity divides sessions.
     id: Option<String>,
-    /// What is known of the session; never part of the profile.
+    /// What is known of the session; never part of the profile. Of what several events say, the one that happened last counts.
     #[schema(value_type = Option<Object>)]
     properties: Option<Map<String, Value>>,
 }

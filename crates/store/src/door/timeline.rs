@@ -88,10 +88,16 @@ pub(crate) struct StoredSession {
     pub(crate) ended_at: At,
     pub(crate) event_count: i64,
     pub(crate) properties: String,
+    /// Microseconds by name.
+    pub(crate) told_at: Option<String>,
 }
 
 impl StoredSession {
     pub(crate) fn read(self) -> Result<Session, StoreError> {
+        let told_at: BTreeMap<String, i64> = self
+            .told_at
+            .map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(&text))
+            .map_err(|_| StoreError::Unreadable("when a session's properties were told"))?;
         Ok(Session {
             id: RecordId(self.id),
             profile_id: ProfileId(self.profile_id),
@@ -102,6 +108,7 @@ impl StoredSession {
             ended_at: self.ended_at.0,
             event_count: self.event_count,
             properties: serde_json::from_str(&self.properties).map_err(|_| StoreError::Unreadable("a session's properties"))?,
+            told_at: told_at.into_iter().filter_map(|(name, at)| Some((name, Timestamp::from_micros(at)?))).collect(),
         })
     }
 }
@@ -118,7 +125,7 @@ pub(super) async fn sessions_that_move(
     let rows: Vec<StoredSession> = tx
         .all(
             sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                        s.properties{as_text} AS properties
+                        s.properties{as_text} AS properties, s.told_at{as_text} AS told_at
                  FROM {rows} AS r CROSS JOIN sessions AS s WHERE s.workspace_id = $1 AND s.profile_id = r.id")
             .bind(workspace)
             .rows(ids(survivors.keys().map(|id| id.0))),
@@ -366,16 +373,16 @@ pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: 
         .await?;
     }
     const INSERT: &str = "INSERT {or_fail} INTO sessions (
-             workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties{with_day}
+             workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties, told_at{with_day}
          )
          SELECT $1, r.id, r.profile_id, r.origin_profile_id, r.channel, r.sender_id, r.started_at, r.ended_at, r.event_count,
-                r.properties{its_day}
+                r.properties, r.told_at{its_day}
          FROM {rows} AS r WHERE true";
     // They are there: this is how rows are found by their whole key, and changed, in one text for both engines.
     const CHANGE: &str = " ON CONFLICT (workspace_id, profile_id, ended_day, id) DO UPDATE SET
              origin_profile_id = EXCLUDED.origin_profile_id, channel = EXCLUDED.channel, sender_id = EXCLUDED.sender_id,
              started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, event_count = EXCLUDED.event_count,
-             properties = EXCLUDED.properties";
+             properties = EXCLUDED.properties, told_at = EXCLUDED.told_at";
     if !moving.is_empty() {
         tx.run(sql(INSERT).bind(workspace).rows(session_rows(moving))).await?;
     }
@@ -450,14 +457,14 @@ pub(super) async fn near(
         let stored: Vec<StoredSession> = tx
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                            s.properties{as_text} AS properties
+                            s.properties{as_text} AS properties, s.told_at{as_text} AS told_at
                      FROM {rows} AS r CROSS JOIN sessions AS s
                      WHERE s.workspace_id = $1 AND s.profile_id = r.profile_id
                        AND s.ended_day >= {day(}r.low{)day} AND s.ended_day <= {day(}r.high{)day}
                        AND s.ended_at >= r.low AND s.ended_at <= r.high AND s.channel = r.channel AND s.sender_id IS NULL
                      UNION ALL
                      SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                            s.properties{as_text} AS properties
+                            s.properties{as_text} AS properties, s.told_at{as_text} AS told_at
                      FROM {rows} AS r CROSS JOIN {next_session} r.is_late AND s.started_at <= r.high")
                 .bind(workspace)
                 .rows(rows),
@@ -479,7 +486,7 @@ pub(super) async fn near(
         let stored: Vec<StoredSession> = tx
             .all(
                 sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                            s.properties{as_text} AS properties
+                            s.properties{as_text} AS properties, s.told_at{as_text} AS told_at
                      FROM {walk} sessions AS s {by_sender}
                      WHERE s.workspace_id = $1 AND s.sender_id IS NOT NULL AND s.sender_id {among}")
                 .bind(workspace)
@@ -507,8 +514,11 @@ fn session_rows(sessions: Vec<&Session>) -> Rows {
         ("ended_at", Kind::Time),
         ("event_count", Kind::Int),
         ("properties", Kind::Json),
+        ("told_at", Kind::Json),
     ]);
     for session in sessions {
+        let told_at: BTreeMap<&str, i64> = session.told_at.iter().map(|(name, at)| (name.as_str(), at.micros())).collect();
+        let told_at = if told_at.is_empty() { None } else { serde_json::to_string(&told_at).ok() };
         rows.push([
             session.id.into(),
             session.profile_id.into(),
@@ -519,6 +529,7 @@ fn session_rows(sessions: Vec<&Session>) -> Rows {
             session.ended_at.into(),
             session.event_count.into(),
             Value::Object(session.properties.clone()).to_string().into(),
+            told_at.into(),
         ]);
     }
     rows

@@ -8,7 +8,7 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     session::{self, Session, Visit},
 };
-use serde_json::{Map, Value};
+use serde_json::Map;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -46,7 +46,6 @@ struct Inside {
     channel: Option<String>,
     session_id: Uuid,
     sender_id: Option<String>,
-    received_at: At,
     session_properties: Option<String>,
 }
 
@@ -89,6 +88,7 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
                 ended_at: row.ended_at,
                 event_count: row.event_count,
                 properties: row.properties,
+                told_at: None,
             }
             .read()?,
         );
@@ -106,7 +106,7 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     restored.retain(|session| !others.iter().any(|other| other.id == session.id));
     let touched: BTreeSet<Uuid> = now.iter().map(|session| session.id.0).collect();
     let events = inside(tx, workspace, back, &now).await?;
-    let visits: Vec<Visit> = events.iter().map(Inside::visit).collect();
+    let visits: Vec<Visit> = events.iter().map(Inside::visit).collect::<Result<_, _>>()?;
     let gap = clock::Span::from_seconds(gap_seconds);
     // All of them are arranged anew, each person's by themselves, among those that nothing came into.
     let mut standing = timeline::near(tx, workspace, &visits, Vec::new(), &timeline::Seen::new(), gap).await?;
@@ -120,9 +120,6 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     let mut members: HashMap<RecordId, Vec<&Inside>> = HashMap::new();
     for (event, session) in events.iter().zip(&placed) {
         members.entry(*session).or_default().push(event);
-    }
-    for session in &mut written {
-        tell(session, members.get(&session.id).map_or(&[], Vec::as_slice))?;
     }
     let names = name(&mut written, &members, &stood, &now, &restored);
     timeline::take_over(tx, workspace, &stood, &session::Plan { joined, ..session::Plan::default() }).await?;
@@ -145,18 +142,6 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
     )
     .await
     .map(|_| ())
-}
-
-/// Tells a session what its own events told of it, in the order in which they arrived.
-fn tell(session: &mut Session, events: &[&Inside]) -> Result<(), StoreError> {
-    let mut told: Vec<(&Inside, &str)> = events.iter().filter_map(|event| Some((*event, event.session_properties.as_deref()?))).collect();
-    told.sort_by_key(|(event, _)| (event.received_at.0, event.occurred_at.0, event.id));
-    for (_, json) in told {
-        let told: Map<String, Value> =
-            serde_json::from_str(json).map_err(|_| StoreError::Unreadable("what an event told of its session"))?;
-        session.properties.extend(told);
-    }
-    Ok(())
 }
 
 /// Gives sessions that were arranged anew the ids they had: those they were remembered under (`restored`), else the one they had
@@ -220,7 +205,7 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> 
     let rows: Vec<StoredSession> = tx
         .all(
             sql("SELECT s.id, s.profile_id, s.origin_profile_id, s.channel, s.sender_id, s.started_at, s.ended_at, s.event_count,
-                        s.properties{as_text} AS properties
+                        s.properties{as_text} AS properties, s.told_at{as_text} AS told_at
                  FROM {rows} AS r CROSS JOIN sessions AS s WHERE s.workspace_id = $1 AND s.id = r.id")
             .bind(workspace)
             .rows(ids(wanted)),
@@ -230,16 +215,17 @@ async fn stored(tx: &mut Tx, workspace: WorkspaceId, wanted: BTreeSet<Uuid>) -> 
 }
 
 impl Inside {
-    /// As it arrives again.
-    fn visit(&self) -> Visit {
-        Visit {
+    /// As it arrives again, with what it told of its session.
+    fn visit(&self) -> Result<Visit, StoreError> {
+        let told = self.session_properties.as_deref().map_or(Ok(Map::new()), serde_json::from_str);
+        Ok(Visit {
             profile_id: ProfileId(self.profile_id),
             origin_profile_id: ProfileId(self.origin_profile_id),
             channel: self.channel.clone(),
             sender_id: self.sender_id.clone(),
             at: self.occurred_at.0,
-            properties: Map::new(),
-        }
+            properties: told.map_err(|_| StoreError::Unreadable("what an event told of its session"))?,
+        })
     }
 }
 
@@ -270,7 +256,7 @@ async fn inside(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, sessions: 
     let mut events: Vec<Inside> = tx
         .all(
             sql("SELECT id, profile_id, origin_profile_id, occurred_at, channel, session_id, CAST(NULL AS TEXT) AS sender_id,
-                        received_at, session_properties{as_text} AS session_properties
+                        session_properties{as_text} AS session_properties
                  FROM events
                  WHERE workspace_id = $1 AND profile_id IN ($2, $3) AND session_id IN (SELECT id FROM {rows} AS r)")
             .bind(workspace)
