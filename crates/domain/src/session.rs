@@ -38,7 +38,7 @@ impl Session {
     fn learn(&mut self, name: &str, value: &Value, at: Timestamp) {
         let is_newer = self.properties.get(name).is_none_or(|known| {
             let told = self.told_at.get(name).copied().unwrap_or(self.started_at);
-            at > told || (at == told && value.to_string() > known.to_string())
+            at.cmp(&told).then_with(|| value.to_string().cmp(&known.to_string())).is_gt()
         });
         if is_newer {
             self.properties.insert(name.to_owned(), value.clone());
@@ -85,7 +85,7 @@ pub fn strand(profile: ProfileId, channel: Option<&String>, sender_id: Option<&S
 }
 
 enum Piece {
-    Stands(Session),
+    Stands(Box<Session>),
     Comes(usize),
 }
 
@@ -104,7 +104,7 @@ pub fn arrange(standing: Vec<Session>, visits: &[Visit], gap: Span, mut new_id: 
     let mut strands: BTreeMap<Strand, Vec<Piece>> = BTreeMap::new();
     for session in standing {
         let strand = strand(session.profile_id, session.channel.as_ref(), session.sender_id.as_ref());
-        strands.entry(strand).or_default().push(Piece::Stands(session));
+        strands.entry(strand).or_default().push(Piece::Stands(Box::new(session)));
     }
     for (i, visit) in visits.iter().enumerate() {
         let strand = strand(visit.profile_id, visit.channel.as_ref(), visit.sender_id.as_ref());
@@ -171,7 +171,7 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
     let mut coming: Vec<usize> = Vec::new();
     for piece in stretch {
         match piece {
-            Piece::Stands(session) => standing.push(session),
+            Piece::Stands(session) => standing.push(*session),
             Piece::Comes(i) => coming.push(i),
         }
     }
