@@ -231,7 +231,7 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     let occurred_at = event::occurred_at(said, sent_at, received_at)
         .ok_or_else(|| Rejected::new("in_the_future", "The message lies in the future, also by its sentAt."))?;
     let session_id = text(context.get("sessionId")).filter(|id| id.len() <= MAX_ID_BYTES);
-    // Who somebody is, is not where they were: traits are learnt from `identify` alone, and no event keeps them.
+    // Who somebody is, is not where they were: a person's traits are learnt from `identify` alone, and no event keeps them.
     context.shift_remove("traits");
     let context = (!context.is_empty()).then(|| Value::Object(context).to_string().into());
     let channel = channel(kind, &message, setting.trust);
