@@ -3,11 +3,19 @@
 //! Two engines and many clients read the same text; what one of them would read differently is refused here, with the
 //! place. After this a body is a [`Value`] that means one thing.
 
-use std::fmt;
+use std::{fmt, io};
 
 use people_domain::{Issue, refusal::token};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value, map::Entry, value::RawValue};
+use serde::{
+    Serialize,
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{
+    Map, Number, Value,
+    map::Entry,
+    ser::{Formatter, Serializer},
+    value::RawValue,
+};
 
 use crate::problem::{Kind, Problem};
 
@@ -238,11 +246,35 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
+/// How many bytes of JSON a value takes, without writing them anywhere. Numbers count with all their digits, as PostgreSQL writes
+/// them: `1e308` takes three hundred and nine.
+pub fn size(value: &impl Serialize) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    struct WrittenOut;
+    impl Formatter for WrittenOut {
+        fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+            write!(writer, "{value}")
+        }
+    }
+    let mut counter = Counter(0);
+    let mut writer = Serializer::with_formatter(&mut counter, WrittenOut);
+    value.serialize(&mut writer).map_or(usize::MAX, |()| counter.0)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{by_items, parse};
+    use super::{by_items, parse, size};
 
     fn code(text: &str) -> Option<String> {
         parse(text.as_bytes()).err().map(|p| p.errors.first().map_or(p.kind.code(), |e| e.code).to_owned())
@@ -274,6 +306,12 @@ mod tests {
         for elsewhere in [r#"{"a": "\u0000", "items": [1e999]}"#, r#"{"items": [1e999], "items": []}"#, r#"{"items": [}"#, "[1e999]"] {
             assert!(by_items(elsewhere.as_bytes(), "items").is_none(), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn numbers_take_all_their_digits() {
+        assert_eq!(size(&json!({"a": "ü", "b": [1, 1.5]})), r#"{"a":"ü","b":[1,1.5]}"#.len());
+        assert_eq!((size(&json!(1e308)), size(&json!(-1e-300))), (309, 303));
     }
 
     #[test]

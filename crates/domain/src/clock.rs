@@ -107,12 +107,25 @@ impl Timestamp {
     }
 
     /// An instant as systems write it that do not keep to RFC 3339: an ISO 8601 date or time, UTC where it names no offset
-    /// (`2026-01-31`, `2026-01-31 08:00`, `2026-01-31T10:00:00+0200`).
+    /// (`2026-01-31`, `2026-01-31 08:00`, `2026-01-31T10:00:00+0200`), with its time zone (RFC 9557:
+    /// `2026-01-31T10:00:00[Europe/Paris]`), as programs print it (`2026-01-31 10:00:00 +0200`, `… UTC`), or as mails have it
+    /// (RFC 2822).
     pub fn parse_loosely(text: &str) -> Option<Self> {
         let text = text.trim();
+        let printed = || {
+            let (date, zone) = text.rsplit_once(' ')?;
+            let zone = if zone == "UTC" { "+0000" } else { zone };
+            jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S%.f %z", format!("{date} {zone}")).ok()?.to_timestamp().ok()
+        };
+        let of_mail = || jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+        let civil = || jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok();
         Self::parse(text).or_else(|| {
-            let civil = || jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok();
-            let at = text.parse::<jiff::Timestamp>().ok().or_else(civil)?;
+            // What names a zone means its time, or nothing.
+            let at = if text.ends_with(']') {
+                text.parse::<jiff::ZonedDateTime>().ok()?.timestamp()
+            } else {
+                text.parse::<jiff::Timestamp>().ok().or_else(civil).or_else(printed).or_else(of_mail)?
+            };
             Self::from_micros(at.as_microsecond())
         })
     }

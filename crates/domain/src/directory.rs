@@ -18,6 +18,7 @@ pub use command::{BROWSER, Cause, Command, Draft, Needs, OnConflict, Patch};
 pub use effect::{Action, Effect, Merge, NamedTogether, Outcome};
 pub use living::{Lived, Touched};
 pub use suppression::Listing;
+pub use trust::Fields;
 
 pub use merging::{Expected, MergeStanding, Reverted};
 

@@ -32,19 +32,68 @@ pub struct Session {
     pub told_at: BTreeMap<String, Timestamp>,
 }
 
+/// Most properties of a session, and most bytes of them as JSON.
+pub const MAX_PROPERTIES: usize = 100;
+pub const MAX_PROPERTIES_BYTES: usize = 32 * 1024;
+
+/// A value as it is compared with others: as JSON, in whatever order its members came.
+fn comparable(value: &Value) -> String {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    value.to_string()
+}
+
 impl Session {
     /// Takes in what was told of the session at a time. The latest word counts, and of two at the same time the one whose JSON
     /// sorts last: in whatever order events arrive, the same is known in the end.
     fn learn(&mut self, name: &str, value: &Value, at: Timestamp) {
         let is_newer = self.properties.get(name).is_none_or(|known| {
             let told = self.told_at.get(name).copied().unwrap_or(self.started_at);
-            at.cmp(&told).then_with(|| value.to_string().cmp(&known.to_string())).is_gt()
+            at.cmp(&told).then_with(|| comparable(value).cmp(&comparable(known))).is_gt()
         });
         if is_newer {
             self.properties.insert(name.to_owned(), value.clone());
             self.told_at.insert(name.to_owned(), at);
         }
     }
+
+    /// Notes when what it knows was told, before its beginning moves.
+    fn settle(&mut self) {
+        for name in self.properties.keys() {
+            if !self.told_at.contains_key(name) {
+                self.told_at.insert(name.clone(), self.started_at);
+            }
+        }
+    }
+
+    /// An event at a time belongs to it. Its channel is that of its first event; of two at the same instant, the one whose name
+    /// sorts first.
+    fn reach(&mut self, at: Timestamp, channel: Option<&String>) {
+        if at < self.started_at || (at == self.started_at && channel < self.channel.as_ref()) {
+            self.channel = channel.cloned();
+        }
+        self.started_at = self.started_at.min(at);
+        self.ended_at = self.ended_at.max(at);
+    }
+
+    /// Keeps to the limits: of too many properties those stay whose names sort first, whatever the order they were told in.
+    fn bound(&mut self) {
+        if self.properties.len() > MAX_PROPERTIES || self.told_at.len() > MAX_PROPERTIES || is_large(&self.properties) {
+            let mut left = MAX_PROPERTIES_BYTES;
+            let mut known: Vec<(String, Value)> = std::mem::take(&mut self.properties).into_iter().collect();
+            known.sort_by(|(a, _), (b, _)| a.cmp(b));
+            for (name, value) in known.into_iter().take(MAX_PROPERTIES) {
+                let Some(rest) = left.checked_sub(name.len() + value.to_string().len()) else { break };
+                left = rest;
+                self.properties.insert(name, value);
+            }
+            self.told_at.retain(|name, _| self.properties.contains_key(name));
+        }
+    }
+}
+
+fn is_large(properties: &Map<String, Value>) -> bool {
+    properties.iter().map(|(name, value)| name.len() + value.to_string().len()).sum::<usize>() > MAX_PROPERTIES_BYTES
 }
 
 /// An event to be placed.
@@ -200,11 +249,9 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
         }
         (None, None) => return,
     };
+    session.settle();
     for other in all {
-        if other.started_at < session.started_at {
-            session.channel.clone_from(&other.channel);
-        }
-        session.started_at = session.started_at.min(other.started_at);
+        session.reach(other.started_at, other.channel.as_ref());
         session.ended_at = session.ended_at.max(other.ended_at);
         session.event_count += other.event_count;
         for (name, value) in &other.properties {
@@ -214,17 +261,14 @@ fn close(stretch: Vec<Piece>, visits: &[Visit], plan: &mut Plan, new_id: &mut im
     }
     for i in coming {
         let visit = &visits[i];
-        if visit.at < session.started_at {
-            session.channel.clone_from(&visit.channel);
-        }
-        session.started_at = session.started_at.min(visit.at);
-        session.ended_at = session.ended_at.max(visit.at);
+        session.reach(visit.at, visit.channel.as_ref());
         session.event_count += 1;
         for (name, value) in &visit.properties {
             session.learn(name, value, visit.at);
         }
         plan.placed[i] = session.id;
     }
+    session.bound();
     plan.written.push(session);
 }
 
@@ -260,8 +304,8 @@ mod tests {
         }
     }
 
-    /// A session as it is held to others: whose, from when to when, how many events, what was told of it.
-    type Seen = (Option<String>, Timestamp, Timestamp, i64, BTreeMap<String, i64>);
+    /// A session as it is held to others: whose, on which channel, from when to when, how many events, what was told of it.
+    type Seen = (Option<String>, Option<String>, Timestamp, Timestamp, i64, BTreeMap<String, i64>);
 
     /// Sessions and where each event ended up, after arrivals in these portions.
     fn live(portions: &[Vec<Visit>]) -> Vec<Seen> {
@@ -288,8 +332,10 @@ mod tests {
             assert_eq!((mine.iter().min(), mine.iter().max()), (Some(&session.started_at), Some(&session.ended_at)));
         }
         let told = |s: &Session| s.properties.iter().map(|(name, value)| (name.clone(), value.as_i64().unwrap_or(-1))).collect();
-        let mut out: Vec<Seen> =
-            sessions.into_values().map(|s| (s.sender_id.clone(), s.started_at, s.ended_at, s.event_count, told(&s))).collect();
+        let mut out: Vec<Seen> = sessions
+            .into_values()
+            .map(|s| (s.sender_id.clone(), s.channel.clone(), s.started_at, s.ended_at, s.event_count, told(&s)))
+            .collect();
         out.sort();
         out
     }
@@ -299,8 +345,40 @@ mod tests {
         let one = |seconds| vec![visit((seconds, 0, 1))];
         assert_eq!(live(&[one(0), one(60)]).len(), 2);
         let told = BTreeMap::from([("last".to_owned(), 60), ("of 0".to_owned(), 0)]);
-        assert_eq!(live(&[one(0), one(60), one(30)]), [(None, at(0), at(60), 3, told)]);
+        assert_eq!(live(&[one(0), one(60), one(30)]), [(None, Some("c0".to_owned()), at(0), at(60), 3, told)]);
         assert_eq!(live(&[one(0), one(31)]).len(), 2, "a gap ends a session");
+    }
+
+    #[test]
+    fn what_was_told_before_anybody_noted_when_counts_as_of_the_beginning_there_was() {
+        let mut session =
+            arrange(Vec::new(), &[visit((20, 0, 1))], Span::from_seconds(GAP), |_| RecordId(uuid::Uuid::nil())).written.remove(0);
+        session.told_at.clear();
+        let plan = arrange(vec![session], &[visit((10, 0, 1))], Span::from_seconds(GAP), |_| RecordId(uuid::Uuid::nil()));
+        assert_eq!(plan.written[0].started_at, at(10));
+        assert_eq!(plan.written[0].properties["last"], 20, "an earlier event does not know better");
+    }
+
+    #[test]
+    fn a_session_keeps_a_bounded_number_of_properties_in_any_order() {
+        let tells =
+            |name: String, value: String| Visit { properties: serde_json::Map::from_iter([(name, value.into())]), ..visit((0, 0, 1)) };
+        let visits: Vec<Visit> = (0..300).map(|n| tells(format!("p{n:03}"), "x".to_owned())).collect();
+        let known = |visits: &[Visit]| {
+            let mut session: Vec<Session> = Vec::new();
+            for visits in visits.chunks(7) {
+                session = arrange(session, visits, Span::from_seconds(GAP), |_| RecordId(uuid::Uuid::nil())).written;
+            }
+            let mut names: Vec<String> = session[0].properties.keys().cloned().collect();
+            names.sort();
+            assert_eq!(session[0].told_at.len(), names.len());
+            names
+        };
+        let there: Vec<String> = (0..super::MAX_PROPERTIES).map(|n| format!("p{n:03}")).collect();
+        assert_eq!(known(&visits), there);
+        assert_eq!(known(&visits.into_iter().rev().collect::<Vec<_>>()), there);
+        let long: Vec<Visit> = (0..10).map(|n| tells(format!("p{n}"), "x".repeat(8_000))).collect();
+        assert_eq!(known(&long).len(), 4);
     }
 
     proptest! {

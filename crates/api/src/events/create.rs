@@ -24,6 +24,7 @@ use crate::{
     app::App,
     auth::{Caller, EventsWrite},
     extract::{Body, NoQuery, Query, Shape, typed},
+    json,
     problem::{ApiResult, Kind, Problem, ProblemView},
     profiles::{
         body::{IdentityBody, MANY, identity},
@@ -234,7 +235,7 @@ fn text(text: &str, at: &str, max: usize, issues: &mut Issues) -> Option<String>
 fn bounded(properties: &Map<String, Value>, at: &str, issues: &mut Issues) {
     // Most are far below the limit: the exact size is asked for only when there are many.
     if properties.len() > 16 || properties.values().any(|v| !matches!(v, Value::Number(_) | Value::Bool(_) | Value::Null)) {
-        let bytes = serde_json::to_vec(properties).map_or(usize::MAX, |json| json.len());
+        let bytes = json::size(properties);
         if bytes > MAX_PROPERTIES_BYTES {
             issues.push(at, "limit_exceeded", format!("at most {MAX_PROPERTIES_BYTES} bytes of JSON, these take {bytes}"));
         }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, io::Read as _};
 use actix_web::{HttpRequest, web::Payload};
 use flate2::read::GzDecoder;
 use people_store::Idempotency;
-use serde::{Deserialize as _, Serialize};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{invalid, message::Rejected};
@@ -182,28 +182,12 @@ pub(super) fn strip(value: &mut Value) {
     }
 }
 
-/// How many bytes of JSON a value takes, without writing them anywhere.
-pub(super) fn size(value: &impl Serialize) -> usize {
-    struct Counter(usize);
-    impl std::io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, value).map_or(usize::MAX, |()| counter.0)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, proptest};
     use serde_json::{Value, json};
 
-    use super::{depth, parse, size, without_halves};
+    use super::{depth, parse, without_halves};
 
     fn read(text: &str) -> Value {
         parse(text.as_bytes()).unwrap_or_default().value
@@ -240,7 +224,6 @@ mod tests {
         assert_eq!(parse(b"{\"a\": \"\xff\"}").unwrap_or_default().value, json!({"a": "\u{FFFD}"}));
         assert!(parse(b"{\"a\": \\").is_err() && parse("\\ü".as_bytes()).is_err());
         assert_eq!(parse("[".repeat(201).as_bytes()).err().map(|why| why.code), Some("too_deep"));
-        assert_eq!(size(&json!({"a": "ü"})), r#"{"a":"ü"}"#.len());
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! A message of a tracking SDK, read into what the door understands. What is not understood is left alone, never
 //! refused: SDKs send more than anybody asked for, and would send a refused message again and again.
 
+use std::sync::Arc;
+
 use people_domain::{
     Timestamp,
     consent::parse_channel,
@@ -27,6 +29,68 @@ pub struct Rejected {
 impl Rejected {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+}
+
+/// The context a batch gives for all its messages. Each has it, so it is written as text once: a small request must not become
+/// a large one.
+#[derive(Debug, Default)]
+pub struct Common {
+    members: Map<String, Value>,
+    /// Name and value as JSON, of each member that events keep.
+    texts: Vec<(String, String)>,
+    /// That of a message that says nothing of its own.
+    whole: Option<Arc<str>>,
+}
+
+impl Common {
+    pub fn of(members: Map<String, Value>) -> Self {
+        let texts: Vec<(String, String)> =
+            members.iter().filter(|(name, _)| *name != TRAITS).map(|(name, value)| (name.clone(), value.to_string())).collect();
+        let whole = object_of(texts.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        Self { members, texts, whole }
+    }
+}
+
+/// Who somebody is, is not where they were: a person's traits are learnt from `identify` alone, and no event keeps them.
+const TRAITS: &str = "traits";
+
+/// A JSON object of members whose values are JSON already; `None`: there is none.
+fn object_of<'t>(members: impl Iterator<Item = (&'t str, &'t str)>) -> Option<Arc<str>> {
+    let mut text = String::new();
+    for (name, value) in members {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&Value::from(name).to_string());
+        text.push(':');
+        text.push_str(value);
+    }
+    (!text.is_empty()).then(|| {
+        text.push('}');
+        text.into()
+    })
+}
+
+/// The context of a message: its own over that of its batch.
+struct Context<'c> {
+    own: Map<String, Value>,
+    common: &'c Common,
+}
+
+impl Context<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.own.get(name).or_else(|| self.common.members.get(name))
+    }
+
+    /// What the event keeps of it.
+    fn kept(&self) -> Option<Arc<str>> {
+        let own: Vec<(&str, String)> =
+            self.own.iter().filter(|(name, _)| *name != TRAITS).map(|(name, value)| (name.as_str(), value.to_string())).collect();
+        if own.is_empty() {
+            return self.common.whole.clone();
+        }
+        let said = |name: &str| self.own.contains_key(name);
+        let common = self.common.texts.iter().filter(|(name, _)| !said(name)).map(|(name, value)| (name.as_str(), value.as_str()));
+        object_of(common.chain(own.iter().map(|(name, value)| (*name, value.as_str()))))
     }
 }
 
@@ -119,7 +183,13 @@ fn kind_of(name: String) -> String {
 }
 
 /// Reads one message of a kind (`identify`, `track`, …).
-pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, place: Place) -> Result<Incoming, Rejected> {
+pub fn read(
+    kind: &str,
+    mut message: Map<String, Value>,
+    common: &Common,
+    setting: &Setting<'_>,
+    place: Place,
+) -> Result<Incoming, Rejected> {
     if ["userId", "anonymousId", "previousId", "groupId", "messageId"].into_iter().any(|field| is_inexact(message.get(field))) {
         return Err(Rejected::new(
             "inexact_id",
@@ -133,7 +203,7 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     if user.is_none() && anonymous.is_none() && merged.is_none() {
         return Err(Rejected::new("no_user_anon_id", "A message needs a userId or an anonymousId."));
     }
-    let mut context = object(message.remove("context"));
+    let context = Context { own: object(message.remove("context")), common };
     let mut keys: Vec<NewIdentity> = Vec::new();
     let mut refused: Vec<RefusedKey> = Vec::new();
     let mut learn = |kind: &str, value: &str| match identity(kind, value, setting.country, "") {
@@ -160,7 +230,7 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     let name = match kind {
         "identify" => {
             // Mobile and RudderStack SDKs put traits into the context; those at the top are nearer.
-            let mut all = spelt(object(context.remove("traits")));
+            let mut all = spelt(object(context.get(TRAITS).cloned()));
             all.extend(spelt(object(message.remove("traits"))));
             for key in ["email", "phone"] {
                 if let Some(value) = text(all.get(key)) {
@@ -231,9 +301,6 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
     let occurred_at = event::occurred_at(said, sent_at, received_at)
         .ok_or_else(|| Rejected::new("in_the_future", "The message lies in the future, also by its sentAt."))?;
     let session_id = text(context.get("sessionId")).filter(|id| id.len() <= MAX_ID_BYTES);
-    // Who somebody is, is not where they were: a person's traits are learnt from `identify` alone, and no event keeps them.
-    context.shift_remove("traits");
-    let context = (!context.is_empty()).then(|| Value::Object(context).to_string().into());
     let channel = channel(kind, &message, setting.trust);
     let traits = traits.map(|traits| draft(traits, user.as_deref(), &mut refused));
     Ok(Incoming {
@@ -242,7 +309,7 @@ pub fn read(kind: &str, mut message: Map<String, Value>, setting: &Setting<'_>, 
         trust: setting.trust,
         message: message_id(&message).map(|id| MessageKey { source: setting.source.to_owned(), id }),
         event: Event { kind: name, channel, occurred_at, properties },
-        context,
+        context: context.kept(),
         times: SenderTimes { original_timestamp: original.or(timestamp), sent_at },
         received_at,
         session: takes_part.then(|| SessionRef { id: session_id, properties: Map::new() }),

@@ -26,12 +26,13 @@ use utoipa::ToSchema;
 
 use self::{
     body::Read,
-    message::{Rejected, Setting, message_id, read, time},
+    message::{Common, Rejected, Setting, message_id, read, time},
 };
 use crate::{
     app::App,
     auth::{Caller, EventsWrite, by_key, caller},
     events::create::trust,
+    json,
     problem::{ApiResult, Kind, Problem},
     profiles::country,
     writes::again,
@@ -41,6 +42,8 @@ const PATHS: &[&str] =
     &["identify", "track", "page", "screen", "group", "alias", "merge", "batch", "import", "i", "t", "p", "s", "g", "a", "b"];
 /// Most bytes that the context of a batch may take in all its messages together.
 const MAX_CONTEXTS_BYTES: usize = 16 * 1024 * 1024;
+/// The same of the traits in it, which are looked at one by one in each message.
+const MAX_TRAITS_BYTES: usize = 1024 * 1024;
 /// Those that carry their key in the query: a page that is being closed, and an image, can set no header.
 const KEYED_BY_QUERY: &[&str] = &["/beacon/v1/batch", "/pixel/v1/track", "/pixel/v1/page"];
 
@@ -113,10 +116,10 @@ fn invalid(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::at(Kind::InvalidMessage, "", code, detail)
 }
 
-/// The write key a body carries: its own, or that of its first message.
+/// The write key a body carries: its own, or that of the first message that has one.
 fn write_key(body: &Value) -> Option<&str> {
     let own = body.get("writeKey").and_then(Value::as_str);
-    own.or_else(|| body.get("batch")?.get(0)?.get("writeKey")?.as_str())
+    own.or_else(|| body.get("batch")?.as_array()?.iter().find_map(|message| message.get("writeKey")?.as_str()))
 }
 
 /// The write key of a query, where the path takes one.
@@ -149,10 +152,10 @@ async fn take(app: &App, request: &HttpRequest, payload: Payload, kind: Option<&
     let Read { value, unreadable, idempotency } = body?;
     let Value::Object(mut body) = value else { return Err(invalid("malformed_json", "Expected a JSON object.")) };
     let messages = match kind {
-        Some(_) => vec![Message::new(kind, body)],
+        Some(_) => Messages::alone(kind, body),
         None => batch(&mut body, unreadable)?,
     };
-    match carry_out(app, &caller, messages, idempotency, kind.is_some()).await? {
+    match carry_out(app, &caller, messages, idempotency).await? {
         Carried::Before(answer) => Ok(again(answer)),
         Carried::Now(tracked) => match tracked.rejected.as_slice() {
             [only] if kind.is_some() => Err(invalid(only.code, only.message.clone())),
@@ -170,51 +173,62 @@ struct Message {
     wrong: Option<Rejected>,
 }
 
+/// The messages of a request.
+struct Messages {
+    messages: Vec<Message>,
+    /// The context of them all.
+    common: Common,
+    /// Whether it is a single one, for which what is not taken is an error.
+    alone: bool,
+}
+
+impl Messages {
+    fn alone(kind: Option<&'static str>, body: Map<String, Value>) -> Self {
+        Self { messages: vec![Message::new(kind, body)], common: Common::default(), alone: true }
+    }
+}
+
 impl Message {
     fn new(kind: Option<&'static str>, body: Map<String, Value>) -> Self {
         let too_large = || Rejected::new("too_large", format!("A message takes at most {MAX_PROPERTIES_BYTES} bytes."));
-        Self { kind, wrong: (body::size(&body) > MAX_PROPERTIES_BYTES).then(too_large), body }
+        Self { kind, wrong: (json::size(&body) > MAX_PROPERTIES_BYTES).then(too_large), body }
     }
 }
 
 /// The messages of a batch, each with the defaults of the batch under its own.
-fn batch(body: &mut Map<String, Value>, mut unreadable: BTreeMap<usize, Rejected>) -> ApiResult<Vec<Message>> {
+fn batch(body: &mut Map<String, Value>, mut unreadable: BTreeMap<usize, Rejected>) -> ApiResult<Messages> {
     let Some(Value::Array(items)) = body.remove("batch") else {
         return Err(invalid("invalid_batch", "Expected a `batch` of messages."));
     };
     if !(1..=MAX_EVENTS).contains(&items.len()) {
         return Err(invalid("invalid_batch", format!("A batch has 1 to {MAX_EVENTS} messages.")));
     }
-    let defaults = body.get("context").and_then(Value::as_object);
+    let defaults = match body.remove("context") {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
     // A small request must not become a large one by what it says once for all its messages.
-    let spoken = defaults.map_or(0, body::size);
-    if spoken > MAX_PROPERTIES_BYTES || spoken.saturating_mul(items.len()) > MAX_CONTEXTS_BYTES {
-        let limits = format!("{MAX_PROPERTIES_BYTES} bytes, and {MAX_CONTEXTS_BYTES} once every message has it");
+    let spoken = if defaults.is_empty() { 0 } else { json::size(&defaults) };
+    let traits = defaults.get("traits").map_or(0, json::size);
+    let many = |bytes: usize, most: usize| bytes.saturating_mul(items.len()) > most;
+    if spoken > MAX_PROPERTIES_BYTES || many(spoken, MAX_CONTEXTS_BYTES) || many(traits, MAX_TRAITS_BYTES) {
+        let limits =
+            format!("{MAX_PROPERTIES_BYTES} bytes, and {MAX_CONTEXTS_BYTES} once every message has it ({MAX_TRAITS_BYTES} of traits)");
         return Err(invalid("too_large", format!("The context of a batch takes at most {limits}.")));
     }
     let sent_at = body.get("sentAt");
-    Ok(items
-        .into_iter()
-        .enumerate()
-        .map(|(at, item)| {
-            let mut message = Message::new(None, if let Value::Object(item) = item { item } else { Map::new() });
-            if let Some(why) = unreadable.remove(&at) {
-                message.wrong = Some(why);
-            }
-            let item = &mut message.body;
-            if let Some(defaults) = defaults {
-                let mut context = defaults.clone();
-                if let Some(Value::Object(own)) = item.remove("context") {
-                    context.extend(own);
-                }
-                item.insert("context".to_owned(), Value::Object(context));
-            }
-            if let (Some(sent_at), None | Some(Value::Null)) = (sent_at, item.get("sentAt")) {
-                item.insert("sentAt".to_owned(), sent_at.clone());
-            }
-            message
-        })
-        .collect())
+    let messages = items.into_iter().enumerate().map(|(at, item)| {
+        let mut message = Message::new(None, if let Value::Object(item) = item { item } else { Map::new() });
+        if let Some(why) = unreadable.remove(&at) {
+            message.wrong = Some(why);
+        }
+        let item = &mut message.body;
+        if let (Some(sent_at), None | Some(Value::Null)) = (sent_at, item.get("sentAt")) {
+            item.insert("sentAt".to_owned(), sent_at.clone());
+        }
+        message
+    });
+    Ok(Messages { messages: messages.collect(), common: Common::of(defaults), alone: false })
 }
 
 /// What became of the messages.
@@ -224,13 +238,12 @@ enum Carried {
     Before(StoredAnswer),
 }
 
-/// Takes the messages in; those that cannot be are listed, in the same transaction. `alone`: one that is not taken is an error.
+/// Takes the messages in; those that cannot be are listed, in the same transaction.
 async fn carry_out(
     app: &App,
     caller: &Caller<EventsWrite>,
-    messages: Vec<Message>,
+    Messages { messages, common, alone }: Messages,
     idempotency: Option<Idempotency>,
-    alone: bool,
 ) -> ApiResult<Carried> {
     let (now, source) = (app.store.now(), caller.key.id.to_string());
     let country = country(&app.store, caller.workspace()).await?;
@@ -246,7 +259,7 @@ async fn carry_out(
         let setting = Setting { sent_at: time(message.body.get("sentAt")), ..setting };
         let incoming = match message.wrong {
             Some(why) => Err(why),
-            None => read(kind, message.body, &setting, place.clone()),
+            None => read(kind, message.body, &common, &setting, place.clone()),
         };
         commands.push(match incoming {
             Ok(incoming) => Command::Track(Box::new(incoming)),

@@ -6,7 +6,7 @@
 use actix_web::{HttpRequest, HttpResponse, get, web::Data};
 use serde_json::{Map, Value};
 
-use super::{Message, body, by_header, carry_out, query_key};
+use super::{Messages, body, by_header, carry_out, query_key};
 use crate::{app::App, auth::by_key, problem::ApiResult};
 
 /// One transparent pixel.
@@ -20,7 +20,7 @@ async fn show(app: &App, request: &HttpRequest, kind: &'static str) -> ApiResult
         Some(caller) => caller,
         None => by_key(app, request, &query_key(request).unwrap_or_default()).await?,
     };
-    carry_out(app, &caller, vec![Message::new(Some(kind), message(request.query_string()))], None, true).await?;
+    carry_out(app, &caller, Messages::alone(Some(kind), message(request.query_string())), None).await?;
     Ok(HttpResponse::Ok()
         // Shown again, it is another message; and a page that isolates itself may still show it.
         .insert_header(("Cache-Control", "no-store"))

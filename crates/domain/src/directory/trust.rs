@@ -16,13 +16,16 @@ use crate::{
     id::ProfileId,
     identity::IdentityKey,
     profile::Profile,
-    property,
+    property::{self, Standard},
 };
+
+/// Fields of people, by their names in history.
+pub type Fields = BTreeMap<ProfileId, BTreeSet<String>>;
 
 /// Fields of people that others than browsers have written.
 #[derive(Debug, Default)]
 pub(super) struct Vouched {
-    fields: BTreeSet<(ProfileId, String)>,
+    fields: Fields,
     /// Whether a browser speaks of anybody in this group; if not, nothing has to be remembered.
     asked: bool,
 }
@@ -31,16 +34,46 @@ impl Vouched {
     /// Remembers what was written earlier in the same group. A merge brings fields along with their own history.
     pub(super) fn note(&mut self, profile: ProfileId, changes: &[Change], action: Action, cause: &Cause) {
         if self.asked && cause.source != BROWSER && action != Action::Merged {
-            self.fields.extend(changes.iter().map(|change| (profile, change.field.clone())));
+            self.fields.entry(profile).or_default().extend(changes.iter().map(|change| change.field.clone()));
         }
     }
 
     pub(super) fn inherit(&mut self, survivor: ProfileId, from: ProfileId) {
-        if self.asked {
-            let brought: Vec<String> = self.fields.iter().filter(|(id, _)| *id == from).map(|(_, field)| field.clone()).collect();
-            self.fields.extend(brought.into_iter().map(|field| (survivor, field)));
+        if let Some(brought) = self.fields.get(&from).cloned() {
+            self.fields.entry(survivor).or_default().extend(brought);
         }
     }
+
+    fn holds(&self, profile: ProfileId, field: &str) -> bool {
+        self.fields.get(&profile).is_some_and(|fields| fields.contains(field))
+    }
+}
+
+/// What browsers say of a field within one circle: whether it is anything else than somebody's value, can be told without
+/// keeping all of it.
+#[derive(Clone, Copy)]
+struct Said<'v, T: ?Sized> {
+    first: Option<&'v T>,
+    /// Not all say the same.
+    several: bool,
+}
+
+impl<'v, T: PartialEq + ?Sized> Said<'v, T> {
+    fn hear<K: Ord>(told: &mut BTreeMap<K, Self>, field: K, value: Option<&'v T>) {
+        let said = told.entry(field).or_insert(Self { first: value, several: false });
+        said.several |= said.first != value;
+    }
+
+    fn is_another(&self, known: &T) -> bool {
+        self.several || self.first != Some(known)
+    }
+}
+
+/// All that browsers say within one circle.
+#[derive(Default)]
+struct Sayings<'c> {
+    standard: BTreeMap<Standard, Said<'c, str>>,
+    attributes: BTreeMap<&'c str, Said<'c, Value>>,
 }
 
 /// Who may become one person within a group: people and keys that its commands name together, directly or through others
@@ -85,14 +118,7 @@ impl Circles {
         self.parents.len() - 1
     }
 
-    fn root(&self, mut at: usize) -> usize {
-        while self.parents[at] != at {
-            at = self.parents[at];
-        }
-        at
-    }
-
-    /// The same, and shorter the next time (path halving).
+    /// The root of a circle; the way there is shorter the next time (path halving).
     fn find(&mut self, mut at: usize) -> usize {
         while self.parents[at] != at {
             self.parents[at] = self.parents[self.parents[at]];
@@ -106,10 +132,15 @@ impl Circles {
         self.parents[one] = other;
     }
 
-    /// Everybody whom the command at this place could come to be about.
-    fn around(&self, place: usize) -> impl Iterator<Item = ProfileId> {
-        let root = self.first.get(place).copied().flatten().map(|member| self.root(member));
-        root.and_then(|root| self.people.get(&root)).into_iter().flatten().copied()
+    /// The circle of the command at this place.
+    fn around(&mut self, place: usize) -> Option<usize> {
+        let member = self.first.get(place).copied().flatten()?;
+        Some(self.find(member))
+    }
+
+    /// Everybody whom its commands could come to be about.
+    fn members(&self, circle: usize) -> &[ProfileId] {
+        self.people.get(&circle).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -122,43 +153,59 @@ impl Directory {
     /// The fields browsers would change: whoever holds the history is to say which of them others have written. Whose a key is
     /// may be another by the time its message has its turn: so it is asked about everybody whom the commands of the group could
     /// bring together until then.
-    pub fn doubts<'c>(&mut self, commands: impl Iterator<Item = &'c Command> + Clone) -> BTreeSet<(ProfileId, String)> {
+    pub fn doubts<'c>(&mut self, commands: impl Iterator<Item = &'c Command> + Clone) -> Fields {
         let speaks = |command: &Command| {
             matches!(command, Command::Track(incoming)
                 if incoming.trust == Trust::Browser && incoming.traits.is_some() && matches!(incoming.whose, Whose::Keys(_)))
         };
         if !commands.clone().any(speaks) {
-            return BTreeSet::new();
+            return Fields::new();
         }
         self.vouched.asked = true;
-        let circles = Circles::of(self, commands.clone());
-        let mut doubts = BTreeSet::new();
+        let mut circles = Circles::of(self, commands.clone());
+        // First what is said in a circle, then of whom: each message is gone through once, and each person.
+        let mut told: BTreeMap<usize, Sayings<'c>> = BTreeMap::new();
         for (place, command) in commands.enumerate() {
             let (Command::Track(incoming), true) = (command, speaks(command)) else { continue };
-            let Some(traits) = &incoming.traits else { continue };
-            for id in circles.around(place) {
-                let Some(Standing::Live(profile)) = self.people.get(&id) else { continue };
-                let standard = traits.standard.iter().filter(|(field, value)| {
-                    let known = profile.standard(*field);
-                    known.is_some() && known != value.as_deref()
-                });
-                doubts.extend(standard.map(|(field, _)| (id, field.as_str().to_owned())));
-                let attributes =
-                    traits.attributes.iter().filter(|(key, value)| profile.attributes.get(*key).is_some_and(|known| known != *value));
-                doubts.extend(attributes.map(|(key, _)| (id, named(key))));
+            let (Some(traits), Some(circle)) = (&incoming.traits, circles.around(place)) else { continue };
+            let sayings = told.entry(circle).or_default();
+            for (field, value) in &traits.standard {
+                Said::hear(&mut sayings.standard, *field, value.as_deref());
+            }
+            for (key, value) in &traits.attributes {
+                Said::hear(&mut sayings.attributes, key.as_str(), Some(value));
+            }
+        }
+        let mut doubts = Fields::new();
+        for (circle, sayings) in &told {
+            for id in circles.members(*circle) {
+                let Some(Standing::Live(profile)) = self.people.get(id) else { continue };
+                let standard =
+                    sayings.standard.iter().filter(|(field, said)| profile.standard(**field).is_some_and(|known| said.is_another(known)));
+                let mut fields: BTreeSet<String> = standard.map(|(field, _)| field.as_str().to_owned()).collect();
+                let attributes = profile
+                    .attributes
+                    .iter()
+                    .filter(|(key, known)| sayings.attributes.get(key.as_str()).is_some_and(|said| said.is_another(known)));
+                fields.extend(attributes.map(|(key, _)| named(key)));
+                if !fields.is_empty() {
+                    doubts.insert(*id, fields);
+                }
             }
         }
         doubts
     }
 
     /// Those of the doubts that others than browsers have written.
-    pub fn vouch(&mut self, fields: impl IntoIterator<Item = (ProfileId, String)>) {
-        self.vouched.fields.extend(fields);
+    pub fn vouch(&mut self, fields: Fields) {
+        for (profile, fields) in fields {
+            self.vouched.fields.entry(profile).or_default().extend(fields);
+        }
     }
 
     /// Takes out of a browser's traits what it may not change, and reports it.
     pub(super) fn keep_vouched(&self, profile: &Profile, traits: &mut Draft, refused: &mut Vec<RefusedKey>) {
-        let is_vouched = |field: &str| self.vouched.fields.contains(&(profile.id, field.to_owned()));
+        let is_vouched = |field: &str| self.vouched.holds(profile.id, field);
         let mut refuse = |value: &str| {
             refused.push(RefusedKey { kind: "trait".to_owned(), value: value.to_owned(), code: "untrusted".to_owned(), profile_id: None });
         };

@@ -1,7 +1,7 @@
 //! What erased people left in the rows of others.
 //!
 //! Identities of theirs that somebody else's messages named and that were refused: the event and its entry in the history
-//! stay, since they are the other's; the identity goes. And what merges remember that were taken back: whoever came back from
+//! stay, since they are the other's; the identity goes, also where the event's properties or its context repeat it. And what merges remember that were taken back: whoever came back from
 //! one stands in its record, and in those of all merges that their survivor went through meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use people_domain::{
     event::RefusedKey,
     history::Change,
     id::WorkspaceId,
+    text::fold,
 };
 use serde_json::Value;
 use sqlx::FromRow;
@@ -122,6 +123,43 @@ struct RefusingEvent {
     occurred_at: At,
     id: Uuid,
     refused: String,
+    properties: String,
+    context: Option<String>,
+}
+
+/// Takes out of a JSON text what says one of these keys, in whatever spelling.
+fn without(text: String, keys: &[(String, String)]) -> Result<String, StoreError> {
+    let unreadable = |_| StoreError::Unreadable("what an event says");
+    let mut said: Value = serde_json::from_str(&text).map_err(unreadable)?;
+    if forget(&mut said, keys) { serde_json::to_string(&said).map_err(unreadable) } else { Ok(text) }
+}
+
+fn forget(said: &mut Value, keys: &[(String, String)]) -> bool {
+    let inside = |values: &mut dyn Iterator<Item = &mut Value>| values.fold(false, |gone, value| forget(value, keys) || gone);
+    match said {
+        Value::String(text) if keys.iter().any(|(kind, value)| is_said(text, kind, value)) => {
+            *said = Value::Null;
+            true
+        }
+        Value::Number(number) if keys.iter().any(|(kind, value)| is_said(&number.to_string(), kind, value)) => {
+            *said = Value::Null;
+            true
+        }
+        Value::Array(items) => inside(&mut items.iter_mut()),
+        Value::Object(members) => inside(&mut members.values_mut()),
+        _ => false,
+    }
+}
+
+/// Whether a text is this key: as it is kept, in other case, or a telephone number as it is written in its country.
+fn is_said(text: &str, kind: &str, value: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let is_number = |text: &str| {
+        let national = digits(text);
+        let national = national.trim_start_matches('0');
+        national.len() >= 6 && digits(value).ends_with(national) && !text.contains(char::is_alphabetic)
+    };
+    fold(text.trim()) == fold(value) || (kind == "phone" && is_number(text))
 }
 
 /// Takes their keys out of others' events, and learns those keys.
@@ -132,7 +170,9 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
     }
     let found: Vec<RefusingEvent> = tx
         .all(
-            sql("SELECT e.profile_id, e.occurred_at, e.id, e.refused{as_text} AS refused FROM events AS e {with_refused}
+            sql("SELECT e.profile_id, e.occurred_at, e.id, e.refused{as_text} AS refused, e.properties{as_text} AS properties,
+                        e.context{as_text} AS context
+                 FROM events AS e {with_refused}
                  WHERE e.workspace_id = $1 AND e.refused IS NOT NULL
                    AND EXISTS (SELECT 1 FROM {rows} AS r WHERE {position}(e.refused{as_text}, r.text) > 0)")
             .bind(workspace)
@@ -140,26 +180,34 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
         )
         .await?;
     let mut gone = Vec::new();
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("refused", Kind::Json)]);
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("occurred_at", Kind::Time),
+        ("id", Kind::Uuid),
+        ("refused", Kind::Json),
+        ("properties", Kind::Json),
+        ("context", Kind::Json),
+    ]);
     for event in found {
         let mut keys: Vec<RefusedKey> =
             serde_json::from_str(&event.refused).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
-        let before = keys.len();
-        for key in keys.extract_if(.., |key| names.is_theirs(key)) {
-            gone.push((key.kind, key.value));
-        }
-        if keys.len() == before {
+        let theirs: Vec<(String, String)> = keys.extract_if(.., |key| names.is_theirs(key)).map(|key| (key.kind, key.value)).collect();
+        if theirs.is_empty() {
             continue;
         }
         let kept = serde_json::to_string(&keys).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
-        rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), kept.into()]);
+        let properties = without(event.properties, &theirs)?;
+        let context = event.context.map(|context| without(context, &theirs)).transpose()?;
+        rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), kept.into(), properties.into(), context.into()]);
+        gone.extend(theirs);
     }
     names.keys.extend(gone);
     if rows.is_empty() {
         return Ok(());
     }
     tx.run(
-        sql("UPDATE events SET refused = (SELECT r.refused FROM {rows} AS r WHERE r.id = events.id)
+        sql("UPDATE events SET (refused, properties, context) =
+                 (SELECT r.refused, r.properties, r.context FROM {rows} AS r WHERE r.id = events.id)
              WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
         .bind(workspace)
         .rows(rows),

@@ -71,21 +71,24 @@ impl Staged {
             gain(gained.entry(merge.primary.id).or_insert_with(|| blank(&merge.primary)), &last);
             states.push((merge.secondary.id, before, Some(Arc::new(last))));
         }
-        // A person who was merged does not write again what others brought.
-        for i in 0..states.len() {
-            let brought: Vec<Arc<Profile>> = merges
-                .iter()
-                .zip(&states)
-                .filter(|(merge, _)| survivors_chain(merges, merge.secondary.id).contains(&states[i].0))
-                .filter_map(|(_, (_, _, last))| last.clone())
-                .collect();
-            if !brought.is_empty() {
-                let mut before = states[i].1.as_deref().cloned();
-                let base = before.take().or_else(|| states[i].2.as_deref().map(blank));
-                if let Some(mut base) = base {
-                    brought.iter().for_each(|other| gain(&mut base, other));
-                    states[i].1 = Some(Arc::new(base));
+        // A person who was merged does not write again what others brought: everybody who came to them, directly or by others.
+        let into: HashMap<ProfileId, ProfileId> = merges.iter().map(|merge| (merge.secondary.id, merge.primary.id)).collect();
+        let places: HashMap<ProfileId, usize> = states.iter().enumerate().map(|(at, (id, _, _))| (*id, at)).collect();
+        let mut brought: Vec<Vec<Arc<Profile>>> = vec![Vec::new(); states.len()];
+        for (from, _, last) in &states {
+            let mut to = into.get(from);
+            while let Some(id) = to {
+                if let Some(place) = places.get(id) {
+                    brought[*place].extend(last.clone());
                 }
+                to = into.get(id);
+            }
+        }
+        for ((_, before, last), brought) in states.iter_mut().zip(brought) {
+            if let (false, Some(last)) = (brought.is_empty(), last.as_deref()) {
+                let mut base = before.as_deref().cloned().unwrap_or_else(|| blank(last));
+                brought.iter().for_each(|other| gain(&mut base, other));
+                *before = Some(Arc::new(base));
             }
         }
         for (id, brought) in gained {
@@ -103,17 +106,6 @@ impl Staged {
             spans.insert(*id, Span { before: before.as_ref(), after: after.as_ref() });
         }
     }
-}
-
-/// Everyone this person was merged into, one after the other.
-fn survivors_chain(merges: &[Merge], from: ProfileId) -> Vec<ProfileId> {
-    let mut chain = Vec::new();
-    let mut at = from;
-    while let Some(merge) = merges.iter().find(|m| m.secondary.id == at) {
-        at = merge.primary.id;
-        chain.push(at);
-    }
-    chain
 }
 
 /// Nobody's rows yet.

@@ -3,40 +3,36 @@
 use std::collections::BTreeSet;
 
 use people_domain::{
-    directory::BROWSER,
+    directory::{BROWSER, Fields},
     id::{ProfileId, WorkspaceId},
 };
 use uuid::Uuid;
 
-use crate::{
-    StoreError, Tx,
-    rows::{Kind, Rows},
-    statement::sql,
-};
+use crate::{StoreError, Tx, rows::ids, statement::sql};
 
 /// Those of the fields that have an entry by somebody else than a browser: one statement, and none when no browser
-/// would change anything. What a merge wrote came with entries of its own.
-pub(super) async fn vouched(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    doubts: BTreeSet<(ProfileId, String)>,
-) -> Result<Vec<(ProfileId, String)>, StoreError> {
+/// would change anything. What a merge wrote came with entries of its own. Each entry is read once, however many fields are
+/// asked about, and those that name the same fields count as one.
+pub(super) async fn vouched(tx: &mut Tx, workspace: WorkspaceId, doubts: Fields) -> Result<Fields, StoreError> {
     if doubts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("field", Kind::Text), ("line", Kind::Text)]);
-    for (profile, field) in doubts {
-        rows.push([profile.into(), field.as_str().into(), format!("\n{field}\n").into()]);
+        return Ok(Fields::new());
     }
     let found: Vec<(Uuid, String)> = tx
         .all(
-            sql("SELECT DISTINCT r.profile_id, r.field FROM {rows} AS r CROSS JOIN profile_history AS h
-                 WHERE h.workspace_id = $1 AND h.profile_id = r.profile_id AND h.source <> $2 AND h.action <> 'merged'
-                   AND {position}(h.fields, r.line) > 0")
+            sql("SELECT DISTINCT h.profile_id, h.fields FROM {rows} AS r CROSS JOIN profile_history AS h
+                 WHERE h.workspace_id = $1 AND h.profile_id = r.id AND h.source <> $2 AND h.action <> 'merged'")
             .bind(workspace)
             .bind(BROWSER)
-            .rows(rows),
+            .rows(ids(doubts.keys().map(|id| id.0))),
         )
         .await?;
-    Ok(found.into_iter().map(|(id, field)| (ProfileId(id), field)).collect())
+    let mut vouched = Fields::new();
+    for (id, names) in found {
+        let Some(asked) = doubts.get(&ProfileId(id)) else { continue };
+        let written: BTreeSet<&str> = names.split('\n').filter(|name| asked.contains(*name)).collect();
+        if !written.is_empty() {
+            vouched.entry(ProfileId(id)).or_default().extend(written.into_iter().map(str::to_owned));
+        }
+    }
+    Ok(vouched)
 }
