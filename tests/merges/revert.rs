@@ -16,6 +16,7 @@ stories![
     nothing_that_another_told_is_remembered_by_other_merges,
     what_was_edited_since_stays_and_is_told,
     an_opt_out_after_the_merge_holds_for_both,
+    what_was_done_before_a_later_merge_is_told_and_an_opt_out_holds_for_both,
     events_after_the_merge_stay_with_the_survivor,
     a_reversal_that_cannot_be_says_what_to_do,
     an_earlier_merge_is_taken_back_and_later_ones_stand,
@@ -242,6 +243,42 @@ async fn an_opt_out_after_the_merge_holds_for_both(app: &App) {
     assert_eq!(channels(&app.read(id(&second)).await), ["email", "sms"]);
     assert_eq!(all(app, id(&first), "consents/email/history").await.len(), 2);
     assert_eq!(all(app, id(&second), "consents/email/history").await.len(), 2);
+}
+
+/// What was done between two merges is in the later one's memory of the survivor, as if it had always been theirs.
+async fn what_was_done_before_a_later_merge_is_told_and_an_opt_out_holds_for_both(app: &App) {
+    let consent = |n: i64| json!([{"channel": "sms", "status": "opted_in", "occurred_at": at(n)}]);
+    let first = app.person(json!({"external_id": "p", "consents": consent(1)})).await;
+    let second = app.person(json!({"external_id": "s", "company": "Acme", "city": "Lyon", "labels": ["l1"], "consents": consent(2)})).await;
+    let third =
+        app.person(json!({"external_id": "t", "consents": [{"channel": "push", "status": "opted_out", "occurred_at": at(3)}]})).await;
+    let record = merge(app, &first, &second).await;
+    app.patch(&path(&first, "")).json(json!({"company": "Beta", "city": "Paris"})).await.ok();
+    app.delete(&path(&first, "/labels/l1")).await.ok();
+    app.put(&path(&first, "/consents/sms")).json(json!({"status": "opted_out", "occurred_at": at(50), "source": "footer"})).await.ok();
+    // A visitor who turns out to be them is merged by itself.
+    send(app, json!([{"identities": [{"kind": "anonymous_id", "value": "d1"}], "type": "page"}])).await;
+    send(app, json!([{"identities": [{"kind": "anonymous_id", "value": "d1"}, {"kind": "external_id", "value": "p"}], "type": "page"}]))
+        .await;
+    // Edited once more, one as it was before the first merge.
+    app.patch(&path(&first, "")).json(json!({"company": "Gamma", "city": null})).await.ok();
+    merge(app, &first, &third).await;
+    let back = revert(app, &record).await;
+    let told: Vec<Value> = list(&back, "conflicts").iter().map(|c| json!([c["field"], c["reason"]])).collect();
+    same(&json!(told), &json!([["company", "edited_since"], ["labels", "edited_since"], ["consents.sms", "opted_out_since"]]));
+    let company = &back["conflicts"][0];
+    assert_eq!((&company["merged"], &company["current"], &company["before"]), (&json!("Acme"), &json!("Gamma"), &Value::Null), "{back}");
+    for person in [&first, &second] {
+        let now = app.read(id(person)).await;
+        let sms = list(&now, "consents").iter().find(|c| c["channel"] == "sms").expect("a consent");
+        assert_eq!((&sms["status"], &sms["source"]), (&json!("opted_out"), &json!("footer")), "{now}");
+        let ledger = all(app, id(person), "consents/sms/history").await;
+        assert_eq!(ledger.iter().filter(|entry| entry["status"] == "opted_out").count(), 1, "{ledger:?}");
+    }
+    assert_eq!(app.filtered(json!({"field": "consents.sms", "op": "eq", "value": "opted_in"})).await, [""; 0]);
+    // What somebody had decided before they joined the survivor was theirs alone.
+    assert_eq!(app.filtered(json!({"field": "consents.push", "op": "exists"})).await, ["p"]);
+    assert_eq!(app.read(id(&second)).await["company"], "Acme");
 }
 
 async fn events_after_the_merge_stay_with_the_survivor(app: &App) {

@@ -99,6 +99,10 @@ async fn the_write_key_is_found_wherever_sdks_put_it(app: &App) {
     app.post("/v1/track").no_key().json(keyed.clone()).await.ok();
     app.post("/v1/batch").no_key().json(json!({"batch": [message(5)], "writeKey": app.key})).await.ok();
     app.post("/v1/b").no_key().json(json!({"batch": [keyed]})).await.ok();
+    // One that cannot be read says nothing of its key.
+    let unreadable = format!(r#"{{"batch": [{{"type": "page", "n": 1e999}}, {keyed}]}}"#);
+    let taken = app.post("/v1/b").no_key().bytes("application/json", unreadable).await.ok();
+    assert_eq!((&taken["accepted"], taken["rejected"].as_array().map(Vec::len)), (&json!(1), Some(1)), "{taken}");
     for answer in [
         app.post("/v1/track").no_key().json(message(9)).await,
         app.post("/v1/track").no_key().header("authorization", &basic("nonsense:")).json(message(9)).await,
@@ -495,6 +499,21 @@ async fn a_time_is_read_however_it_is_written(app: &App) {
         .enumerate()
     {
         let event = written(n, json!({"timestamp": text})).await;
+        assert_eq!((&event["occurred_at"], &event["refused"]), (&json!("2026-01-05T00:00:00.000000Z"), &Value::Null), "{text}");
+    }
+    // With its zone, as programs print it, as mails have it.
+    for (n, text) in [
+        "2026-01-05T01:00:00[Europe/Paris]",
+        "2026-01-04T19:00[-05:00]",
+        "2026-01-05T01:00:00+01:00[Europe/Paris]",
+        "2026-01-05 02:00:00 +0200",
+        "2026-01-05 00:00:00.000 UTC",
+        "Mon, 05 Jan 2026 01:00:00 +0100",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let event = written(40 + n, json!({"timestamp": text})).await;
         assert_eq!((&event["occurred_at"], &event["refused"]), (&json!("2026-01-05T00:00:00.000000Z"), &Value::Null), "{text}");
     }
     // One that cannot be read is told of.

@@ -11,6 +11,9 @@ stories![
     a_browser_reaches_nobody_by_their_address,
     a_browser_fills_what_is_empty_and_changes_only_browsers_words,
     what_one_message_attaches_vouches_for_nothing_in_the_next,
+    a_browser_leaves_room_for_what_servers_define,
+    a_browsers_request_keys_are_its_own,
+    a_batch_in_which_many_may_be_one_is_answered,
 ];
 
 /// A key that stands in a page, in the same workspace.
@@ -168,4 +171,68 @@ async fn what_one_message_attaches_vouches_for_nothing_in_the_next(app: &App) {
         assert_eq!((&person["first_name"], &person["company"]), (&json!("Real"), &json!("RealCo")), "{n}: {first}");
         assert_eq!(person["attributes"]["tier"], "gold", "{n}: {first}");
     }
+}
+
+async fn a_browser_leaves_room_for_what_servers_define(app: &App) {
+    let browser = browser(app).await;
+    let traits = |from: usize| Value::Object((from..from + 200).map(|n| (format!("t{n}"), json!(n))).collect());
+    for n in 0..4 {
+        page(&browser, "/v1/identify", json!({"userId": format!("b{n}"), "traits": traits(n * 200)})).await;
+    }
+    assert_eq!(app.get("/v1/properties").await.ok()["data"].as_array().map(Vec::len), Some(500));
+    let last = person_of(app, "b3").await;
+    assert_eq!(last["attributes"], json!({}));
+    let refused = timeline(app, &last, "identify").await[0]["refused"].clone();
+    assert!(refused.as_array().is_some_and(|all| all.len() == 200 && all.iter().all(|key| key["code"] == "limit_exceeded")), "{refused}");
+    // What is defined already, it may say of anybody; and a server goes on.
+    page(&browser, "/v1/identify", json!({"userId": "b4", "traits": traits(0)})).await;
+    assert_eq!(person_of(app, "b4").await["attributes"].as_object().map(serde_json::Map::len), Some(200));
+    page(app, "/v1/identify", json!({"userId": "b3", "traits": {"tier": "gold"}})).await;
+    assert_eq!(person_of(app, "b3").await["attributes"], json!({"tier": "gold"}));
+}
+
+async fn a_browsers_request_keys_are_its_own(app: &App) {
+    let (one, other) = (browser(app).await, browser(app).await);
+    let event = |user: &str| json!({"events": [{"identities": [{"kind": "external_id", "value": user}], "type": "e"}]});
+    for (key, user) in [(&one, "u1"), (&other, "u2"), (app, "u3")] {
+        key.post("/v1/events").idempotency_key("order-17").json(event(user)).await.ok();
+        let again = key.post("/v1/events").idempotency_key("order-17").json(event(user)).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        page(key, "/v1/track", json!({"userId": user, "event": "t"})).await;
+        let answer = key.post("/v1/track").idempotency_key("order-18").json(json!({"userId": user, "event": "k"})).await;
+        answer.ok();
+        assert_eq!(timeline(app, &person_of(app, user).await, "e").await.len(), 1);
+    }
+    one.post("/v1/events").idempotency_key("order-17").json(event("u9")).await.refused(422, "idempotency_mismatch");
+}
+
+/// Whom a browser's messages could bring together is asked about once, not with every message, and so are many merges.
+async fn a_batch_in_which_many_may_be_one_is_answered(app: &App) {
+    const MANY: usize = 1_000;
+    let browser = browser(app).await;
+    let traits = |from: usize| Value::Object((0..60).map(|n| (format!("t{n}"), json!(from + n))).collect());
+    let identify = |device: &dyn Fn(usize) -> String, from: usize| -> Value {
+        let message =
+            |n: usize| json!({"type": "identify", "userId": format!("u{n}"), "anonymousId": device(n), "traits": traits(from + n)});
+        json!({"batch": (0..MANY).map(message).collect::<Vec<_>>()})
+    };
+    for part in [identify(&|n| format!("d{n}"), 0), identify(&|_| "shared".to_owned(), 1_000)] {
+        assert_eq!(page(&browser, "/v1/batch", part).await["accepted"], MANY);
+    }
+    assert_eq!(person_of(app, "u999").await["attributes"]["t59"], 2_058, "only browsers had said otherwise");
+    page(app, "/v1/identify", json!({"userId": "u7", "traits": {"t0": -1}})).await;
+    page(&browser, "/v1/batch", identify(&|_| "shared".to_owned(), 2_000)).await;
+    let seventh = person_of(app, "u7").await;
+    assert_eq!((&seventh["attributes"]["t0"], &seventh["attributes"]["t1"]), (&json!(-1), &json!(2_008)));
+    // As many visitors turn out to be as many users.
+    let visits: Vec<Value> = (0..2 * MANY).map(|n| json!({"type": "page", "anonymousId": format!("v{n}")})).collect();
+    page(app, "/v1/import", json!({"batch": visits})).await;
+    let known: Vec<Value> = (0..2 * MANY).map(|n| json!({"type": "track", "event": "e", "userId": format!("w{n}")})).collect();
+    page(app, "/v1/import", json!({"batch": known})).await;
+    let pairs: Vec<Value> =
+        (0..2 * MANY).map(|n| json!({"type": "identify", "userId": format!("w{n}"), "anonymousId": format!("v{n}")})).collect();
+    page(app, "/v1/import", json!({"batch": pairs})).await;
+    assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok()["total"], 3 * MANY);
+    let both = person_of(app, "w1999").await;
+    assert_eq!((timeline(app, &both, "page").await.len(), timeline(app, &both, "e").await.len()), (1, 1));
 }

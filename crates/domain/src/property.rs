@@ -22,6 +22,8 @@ pub const MAX_ATTRIBUTES: usize = 200;
 pub const MAX_ATTRIBUTE_BYTES: usize = 64 * 1024;
 /// Most definitions of a workspace.
 pub const MAX_DEFINITIONS: usize = 1_000;
+/// From so many on, what a browser says defines no more: its key can be read by anybody, who must not use up what servers need.
+pub const MAX_DEFINITIONS_BY_BROWSERS: usize = 500;
 /// Integers every JSON reader keeps exactly (RFC 8259 section 6).
 pub const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
 

@@ -319,7 +319,7 @@ pub const EXPORTS: &[(&str, Export)] = &[
                 t.sent_at AS "sent_at:time", t.type AS "type:text",
                 t.channel AS "channel:text", t.properties{as_text} AS "properties:json", t.session_id AS "session_id:uuid",
                 t.source AS "source:text", t.message_id AS "message_id:text", t.refused{as_text} AS "refused:json",
-                t.context{as_text} AS "context:json",
+                t.context{as_text} AS "context:json", t.session_properties{as_text} AS "session_properties:json",
                 t.origin_profile_id AS "origin_profile_id:uuid" FROM events AS t"#,
             whose: "profile_id",
             order: Order::Time("occurred_at"),

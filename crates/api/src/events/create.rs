@@ -14,7 +14,7 @@ use people_domain::{
     refusal::Issues,
     text::clean,
 };
-use people_store::{Group, Trust as KeyTrust};
+use people_store::{Group, Idempotency, Trust as KeyTrust};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -242,6 +242,15 @@ fn bounded(properties: &Map<String, Value>, at: &str, issues: &mut Issues) {
     }
 }
 
+/// Under which key an answer is kept. Those that browsers send are their own, key by key: whoever reads a browser's key in a page
+/// must not be able to take one that a server is about to use.
+pub fn idempotency(sent: Option<Idempotency>, key: &people_store::ApiKey) -> Option<Idempotency> {
+    sent.map(|sent| match trust(key) {
+        Trust::Browser => Idempotency { key: format!("{}:{}", key.id, sent.key), ..sent },
+        Trust::Server => sent,
+    })
+}
+
 /// How far the key's sender is believed.
 pub fn trust(key: &people_store::ApiKey) -> Trust {
     if key.trust == KeyTrust::Browser { Trust::Browser } else { Trust::Server }
@@ -274,7 +283,7 @@ pub async fn create_events(
     _query: Query<NoQuery>,
     body: Body<CreateEvents>,
 ) -> ApiResult<HttpResponse> {
-    let idempotency = body.idempotency(&request)?;
+    let idempotency = idempotency(body.idempotency(&request)?, &caller.key);
     let items = body.value.read;
     if !(1..=MAX_EVENTS).contains(&items.len()) {
         return Err(Problem::invalid(vec![Issue::new("/events", "limit_exceeded", format!("a request has 1 to {MAX_EVENTS} events"))]));

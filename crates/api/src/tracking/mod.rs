@@ -31,7 +31,7 @@ use self::{
 use crate::{
     app::App,
     auth::{Caller, EventsWrite, by_key, caller},
-    events::create::trust,
+    events::create::{self, trust},
     json,
     problem::{ApiResult, Kind, Problem},
     profiles::country,
@@ -269,7 +269,7 @@ async fn carry_out(
     let source = if setting.trust == Trust::Browser { BROWSER } else { "tracking" };
     let cause = Arc::new(Cause { source, ..(*caller.cause(now)).clone() });
     let ids = Arc::new(ids);
-    let idempotency = idempotency.map(|key| {
+    let idempotency = create::idempotency(idempotency, &caller.key).map(|key| {
         let ids = Arc::clone(&ids);
         let stored = move |group: &Group| {
             let tracked = told(group, &ids);

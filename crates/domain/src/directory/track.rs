@@ -224,12 +224,13 @@ impl Directory {
         }
         let attributes = std::mem::take(&mut bare.attributes);
         let mut inferred = self.fill(profile, &bare, cause)?;
+        let most = if incoming.trust == Trust::Browser { property::MAX_DEFINITIONS_BY_BROWSERS } else { property::MAX_DEFINITIONS };
         let mut room = Room::of(&profile.attributes);
         for (key, value) in attributes {
             let former = profile.attributes.get(&key).cloned();
             let one = serde_json::Map::from_iter([(key.clone(), value)]);
             let set = match self.set_attributes(profile, &one, cause) {
-                Ok(found) if self.definitions.len() + inferred.len() + found.len() > property::MAX_DEFINITIONS => Err("limit_exceeded"),
+                Ok(found) if !found.is_empty() && self.definitions.len() + inferred.len() + found.len() > most => Err("limit_exceeded"),
                 Ok(found) => room.take(&key, former.as_ref(), profile.attributes.get(&key)).then_some(found).ok_or("limit_exceeded"),
                 Err(refusal) => Err(refusal.issues.first().map_or("invalid_value", |issue| issue.code)),
             };

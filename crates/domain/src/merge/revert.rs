@@ -147,22 +147,24 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     let mut with = record.joined(&record.primary);
     let mut without = record.primary.clone();
     let mut remembered = Vec::with_capacity(later.len());
+    // What was done between two merges is seen by the later one's memory of the survivor, and by nothing after it.
+    let mut since = Since::default();
     for merge in later {
-        let mut without_then = taken_out(&merge.primary, &with, &without, record, &members, &mut Vec::new());
+        since.compare(&merge.primary, &with, &without);
+        let mut without_then = taken_out(&merge.primary, &with, &without, record, &members, &mut since.left);
         without_then.settle(None);
         with = merge.joined(&merge.primary);
         without = merge.joined(&without_then);
         remembered.push((merge.id, without_then));
     }
-    let mut left = Vec::new();
-    let mut survivor = taken_out(now, &with, &without, record, &members, &mut left);
+    since.compare(now, &with, &without);
+    let mut survivor = taken_out(now, &with, &without, record, &members, &mut since.left);
     see(&mut survivor, &without, seen);
     survivor.consents = fold(ledger.iter().filter(|entry| !members.contains(&entry.origin)));
     let mut secondary = record.secondary.clone();
     see(&mut secondary, &record.secondary, returned);
     secondary.consents = fold(ledger.iter().filter(|entry| members.contains(&entry.origin)));
-    let decisions = opt_outs(now, &with, &mut secondary, &mut left);
-    decided_since(now, &with, &without, &mut left);
+    let (mut left, decisions) = since.told(now, &mut secondary);
     for identity in std::mem::take(&mut secondary.identities) {
         if now.holds(&identity.key()) {
             secondary.identities.push(identity);
@@ -180,6 +182,10 @@ pub fn part(now: &Profile, reversal: &Reversal) -> Parted {
     survivor.settle(None);
     secondary.settle(None);
     Parted { survivor, secondary, left, later: remembered, decisions }
+}
+
+fn labels(profile: &Profile) -> Value {
+    serde_json::json!(profile.labels)
 }
 
 /// `now` without what came of the secondary: `with` and `without` are the same person with and without them.
@@ -230,7 +236,6 @@ fn taken_out(
     }
     let brought: Vec<&String> = with.labels.iter().filter(|label| !without.labels.contains(label)).collect();
     if brought.iter().any(|label| !now.labels.contains(label)) {
-        let labels = |profile: &Profile| serde_json::json!(profile.labels);
         left.push(Left {
             field: "labels".to_owned(),
             reason: Why::EditedSince,
@@ -288,52 +293,74 @@ fn fold<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<Consent> {
     out
 }
 
-/// A decision that is no opt-out, and came after the merge on a channel that the merge had decided: it was the survivor's, and
-/// stays theirs.
-fn decided_since(now: &Profile, with: &Profile, without: &Profile, left: &mut Vec<Left>) {
-    let of = |profile: &Profile, channel: &str| profile.consents.iter().find(|known| known.channel == channel).cloned();
-    for consent in now.consents.iter().filter(|consent| consent.status != Status::OptedOut) {
-        let decision = |known: &Consent| (known.status, known.occurred_at, known.source.clone());
-        let [was, would] = [with, without].map(|profile| of(profile, &consent.channel).as_ref().map(decision));
-        if was == would || was == Some(decision(consent)) {
-            continue;
-        }
-        left.push(Left {
-            field: format!("consents.{}", consent.channel),
-            reason: Why::EditedSince,
-            merged: serde_json::json!(of(with, &consent.channel)),
-            current: serde_json::json!(consent),
-            before: serde_json::json!(of(without, &consent.channel)),
-        });
-    }
+/// What was done with the survivor since the merge.
+#[derive(Default)]
+struct Since {
+    /// Fields edited, in the order it is found out.
+    left: Vec<Left>,
+    /// The last decision on each channel that no merge brought.
+    decided: BTreeMap<String, Decided>,
 }
 
-/// Somebody opted out of the merged person, through whichever address: nobody can tell whose wish it was, so it holds for
-/// both.
-fn opt_outs(now: &Profile, with: &Profile, secondary: &mut Profile, left: &mut Vec<Left>) -> Vec<Decision> {
-    let mut out = Vec::new();
-    for consent in now.consents.iter().filter(|consent| consent.status == Status::OptedOut) {
-        let merged = with.consents.iter().find(|known| known.channel == consent.channel);
-        if merged == Some(consent) {
-            continue;
+/// A decision about the merged person, with what stood before it: with the secondary, and without.
+struct Decided {
+    consent: Consent,
+    with: Option<Consent>,
+    without: Option<Consent>,
+}
+
+impl Since {
+    /// The survivor at a time, as they would be had nobody decided anything since the merge before it, with the secondary and without.
+    fn compare(&mut self, now: &Profile, with: &Profile, without: &Profile) {
+        let of = |profile: &Profile, channel: &str| profile.consents.iter().find(|known| known.channel == channel).cloned();
+        for consent in &now.consents {
+            let with = of(with, &consent.channel);
+            if with.as_ref() != Some(consent) {
+                let decided = Decided { consent: consent.clone(), with, without: of(without, &consent.channel) };
+                self.decided.insert(consent.channel.clone(), decided);
+            }
         }
-        let decision = Decision {
-            channel: consent.channel.clone(),
-            status: consent.status,
-            occurred_at: consent.occurred_at,
-            source: consent.source.clone(),
-            evidence: None,
-        };
-        let before = plan::values(secondary).remove(&format!("consents.{}", consent.channel)).unwrap_or_default();
-        consent::record(&mut secondary.consents, &decision);
-        left.push(Left {
-            field: format!("consents.{}", consent.channel),
-            reason: Why::OptedOutSince,
-            merged: serde_json::json!(merged),
-            current: serde_json::json!(consent),
-            before,
-        });
-        out.push(decision);
     }
-    out
+
+    /// What is told of it all, and the decisions that hold for the secondary too. Somebody opted out of the merged person, through
+    /// whichever address: nobody can tell whose wish it was, so it holds for both. Another decision, on a channel that the merge had
+    /// decided, was the survivor's and stays theirs.
+    fn told(self, now: &Profile, secondary: &mut Profile) -> (Vec<Left>, Vec<Decision>) {
+        let is = values(now);
+        let mut left: Vec<Left> = Vec::new();
+        for mut found in self.left {
+            // What was edited more than once is told once: what the merge made of it, and what it is now.
+            found.current = if found.field == "labels" { labels(now) } else { is.get(&found.field).cloned().unwrap_or(Value::Null) };
+            if found.current != found.before && !left.iter().any(|known| known.field == found.field) {
+                left.push(found);
+            }
+        }
+        let mut decisions = Vec::new();
+        for Decided { consent, with, without } in self.decided.into_values() {
+            let current = now.consents.iter().find(|known| known.channel == consent.channel);
+            let field = format!("consents.{}", consent.channel);
+            if consent.status == Status::OptedOut {
+                let decision = Decision {
+                    channel: consent.channel.clone(),
+                    status: consent.status,
+                    occurred_at: consent.occurred_at,
+                    source: consent.source.clone(),
+                    evidence: None,
+                };
+                let before = plan::values(secondary).remove(&field).unwrap_or_default();
+                consent::record(&mut secondary.consents, &decision);
+                let (merged, current) = (serde_json::json!(with), serde_json::json!(current));
+                left.push(Left { field, reason: Why::OptedOutSince, merged, current, before });
+                decisions.push(decision);
+                continue;
+            }
+            let decision = |known: &Consent| (known.status, known.occurred_at, known.source.clone());
+            let [was, would] = [&with, &without].map(|known| known.as_ref().map(decision));
+            if was != would && was != Some(decision(&consent)) {
+                let [merged, before] = [with, without].map(|known| serde_json::json!(known));
+                left.push(Left { field, reason: Why::EditedSince, merged, current: serde_json::json!(current), before });
+            }
+        }
+        (left, decisions)
+    }
 }
