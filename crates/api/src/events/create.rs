@@ -88,6 +88,7 @@ pub struct CreateSession {
     /// Your own id; without one, inactivity divides sessions.
     id: Option<String>,
     /// What is known of the session; never part of the profile. Of what several events say, the one that happened last counts.
+    /// A session keeps 100 of them, 32 KiB in all: of more those whose names sort first.
     #[schema(value_type = Option<Object>)]
     properties: Option<Map<String, Value>>,
 }

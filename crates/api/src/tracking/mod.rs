@@ -78,7 +78,7 @@ pub struct TrackingMessage {
     #[schema(value_type = Option<Vec<Object>>)]
     pub merge_properties: Option<Vec<Value>>,
     /// Where and with what it happened: kept with the event, but for its `traits`. `sessionId` names the session. Of a batch: what
-    /// all its messages have, under their own.
+    /// all its messages have, under their own: at most 32 KiB, 16 MiB with all of them, and 1 MiB of `traits`.
     #[schema(value_type = Option<Object>)]
     pub context: Option<Value>,
     pub timestamp: Option<String>,
@@ -325,7 +325,7 @@ macro_rules! tracking {
                     attributes such as `address.street`.\n\n\
                     A key of the trust `browser` can be read by anybody who opens the page, so it is believed only so far: it attaches \
                     identities nobody has, merges anonymous people into identified ones, fills traits that are empty and changes those \
-                    that only browsers have written. Nobody identified is reached by an address alone where the message names somebody \
+                    that only browsers have written; new attributes it brings while the workspace has fewer than 500. Nobody identified is reached by an address alone where the message names somebody \
                     else as well: the address is refused, and the two may be looked at under `GET /v1/duplicates`. What a server's key or the API wrote stays, and the event tells of it under \
                     `refused`, as `untrusted`. Identified people are never merged by a message; what is refused shows on the timeline.",
                 $(params(("writeKey" = Option<String>, Query, description = $key)),)?
