@@ -114,7 +114,7 @@ async fn the_write_key_is_found_wherever_sdks_put_it(app: &App) {
     failed(&app.with_scopes(&["profiles:read"]).await.post("/v1/track").json(message(9)).await, 403, "missing_scope");
     let ada = person(app, "external_id", "u1").await;
     let line = app.get(&format!("/v1/profiles/{}/timeline", id(&ada))).await.ok();
-    assert_eq!(list(&line, "data").iter().filter(|e| e["type"].as_str().is_some_and(|t| t.starts_with('e'))).count(), 6);
+    assert_eq!(list(&line, "data").iter().filter(|e| e["type"].as_str().is_some_and(|t| t.starts_with('e'))).count(), 7);
     // A password of Basic authentication opens nothing else.
     app.get("/v1/profiles").no_key().header("authorization", &basic(&format!("{}:", app.key))).await.refused(401, "unauthorized");
 }

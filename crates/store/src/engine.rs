@@ -286,13 +286,16 @@ impl Store {
         let pools = self.pools.clone();
         spawn(async move {
             for attempt in 0..ATTEMPTS {
-                let mut tx = pools.begin_write().await?;
-                let done = match work(&mut tx).await {
-                    Ok(value) => pools.commit(tx).await.map(|()| value),
-                    Err(error) => {
-                        tx.roll_back().await;
-                        Err(error)
-                    }
+                // Another process may have had the file for so long that this one gave up: that is no end either.
+                let done = match pools.begin_write().await {
+                    Ok(mut tx) => match work(&mut tx).await {
+                        Ok(value) => pools.commit(tx).await.map(|()| value),
+                        Err(error) => {
+                            tx.roll_back().await;
+                            Err(error)
+                        }
+                    },
+                    Err(error) => Err(error),
                 };
                 match done {
                     Err(StoreError::Raced) => pause(attempt).await,

@@ -330,8 +330,10 @@ impl Since {
         let mut left: Vec<Left> = Vec::new();
         for mut found in self.left {
             // What was edited more than once is told once: what the merge made of it, and what it is now.
-            found.current = if found.field == "labels" { labels(now) } else { is.get(&found.field).cloned().unwrap_or(Value::Null) };
-            if found.current != found.before && !left.iter().any(|known| known.field == found.field) {
+            let is_label = found.field == "labels";
+            found.current = if is_label { labels(now) } else { is.get(&found.field).cloned().unwrap_or(Value::Null) };
+            // Labels that were taken off are none that the survivor would have.
+            if (is_label || found.current != found.before) && !left.iter().any(|known| known.field == found.field) {
                 left.push(found);
             }
         }
