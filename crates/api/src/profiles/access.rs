@@ -152,6 +152,9 @@ pub struct ExportedEvent {
     /// Where and with what it happened, as a tracking SDK told it.
     #[schema(value_type = Option<Object>)]
     pub context: Option<Value>,
+    /// What it told of its session.
+    #[schema(value_type = Option<Object>)]
+    pub session_properties: Option<Value>,
     pub origin_profile_id: String,
 }
 
