@@ -23,6 +23,9 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ("{or_fail}", "OR FAIL", ""),
     // An aggregated count is bigint in both; SQLite needs no cast.
     ("{as_bigint}", "", "::bigint"),
+    // The workspace of the rows leads the index: held beside it alone, SQLite would read the whole workspace and look through the rows
+    // for each (see rows.rs).
+    ("{aside}", "+", ""),
     // A subquery is carried out as it stands, not woven into the outer one.
     ("{fence}", "LIMIT -1 OFFSET 0", "OFFSET 0"),
     // The people of a block, looked up block by block. SQLite keeps to the order it is told; PostgreSQL, of a table it has not

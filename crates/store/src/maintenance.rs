@@ -249,9 +249,9 @@ impl Store {
                 }
                 if !rows.is_empty() {
                     tx.run(
-                        sql("UPDATE profiles
-                             SET search_text = (SELECT r.search_text FROM {rows} AS r WHERE r.id = profiles.id)
-                             WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+                        sql("UPDATE profiles SET search_text = r.search_text
+                             FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+                             WHERE {aside}profiles.workspace_id = $1 AND profiles.workspace_id = r.workspace_id AND profiles.id = r.id")
                         .bind(workspace)
                         .rows(rows),
                     )

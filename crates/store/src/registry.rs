@@ -125,10 +125,14 @@ macro_rules! repoint {
         concat!(
             "UPDATE ",
             $name,
-            " SET profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = ",
+            " SET profile_id = r.to_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}",
             $name,
-            ".profile_id)
-             WHERE workspace_id = $1 AND profile_id IN (SELECT from_id FROM {rows} AS r)"
+            ".workspace_id = $1 AND ",
+            $name,
+            ".workspace_id = r.workspace_id AND ",
+            $name,
+            ".profile_id = r.from_id"
         )
     };
 }
@@ -176,9 +180,9 @@ pub const MOVES: &[Move] = &[
         name: "merges",
         statements: &[
             repoint!("merges"),
-            "UPDATE merges
-             SET returned_profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = merges.returned_profile_id)
-             WHERE workspace_id = $1 AND returned_profile_id IN (SELECT from_id FROM {rows} AS r)",
+            "UPDATE merges SET returned_profile_id = r.to_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}merges.workspace_id = $1 AND merges.workspace_id = r.workspace_id AND merges.returned_profile_id = r.from_id
+               AND merges.returned_profile_id IS NOT NULL",
         ],
     },
     Move { name: "consent_ledger", statements: &[repoint!("consent_ledger")] },

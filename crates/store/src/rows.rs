@@ -2,7 +2,10 @@
 //!
 //! PostgreSQL gets a typed array per column (`unnest`), SQLite one JSON array (`json_each`). The text depends on the
 //! columns only, never on how many rows there are, so each statement is prepared once. A table is joined to them by
-//! `FROM {rows} AS r CROSS JOIN t WHERE …`: SQLite then keeps this order and looks up, where it would otherwise scan.
+//! `FROM {rows} AS r CROSS JOIN t WHERE …`: SQLite then keeps this order and looks up, where it would otherwise scan. It is
+//! changed by `UPDATE t SET … FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r WHERE {aside}t.workspace_id = $1
+//! AND t.workspace_id = r.workspace_id AND …`, each row once: `SET c = (SELECT … FROM {rows})` goes through all rows for each (to move
+//! the events of 2,500 people took SQLite 6.7 s so, and 45 ms this way).
 
 use std::fmt::Write as _;
 

@@ -236,12 +236,10 @@ async fn count(
         rows.push([key.kind.as_str().into(), hasher.hash(key).into(), (*messages).into()]);
     }
     tx.run(
-        sql("UPDATE suppressions
-             SET dropped = dropped + (
-                     SELECT r.messages FROM {rows} AS r WHERE r.kind = suppressions.kind AND r.hash = suppressions.hash
-                 ),
-                 last_dropped_at = $2
-             WHERE workspace_id = $1 AND (kind, hash) IN (SELECT kind, hash FROM {rows} AS r)")
+        sql("UPDATE suppressions SET dropped = suppressions.dropped + r.messages, last_dropped_at = $2
+             FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}suppressions.workspace_id = $1 AND suppressions.workspace_id = r.workspace_id
+               AND suppressions.kind = r.kind AND suppressions.hash = r.hash")
         .bind(workspace)
         .bind(now)
         .rows(rows),
@@ -335,8 +333,9 @@ impl Store {
                 }
                 if !rows.is_empty() {
                     tx.run(
-                        sql("UPDATE suppressions SET hash = (SELECT r.hash FROM {rows} AS r WHERE r.id = suppressions.id)
-                             WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+                        sql("UPDATE suppressions SET hash = r.hash FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+                             WHERE {aside}suppressions.workspace_id = $1 AND suppressions.workspace_id = r.workspace_id
+                               AND suppressions.id = r.id")
                         .bind(workspace)
                         .rows(rows),
                     )

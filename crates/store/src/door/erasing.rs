@@ -206,9 +206,10 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
         return Ok(());
     }
     tx.run(
-        sql("UPDATE events SET (refused, properties, context) =
-                 (SELECT r.refused, r.properties, r.context FROM {rows} AS r WHERE r.id = events.id)
-             WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
+        sql("UPDATE events SET refused = r.refused, properties = r.properties, context = r.context
+             FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}events.workspace_id = $1 AND events.workspace_id = r.workspace_id AND events.profile_id = r.profile_id
+               AND events.occurred_at = r.occurred_at AND events.id = r.id")
         .bind(workspace)
         .rows(rows),
     )
@@ -262,8 +263,9 @@ async fn told_by_history(tx: &mut Tx, workspace: WorkspaceId, names: &Names) -> 
         return Ok(());
     }
     tx.run(
-        sql("UPDATE profile_history SET changes = (SELECT r.changes FROM {rows} AS r WHERE r.id = profile_history.id)
-             WHERE workspace_id = $1 AND (profile_id, id) IN (SELECT profile_id, id FROM {rows} AS r)")
+        sql("UPDATE profile_history SET changes = r.changes FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}profile_history.workspace_id = $1 AND profile_history.workspace_id = r.workspace_id
+               AND profile_history.profile_id = r.profile_id AND profile_history.id = r.id")
         .bind(workspace)
         .rows(rows),
     )

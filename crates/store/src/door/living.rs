@@ -367,9 +367,9 @@ pub(super) async fn write_due(tx: &mut Tx, workspace: WorkspaceId, lived: &Lived
             over.push([(*profile).into(), label.as_str().into(), (*rule).into()]);
         }
         tx.run(
-            sql("UPDATE profile_labels
-                 SET rule_id = (SELECT r.rule_id FROM {rows} AS r WHERE r.profile_id = profile_labels.profile_id AND r.label = profile_labels.label)
-                 WHERE workspace_id = $1 AND source = 'rule' AND (profile_id, label) IN (SELECT profile_id, label FROM {rows} AS r)")
+            sql("UPDATE profile_labels SET rule_id = r.rule_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+                 WHERE {aside}profile_labels.workspace_id = $1 AND profile_labels.workspace_id = r.workspace_id
+                   AND profile_labels.profile_id = r.profile_id AND profile_labels.label = r.label AND profile_labels.source = 'rule'")
             .bind(workspace)
             .rows(over),
         )

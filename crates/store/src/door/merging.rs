@@ -351,9 +351,10 @@ pub(super) async fn move_rows(
     }
     tx.run(sql("DELETE FROM profiles WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)").bind(workspace).rows(gone())).await?;
     tx.run(
-        sql("UPDATE profile_redirects
-             SET survivor_profile_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = profile_redirects.survivor_profile_id)
-             WHERE workspace_id = $1 AND survivor_profile_id IN (SELECT from_id FROM {rows} AS r)")
+        sql("UPDATE profile_redirects SET survivor_profile_id = r.to_id
+             FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}profile_redirects.workspace_id = $1 AND profile_redirects.workspace_id = r.workspace_id
+               AND profile_redirects.survivor_profile_id = r.from_id")
         .bind(workspace)
         .rows(moves.clone()),
     )
@@ -386,6 +387,18 @@ pub(super) async fn move_rows(
         ("request_id", Kind::Text),
         ("reason", Kind::Text),
     ]);
+    // What others brought in the same group is none of this merge's.
+    let mut united: BTreeMap<ProfileId, Vec<&Profile>> = BTreeMap::new();
+    for merge in merges {
+        let survivor = survivors.get(&merge.secondary.id).copied().unwrap_or(merge.primary.id);
+        united.entry(survivor).or_default().extend([&*merge.primary, &*merge.secondary]);
+    }
+    let judged_of = |(survivor, united): (ProfileId, Vec<&Profile>)| {
+        let after = spans.get(&survivor).and_then(|span| span.after)?;
+        let unwritable = |_| StoreError::Unreadable("a merge that cannot be written");
+        Some(serde_json::to_string(&Judged::of(united.into_iter(), after)).map(|judged| (survivor, judged)).map_err(unwritable))
+    };
+    let judged: BTreeMap<ProfileId, String> = united.into_iter().filter_map(judged_of).collect::<Result<_, _>>()?;
     for merge in merges {
         let secondary = &merge.secondary;
         let document =
@@ -408,10 +421,6 @@ pub(super) async fn move_rows(
         let survivor = survivors.get(&secondary.id).copied().unwrap_or(merge.primary.id);
         let primary_rows = primary_rows.get(&merge.primary.id.0).cloned().unwrap_or_default();
         let secondary_rows = secondary_rows.remove(&secondary.id.0).unwrap_or_default();
-        // What others brought in the same group is none of this merge's.
-        let together = merges.iter().filter(|other| survivors.get(&other.secondary.id) == Some(&survivor));
-        let united = together.flat_map(|other| [&*other.primary, &*other.secondary]);
-        let judged = spans.get(&survivor).and_then(|span| span.after).map(|after| Judged::of(united, after));
         let dismissals = dismissals.remove(&secondary.id).unwrap_or_default();
         rows.push([
             merge.id.into(),
@@ -422,7 +431,7 @@ pub(super) async fn move_rows(
             serde_json::to_string(&merge.keep).map_err(unwritable)?.into(),
             serde_json::to_string(&primary_rows).map_err(unwritable)?.into(),
             serde_json::to_string(&secondary_rows).map_err(unwritable)?.into(),
-            judged.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?.into(),
+            judged.get(&survivor).cloned().into(),
             serde_json::to_string(&dismissals).map_err(unwritable)?.into(),
             document(&merge.primary)?.into(),
             document(secondary)?.into(),

@@ -328,12 +328,9 @@ pub(super) async fn take_over(
     if !joined.is_empty() {
         // The events of a session are a stretch of their person's timeline.
         tx.run(
-            sql("UPDATE events SET session_id = (SELECT r.to_id FROM {rows} AS r WHERE r.from_id = events.session_id)
-                 WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (
-                     SELECT e.profile_id, e.occurred_at, e.id FROM {rows} AS r CROSS JOIN events AS e
-                     WHERE e.workspace_id = $1 AND e.profile_id = r.profile_id AND e.occurred_at >= r.low AND e.occurred_at <= r.high
-                       AND e.session_id = r.from_id
-                 )")
+            sql("UPDATE events SET session_id = r.to_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+                 WHERE {aside}events.workspace_id = $1 AND events.workspace_id = r.workspace_id AND events.profile_id = r.profile_id
+                   AND events.occurred_at >= r.low AND events.occurred_at <= r.high AND events.session_id = r.from_id")
             .bind(workspace)
             .rows(joined),
         )

@@ -467,10 +467,9 @@ async fn note(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted) -> Result<()
             rows.push([(*id).into(), serde_json::to_string(profile).map_err(unwritable)?.into(), heard.into()]);
         }
         tx.run(
-            sql("UPDATE merges
-                 SET primary_before = (SELECT r.primary_before FROM {rows} AS r WHERE r.id = merges.id),
-                     primary_heard_at = (SELECT r.heard_at FROM {rows} AS r WHERE r.id = merges.id)
-                 WHERE workspace_id = $1 AND id IN (SELECT id FROM {rows} AS r)")
+            sql("UPDATE merges SET primary_before = r.primary_before, primary_heard_at = r.heard_at
+                 FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+                 WHERE {aside}merges.workspace_id = $1 AND merges.workspace_id = r.workspace_id AND merges.id = r.id")
             .bind(workspace)
             .rows(rows),
         )

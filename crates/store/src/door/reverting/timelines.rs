@@ -135,8 +135,9 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
         return Ok(());
     }
     tx.run(
-        sql("UPDATE events SET session_id = (SELECT r.session_id FROM {rows} AS r WHERE r.id = events.id)
-             WHERE workspace_id = $1 AND (profile_id, occurred_at, id) IN (SELECT profile_id, occurred_at, id FROM {rows} AS r)")
+        sql("UPDATE events SET session_id = r.session_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}events.workspace_id = $1 AND events.workspace_id = r.workspace_id AND events.profile_id = r.profile_id
+               AND events.occurred_at = r.occurred_at AND events.id = r.id")
         .bind(workspace)
         .rows(rows),
     )
