@@ -131,24 +131,42 @@ struct RefusingEvent {
 fn without(text: String, keys: &[(String, String)]) -> Result<String, StoreError> {
     let unreadable = |_| StoreError::Unreadable("what an event says");
     let mut said: Value = serde_json::from_str(&text).map_err(unreadable)?;
-    if forget(&mut said, keys) { serde_json::to_string(&said).map_err(unreadable) } else { Ok(text) }
+    if forget(&mut said, "", keys) { serde_json::to_string(&said).map_err(unreadable) } else { Ok(text) }
 }
 
-fn forget(said: &mut Value, keys: &[(String, String)]) -> bool {
-    let inside = |values: &mut dyn Iterator<Item = &mut Value>| values.fold(false, |gone, value| forget(value, keys) || gone);
-    match said {
-        Value::String(text) if keys.iter().any(|(kind, value)| is_said(text, kind, value)) => {
-            *said = Value::Null;
-            true
+/// From so many characters on, a text is hardly the same as a key by chance.
+const TELLING: usize = 6;
+
+/// `name`: of the member that this is, or stands in. What is short is a key only where an id is expected: somebody's id may be 1, and so
+/// may be how many they bought.
+fn forget(said: &mut Value, name: &str, keys: &[(String, String)]) -> bool {
+    let mut gone = false;
+    let text = match said {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Array(items) => {
+            for item in items {
+                gone |= forget(item, name, keys);
+            }
+            return gone;
         }
-        Value::Number(number) if keys.iter().any(|(kind, value)| is_said(&number.to_string(), kind, value)) => {
-            *said = Value::Null;
-            true
+        Value::Object(members) => {
+            for (name, value) in members {
+                gone |= forget(value, name, keys);
+            }
+            return gone;
         }
-        Value::Array(items) => inside(&mut items.iter_mut()),
-        Value::Object(members) => inside(&mut members.values_mut()),
-        _ => false,
+        Value::Bool(_) | Value::Null => return false,
+    };
+    let is_id = || {
+        let name: String = name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
+        matches!(name.as_str(), "id" | "value" | "userid" | "previousid" | "anonymousid" | "externalid" | "email" | "phone")
+    };
+    gone = (text.chars().count() >= TELLING || is_id()) && keys.iter().any(|(kind, value)| is_said(&text, kind, value));
+    if gone {
+        *said = Value::Null;
     }
+    gone
 }
 
 /// Whether a text is this key: as it is kept, in other case, or a telephone number as it is written in its country.
@@ -358,4 +376,42 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
         tx.run(sql(statement).bind(workspace).rows(records())).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{forget, is_said};
+
+    #[test]
+    fn a_key_goes_in_any_spelling_and_nothing_that_is_like_it_by_chance() {
+        let keys = [("email".to_owned(), "ada@example.com".to_owned()), ("external_id".to_owned(), "17".to_owned())];
+        let mut said = json!({
+            "id": 17, "items": 17, "size": "17", "previous_id": "17", "of": [{"kind": "email", "value": " ADA@example.com"}],
+            "note": "ada@example.com", "text": "write to ada@example.com", "userId": "171", "more": [true, null, "17"]
+        });
+        assert!(forget(&mut said, "", &keys));
+        let kept = json!({
+            "id": null, "items": 17, "size": "17", "previous_id": null, "of": [{"kind": "email", "value": null}],
+            "note": null, "text": "write to ada@example.com", "userId": "171", "more": [true, null, "17"]
+        });
+        assert_eq!(said, kept);
+        assert!(!forget(&mut Value::from("17"), "", &keys));
+    }
+
+    #[test]
+    fn a_telephone_number_is_known_as_it_is_written_in_its_country() {
+        for (text, expected) in [
+            ("+49 30 123456", true),
+            ("030/123456", true),
+            ("0049 30 123456", true),
+            ("030 123457", false),
+            ("56", false),
+            ("x30123456", false),
+        ] {
+            assert_eq!(is_said(text, "phone", "+4930123456"), expected, "{text}");
+        }
+        assert!(!is_said("030 123456", "external_id", "+4930123456"));
+    }
 }
