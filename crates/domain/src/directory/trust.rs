@@ -71,7 +71,7 @@ impl<'v, T: PartialEq + ?Sized> Said<'v, T> {
 
 /// All that browsers say within one circle.
 #[derive(Default)]
-struct Sayings<'c> {
+struct Heard<'c> {
     standard: BTreeMap<Standard, Said<'c, str>>,
     attributes: BTreeMap<&'c str, Said<'c, Value>>,
 }
@@ -164,29 +164,29 @@ impl Directory {
         self.vouched.asked = true;
         let mut circles = Circles::of(self, commands.clone());
         // First what is said in a circle, then of whom: each message is gone through once, and each person.
-        let mut told: BTreeMap<usize, Sayings<'c>> = BTreeMap::new();
+        let mut told: BTreeMap<usize, Heard<'c>> = BTreeMap::new();
         for (place, command) in commands.enumerate() {
             let (Command::Track(incoming), true) = (command, speaks(command)) else { continue };
             let (Some(traits), Some(circle)) = (&incoming.traits, circles.around(place)) else { continue };
-            let sayings = told.entry(circle).or_default();
+            let heard = told.entry(circle).or_default();
             for (field, value) in &traits.standard {
-                Said::hear(&mut sayings.standard, *field, value.as_deref());
+                Said::hear(&mut heard.standard, *field, value.as_deref());
             }
             for (key, value) in &traits.attributes {
-                Said::hear(&mut sayings.attributes, key.as_str(), Some(value));
+                Said::hear(&mut heard.attributes, key.as_str(), Some(value));
             }
         }
         let mut doubts = Fields::new();
-        for (circle, sayings) in &told {
+        for (circle, heard) in &told {
             for id in circles.members(*circle) {
                 let Some(Standing::Live(profile)) = self.people.get(id) else { continue };
                 let standard =
-                    sayings.standard.iter().filter(|(field, said)| profile.standard(**field).is_some_and(|known| said.is_another(known)));
+                    heard.standard.iter().filter(|(field, said)| profile.standard(**field).is_some_and(|known| said.is_another(known)));
                 let mut fields: BTreeSet<String> = standard.map(|(field, _)| field.as_str().to_owned()).collect();
                 let attributes = profile
                     .attributes
                     .iter()
-                    .filter(|(key, known)| sayings.attributes.get(key.as_str()).is_some_and(|said| said.is_another(known)));
+                    .filter(|(key, known)| heard.attributes.get(key.as_str()).is_some_and(|said| said.is_another(known)));
                 fields.extend(attributes.map(|(key, _)| named(key)));
                 if !fields.is_empty() {
                     doubts.insert(*id, fields);

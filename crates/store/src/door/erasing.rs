@@ -1,8 +1,9 @@
 //! What erased people left in the rows of others.
 //!
 //! Identities of theirs that somebody else's messages named and that were refused: the event and its entry in the history
-//! stay, since they are the other's; the identity goes, also where the event's properties or its context repeat it. And what merges remember that were taken back: whoever came back from
-//! one stands in its record, and in those of all merges that their survivor went through meanwhile.
+//! stay, since they are the other's; the identity goes, also where the event's properties or its context repeat it. And what
+//! merges remember that were taken back: whoever came back from one stands in its record, and in those of all merges that
+//! their survivor went through meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
