@@ -33,9 +33,8 @@ async fn a_workspace_and_its_key_are_made_by_hand(engine: Engine) {
     let workspace = server.cli(&["workspaces", "create", "acme"]).json();
     assert_eq!(workspace["name"], "acme");
     assert!(uuid::Uuid::try_parse(id(&workspace)).is_ok());
-    let reader = server
-        .cli(&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read", "--name", "dashboard", "--trust", "browser"])
-        .json();
+    let reader = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read", "--name", "dashboard"]).json();
+    let shop = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "events:write", "--trust", "browser"]).json();
     let writer = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read,profiles:write"]).json();
     let admin = server.cli(&["keys", "create", "--workspace", "acme", "--scopes", "all"]).json();
     let key = |made: &serde_json::Value| made["key"].as_str().unwrap_or_default().to_owned();
@@ -44,13 +43,15 @@ async fn a_workspace_and_its_key_are_made_by_hand(engine: Engine) {
     app.with_key(&key(&reader)).get("/v1/profiles").await.ok();
     app.with_key(&key(&reader)).post("/v1/profiles").json(json!({"external_id": "b"})).await.refused(403, "missing_scope");
     let shown = app.with_key(&key(&admin)).get(&format!("/v1/api-keys/{}", id(&reader))).await.ok();
-    assert_eq!((&shown["name"], &shown["trust"], &shown["scopes"]), (&json!("dashboard"), &json!("browser"), &json!(["profiles:read"])));
+    assert_eq!((&shown["name"], &shown["trust"], &shown["scopes"]), (&json!("dashboard"), &json!("server"), &json!(["profiles:read"])));
+    assert_eq!(app.with_key(&key(&admin)).get(&format!("/v1/api-keys/{}", id(&shop))).await.ok()["trust"], "browser");
     App::default_of(&server).get(&format!("/v1/profiles/{}", id(&person))).await.refused(404, "not_found");
     for (arguments, named) in [
         (&["workspaces", "create", "acme"][..], "acme"),
         (&["keys", "create", "--workspace", "nowhere", "--scopes", "all"], "nowhere"),
         (&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read,everything"], "everything"),
         (&["keys", "create", "--workspace", "acme"], "--scopes"),
+        (&["keys", "create", "--workspace", "acme", "--scopes", "profiles:read", "--trust", "browser"], "events:write"),
         (&["dance"], "dance"),
     ] {
         let answer = server.cli(arguments);
@@ -129,6 +130,7 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
             ("PEOPLE_RATE_LIMIT", "many"),
             ("PEOPLE_MAX_EXPORTS", "0"),
             ("PEOPLE_DRAIN", "61"),
+            ("PEOPLE_KEEP_ALIVE", "0"),
             ("PEOPLE_METRICS_TOKEN", "short"),
             ("PEOPLE_SECRET_KEY", "short"),
             ("PEOPLE_WEBHOOKS", "257"),
@@ -147,6 +149,7 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
         "PEOPLE_RATE_LIMIT",
         "PEOPLE_MAX_EXPORTS",
         "PEOPLE_DRAIN",
+        "PEOPLE_KEEP_ALIVE",
         "PEOPLE_METRICS_TOKEN",
         "PEOPLE_SECRET_KEY",
         "PEOPLE_WEBHOOKS",

@@ -55,7 +55,7 @@ async fn slow(app: &App, what: &str, first: &str, drip: &str) -> (String, Durati
 fn who_does_not_come_on_is_sent_away_and_who_is_served_is_not() {
     block_on(async {
         // A stream without an end: nobody works on its job.
-        let server = Server::on(Database::create(Engine::Sqlite).await, &[("PEOPLE_JOBS", "0")]);
+        let server = Server::on(Database::create(Engine::Sqlite).await, &[("PEOPLE_JOBS", "0"), ("PEOPLE_KEEP_ALIVE", "7")]);
         let app = App::default_of(&server);
         let person = app.person(ada()).await;
         let job = app.post("/v1/duplicates/scan").await.is(202);
@@ -97,6 +97,7 @@ fn who_does_not_come_on_is_sent_away_and_who_is_served_is_not() {
             ] {
                 assert!(*took < IN_TIME, "{what}: closed after {took:?} only");
             }
+            assert!(idle.1 > Duration::from_secs(6), "idle: closed after {:?} already", idle.1);
             for (heard, _) in [&second, &dripped, &idle] {
                 assert!(heard.starts_with("HTTP/1.1 200"), "the first request was answered: {heard}");
             }

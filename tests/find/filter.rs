@@ -310,6 +310,8 @@ async fn identities_of_the_top_are_fields(app: &App) {
             ("email", "ends_with", json!("@EXAMPLE.com"), "a"),
             ("email", "missing", Value::Null, "bcde"),
             ("phone", "eq", json!("+442079460000"), "b"),
+            ("phone", "eq", json!("+44 (0)20 7946-0000"), "b"),
+            ("phone", "contains", json!("7946 0000"), "b"),
             ("phone", "starts_with", json!("+44"), "b"),
             ("external_id", "in", json!(["a", "e"]), "ae"),
             ("external_id", "eq", json!("A"), ""),

@@ -136,6 +136,16 @@ async fn an_export_is_what_the_search_finds(app: &App) {
 }
 
 async fn other_formats_are_not_acceptable(app: &App) {
+    for (accept, form) in [
+        ("application/x-ndjson;q=0.1, text/csv;q=0.9", "text/csv"),
+        ("text/csv;q=0.4, */*;q=0.2", "text/csv"),
+        ("text/csv;q=0, */*", "application/x-ndjson"),
+        ("text/csv, application/x-ndjson", "application/x-ndjson"),
+    ] {
+        let answer = app.post("/v1/profiles/export").header("accept", accept).json(json!({})).await;
+        assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with(form)), "{accept}: {:?}", answer.header("content-type"));
+    }
+    app.post("/v1/profiles/export").header("accept", "text/csv;q=0").json(json!({})).await.refused(406, "not_acceptable");
     for accept in ["application/pdf", "text/html", "image/png;q=0.5"] {
         app.post("/v1/profiles/export").header("accept", accept).json(json!({})).await.refused(406, "not_acceptable");
     }

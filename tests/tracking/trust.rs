@@ -14,12 +14,24 @@ stories![
     a_browser_leaves_room_for_what_servers_define,
     a_browsers_request_keys_are_its_own,
     a_batch_in_which_many_may_be_one_is_answered,
+    a_browsers_key_sends_events_and_does_nothing_else,
 ];
 
 /// A key that stands in a page, in the same workspace.
 pub(super) async fn browser(app: &App) -> App {
     let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
     app.with_key(key["key"].as_str().expect("a key"))
+}
+
+async fn a_browsers_key_sends_events_and_does_nothing_else(app: &App) {
+    for (scopes, at) in [(json!(["profiles:read"]), "/scopes/0"), (json!(["events:write", "admin"]), "/scopes/1")] {
+        let key = json!({"name": "shop", "scopes": scopes, "trust": "browser"});
+        app.post("/v1/api-keys").json(key).await.refused_at(at, "not_an_option");
+    }
+    let key = app.post("/v1/api-keys").json(json!({"name": "shop", "scopes": ["events:write"], "trust": "browser"})).await.created();
+    let path = format!("/v1/api-keys/{}", id(&key));
+    app.patch(&path).json(json!({"scopes": ["events:write", "profiles:read"]})).await.refused_at("/scopes/1", "not_an_option");
+    assert_eq!(app.patch(&path).json(json!({"scopes": ["events:write"], "name": "till"})).await.ok()["name"], "till");
 }
 
 async fn a_browsers_key_takes_nobody_over(app: &App) {

@@ -69,7 +69,7 @@ pub struct CreateApiKey {
     pub name: String,
     pub scopes: Vec<String>,
     /// `server` (default) or `browser`: a key that stands in a page, where anybody can read it, is believed only so far
-    /// (see the tracking routes). Give it `events:write` and nothing else.
+    /// (see the tracking routes), and has the scope `events:write` and no other.
     pub trust: Option<String>,
     /// Requests a second of this key on one instance, 1 to 1,000,000; without it, as the server is set.
     pub rate_limit: Option<i64>,
@@ -79,8 +79,10 @@ pub struct CreateApiKey {
 #[serde(deny_unknown_fields)]
 pub struct PatchApiKey {
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Vec<String>)]
     pub scopes: Option<Vec<String>>,
     /// 1 to 1,000,000 requests a second; `null`: as the server is set.
     #[serde(default)]
@@ -111,14 +113,17 @@ fn name_of(text: &str, issues: &mut Issues) -> String {
     }
 }
 
-/// Checks scopes. A key gives away only what it holds itself.
-pub fn scopes_of(scopes: &[String], may: impl Fn(&str) -> bool, issues: &mut Issues) {
+/// Checks scopes. A key gives away only what it holds itself, and to one that anybody can read nothing but to send events.
+pub fn scopes_of(scopes: &[String], trust: Trust, may: impl Fn(&str) -> bool, issues: &mut Issues) {
     if scopes.is_empty() {
         issues.push("/scopes", "invalid_value", format!("name at least one of: {}", SCOPES.join(", ")));
     }
     for (i, scope) in scopes.iter().enumerate() {
         if !SCOPES.contains(&scope.as_str()) {
             issues.push(format!("/scopes/{i}"), "not_an_option", format!("{scope:?} is no scope; expected one of: {}", SCOPES.join(", ")));
+        } else if trust == Trust::Browser && scope != "events:write" {
+            let detail = "a key of the trust browser can be read by anybody: its scope is events:write, and no other";
+            issues.push(format!("/scopes/{i}"), "not_an_option", detail);
         } else if !may(scope) {
             issues.push(format!("/scopes/{i}"), "not_an_option", "a key can only give scopes that it holds itself");
         }
@@ -178,14 +183,14 @@ pub async fn create_api_key(
     }
     let mut issues = Issues::default();
     let name = name_of(&body.value.name, &mut issues);
-    scopes_of(&body.value.scopes, |scope| caller.holds(scope), &mut issues);
     let trust = match body.value.trust.as_deref() {
         None => Trust::Server,
         Some(text) => Trust::parse(text).unwrap_or_else(|| {
             issues.push("/trust", "not_an_option", "expected server or browser");
-            Trust::Browser
+            Trust::Server
         }),
     };
+    scopes_of(&body.value.scopes, trust, |scope| caller.holds(scope), &mut issues);
     let rate_limit = rate_of(body.value.rate_limit, &mut issues);
     issues.into_result()?;
     let secret = secret(&caller, idempotency.as_ref())?;
@@ -263,7 +268,9 @@ pub async fn patch_api_key(
     let mut issues = Issues::default();
     let name = body.value.name.as_deref().map(|name| name_of(name, &mut issues));
     if let Some(scopes) = &body.value.scopes {
-        scopes_of(scopes, |scope| caller.holds(scope), &mut issues);
+        // A key keeps the trust it was made with.
+        let key = app.store.api_key(caller.workspace(), key_id).await?.ok_or_else(Problem::not_found)?;
+        scopes_of(scopes, key.trust, |scope| caller.holds(scope), &mut issues);
     }
     let rate_limit = body.value.rate_limit.into_option().map(|rate| rate_of(rate, &mut issues));
     issues.into_result()?;

@@ -110,9 +110,10 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     });
     let watched = app.clone();
     let watching = connections.clone();
+    let keep_alive = settings.limits.keep_alive;
     tokio::spawn(unbroken("the watch of connections", move || {
         let watched = watched.clone();
-        watching.clone().watch(move || watched.metrics.rejected(Rejection::Slow))
+        watching.clone().watch(keep_alive, move || watched.metrics.rejected(Rejection::Slow))
     }));
     let accepted = connections.clone();
     let server = HttpServer::new(move || {
@@ -131,6 +132,9 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
     .workers(settings.workers)
     .on_connect(move |io, data| accepted.accepted(io, data))
     .client_request_timeout(Duration::from_secs(5))
+    .keep_alive(keep_alive)
+    // Else the last piece of an answer waits for the client to say that it has those before.
+    .tcp_nodelay(true)
     .shutdown_timeout(15)
     // The command line sees to signals: readiness goes first.
     .disable_signals()

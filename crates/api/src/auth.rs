@@ -258,6 +258,13 @@ impl<S: Scope> Caller<S> {
         self.key.scopes.iter().any(|held| held == scope)
     }
 
+    /// Looks again whether the key stands and holds the scope, two seconds old at most: before more is told on an answer that
+    /// goes on for as long as its client likes. E: 401, 403.
+    pub async fn still(&self, app: &App) -> Result<(), Problem> {
+        let key = app.doorkeeper.recognise(&app.store, self.presented.expose_secret()).await?;
+        if key.scopes.iter().any(|scope| scope == S::NAME) { Ok(()) } else { Err(missing::<S>()) }
+    }
+
     /// What stands beside every change this request makes.
     pub fn cause(&self, at: Timestamp) -> Arc<Cause> {
         Arc::new(Cause {
@@ -280,12 +287,16 @@ impl<S: Scope> FromRequest for Caller<S> {
     }
 }
 
+fn missing<S: Scope>() -> Problem {
+    Problem::new(Kind::MissingScope, format!("This needs a key with the scope `{}`.", S::NAME))
+}
+
 /// The caller as the head of the request tells.
 pub fn caller<S: Scope>(request: &HttpRequest) -> Result<Caller<S>, Problem> {
     let recognised = request.extensions().get::<Recognised>().cloned();
     let (key, presented) = recognised.map_or_else(|| Err(unauthorized()), |r| r.0)?;
     if !key.scopes.iter().any(|scope| scope == S::NAME) {
-        return Err(Problem::new(Kind::MissingScope, format!("This needs a key with the scope `{}`.", S::NAME)));
+        return Err(missing::<S>());
     }
     let reason = match request.headers().get("X-Reason") {
         None => None,

@@ -210,9 +210,9 @@ async fn create_key(store: &Store, workspace: &str, scopes: &str, name: String, 
         list => list.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect(),
     };
     let mut issues = Issues::default();
-    scopes_of(&scopes, |_| true, &mut issues);
-    issues.into_result().map_err(|refusal| CliError(refusal.detail))?;
     let trust = Trust::parse(trust).ok_or_else(|| CliError("--trust is server or browser".to_owned()))?;
+    scopes_of(&scopes, trust, |_| true, &mut issues);
+    issues.into_result().map_err(|refusal| CliError(refusal.detail))?;
     let secret = auth::new_key()?;
     let new = NewApiKey { workspace_id: row.workspace.id, name, scopes, trust, rate_limit: None, secret_hash: auth::hash(&secret) };
     let Made::Now(key) = store.create_api_key(new, app::by_hand(store), None).await? else {

@@ -25,8 +25,8 @@ use actix_web::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Longest time between two requests, and for a head to arrive.
-const HEAD: Duration = Duration::from_secs(10);
+/// Longest time beyond that between two requests, in which the framework closes who is idle, for a head that began to arrive.
+const HEAD: Duration = Duration::from_secs(5);
 /// Longest time for a client to take the next piece of its answer.
 const TAKING: Duration = Duration::from_secs(60);
 /// Pieces an answer is handed over in, so that one who does not read is noticed.
@@ -134,11 +134,12 @@ impl Connections {
     }
 
     /// Closes who does not come on, as long as the process lives; `closed` is called for each.
-    pub async fn watch(self, closed: impl Fn()) {
+    /// `keep_alive`: the longest time between two requests.
+    pub async fn watch(self, keep_alive: Duration, closed: impl Fn()) {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let going = self.stage.load(Ordering::Relaxed) == Stage::Closed as u8;
-            let patience = if going { Duration::from_millis(500) } else { HEAD };
+            let patience = if going { Duration::from_millis(500) } else { keep_alive + HEAD };
             let living: Vec<Arc<Connection>> = {
                 let mut open = self.open();
                 open.retain(|connection| connection.strong_count() > 0);

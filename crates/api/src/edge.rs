@@ -5,7 +5,9 @@
 //! framework answers by itself translated.
 
 use std::{
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -17,11 +19,11 @@ use actix_web::{
         ConnectionType, Method, StatusCode,
         header::{
             ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, HeaderName, HeaderValue,
+            ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
         },
     },
     middleware::Next,
-    web::Data,
+    web::{Bytes, Data},
 };
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
@@ -62,10 +64,17 @@ fn request_id(request: &ServiceRequest) -> String {
 pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, route) = (request.method().clone(), request.match_pattern());
+    let method = request.method().clone();
+    // Whether a web page may send to it; such a request may change something even when it is a GET.
+    let any_page = crate::tracking::is_route(request.path());
+    if method == Method::HEAD && !any_page {
+        // Answered as GET is; what stands in the answer is not sent.
+        request.head_mut().method = Method::GET;
+    }
+    let route = request.match_pattern();
     let span = tracing::info_span!(
         "request",
-        method = metrics::known(request.method()),
+        method = metrics::known(&method),
         route = route.as_deref().unwrap_or("unmatched"),
         request_id = %id,
         status = tracing::field::Empty,
@@ -85,7 +94,6 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
         None => head_limits(&request),
     };
     // Any web page may send to the tracking routes: its key says whose page it is, no cookie does.
-    let any_page = crate::tracking::is_route(&instance);
     let preflight = any_page && request.method() == Method::OPTIONS;
     if refused.is_some() {
         read_off(&mut request).await;
@@ -93,7 +101,7 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
     let answered = match refused {
         Some(problem) => Ok(request.into_response(problem.respond(Some(&instance), Some(&id)))),
         None if preflight => Ok(request.into_response(HttpResponse::NoContent().finish())),
-        None => next.call(request).instrument(span.clone()).await.map(|response| complete(response, &instance, &id)),
+        None => next.call(request).instrument(span.clone()).await.map(|response| sparing(complete(response, &instance, &id), &method)),
     };
     let mut response = match answered {
         Ok(response) => response,
@@ -139,6 +147,42 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
         }
     }
     Ok(response.map_body(|_, body| Handed::new(body, kept).boxed()))
+}
+
+/// Leaves out the body that nobody asked for: of a HEAD, and of what the caller has already (RFC 9110 section 13.1.2).
+fn sparing(response: ServiceResponse<BoxBody>, method: &Method) -> ServiceResponse<BoxBody> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if reads && response.status() == StatusCode::OK && has(response.request(), response.headers().get(ETAG)) {
+        return response.map_body(|head, _| {
+            head.status = StatusCode::NOT_MODIFIED;
+            head.headers.remove(CONTENT_TYPE);
+            actix_web::body::None::new().boxed()
+        });
+    }
+    if *method == Method::HEAD { response.map_body(|_, body| Unsent(body.size()).boxed()) } else { response }
+}
+
+/// Whether the caller has what this tag stands for.
+fn has(request: &HttpRequest, tag: Option<&HeaderValue>) -> bool {
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let Some(tag) = tag.and_then(|tag| tag.to_str().ok()).map(opaque) else { return false };
+    let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+    known.flat_map(|list| list.split(',')).map(str::trim).any(|known| known == "*" || opaque(known) == tag)
+}
+
+/// A body of which only the size is told.
+struct Unsent(BodySize);
+
+impl MessageBody for Unsent {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// Takes in a body that nobody will look at, when it is short: on a connection whose request was read to its end the client
@@ -211,10 +255,19 @@ fn translate(status: StatusCode, detail: &str) -> Problem {
 
 /// Answers what no route takes: 405 with what is allowed where the path is one of ours, 404 elsewhere.
 pub async fn unmatched(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let allowed = crate::openapi::methods(request.path());
-    // A method that the path takes in principle: the id in it is none.
-    if allowed.is_empty() || allowed.contains(&request.method().as_str()) {
-        return Err(Problem::new(Kind::NotFound, "There is nothing here; /docs lists every path."));
+    let path = request.path();
+    let allowed = crate::openapi::methods(path);
+    if allowed.is_empty() {
+        let bare = path.trim_end_matches('/');
+        let is_slash = bare != path && !crate::openapi::methods(bare).is_empty();
+        let remedy = if is_slash { "Ask for the path without the slash at its end." } else { "/docs lists every path." };
+        return Err(Problem::new(Kind::NotFound, format!("There is nothing here. {remedy}")));
+    }
+    if allowed.contains(&request.method().as_str()) {
+        return Err(Problem::new(
+            Kind::NotFound,
+            "There is nothing here: an id in a path is a UUID, such as 0192f0c1-7d7e-7aaa-8000-000000000001.",
+        ));
     }
     let allow = allowed.join(", ");
     Err(Problem { allow: Some(allow.clone()), ..Problem::new(Kind::MethodNotAllowed, format!("This path takes {allow}.")) })

@@ -185,11 +185,31 @@ fn explain(message: &str) -> (&'static str, String) {
     } else if message.starts_with("unknown variant") {
         ("not_an_option", format!("expected {}", expected.replace('`', "")))
     } else if message.starts_with("invalid type") || message.starts_with("invalid value") || message.starts_with("invalid length") {
-        // The name of a shape of ours says nothing to others.
-        let expected = if expected.starts_with("struct ") { "a JSON object" } else { expected };
-        ("wrong_type", format!("expected {expected}"))
+        ("wrong_type", format!("expected {}", in_words(expected)))
+    } else if message.starts_with("UUID parsing failed") {
+        ("wrong_type", "expected an id, a UUID such as 0192f0c1-7d7e-7aaa-8000-000000000001".to_owned())
+    } else if message.contains("parse") && message.contains("float") {
+        ("wrong_type", "expected a number".to_owned())
+    } else if ["invalid digit", "number too", "cannot parse integer"].iter().any(|words| message.contains(words)) {
+        ("wrong_type", "expected a whole number".to_owned())
+    } else if message.contains("was not `true` or `false`") {
+        ("wrong_type", "expected true or false".to_owned())
     } else {
         ("invalid_value", message.to_owned())
+    }
+}
+
+/// The names of our shapes, and of the language's, say nothing to others.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "a JSON object",
+        "a boolean" => "true or false",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "f32" | "f64" => "a number",
+        shape if shape.starts_with("struct ") => "a JSON object",
+        words => words,
     }
 }
 
@@ -221,15 +241,15 @@ fn read_query<T: DeserializeOwned>(query: &str) -> ApiResult<T> {
     let deserializer = serde_html_form::Deserializer::new(form_pairs(query));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let name = error.path().to_string();
+        let name = if name == "." { "" } else { &name };
+        let is_repeated = form_pairs(query).filter(|(given, _)| given == name).count() > 1;
         let message = error.inner().to_string();
-        let detail = if message.starts_with("unknown field") {
-            explain(&message).1
-        } else if message.starts_with("duplicate field") || message.contains("invalid type: sequence") {
+        let detail = if is_repeated && message.contains("unsupported value") {
             "this parameter is given once".to_owned()
         } else {
             explain(&message).1
         };
-        invalid(if name == "." { "" } else { &name }, detail)
+        invalid(name, detail)
     })
 }
 
@@ -271,15 +291,6 @@ pub fn if_match(request: &HttpRequest) -> ApiResult<Option<Vec<u64>>> {
 /// A member that may be absent, but not `null`.
 pub fn not_null<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// Whether `If-None-Match` names this version.
-pub fn is_known(request: &HttpRequest, version: i64) -> bool {
-    let Some(text) = request.headers().get("If-None-Match").and_then(|value| value.to_str().ok()) else { return false };
-    text.split(',').any(|part| {
-        let part = part.trim();
-        part == "*" || tag(part.strip_prefix("W/").unwrap_or(part)).and_then(|v| i64::try_from(v).ok()) == Some(version)
-    })
 }
 
 fn tag(text: &str) -> Option<u64> {
@@ -338,6 +349,7 @@ mod tests {
         #[serde(default)]
         label: Vec<String>,
         limit: Option<i64>,
+        count: Option<bool>,
     }
 
     #[test]
@@ -355,9 +367,19 @@ mod tests {
     #[test]
     fn parameters_repeat_only_where_they_may() {
         let read = |query: &str| read_query::<Params>(query).map_err(|p| p.errors[0].pointer.clone());
-        assert_eq!(read("label=a&label=b&limit=5"), Ok(Params { label: vec!["a".into(), "b".into()], limit: Some(5) }));
-        assert_eq!(read("label=a%20b"), Ok(Params { label: vec!["a b".into()], limit: None }));
-        assert!(read("limit=1&limit=2").is_err());
+        assert_eq!(read("label=a&label=b&limit=5"), Ok(Params { label: vec!["a".into(), "b".into()], limit: Some(5), count: None }));
+        assert_eq!(read("label=a%20b"), Ok(Params { label: vec!["a b".into()], limit: None, count: None }));
+        let told = |query: &str| read_query::<Params>(query).err().map(|p| (p.errors[0].pointer.clone(), p.errors[0].detail.clone()));
+        for (query, detail) in [
+            ("limit=1&limit=2", "this parameter is given once"),
+            ("limit=x", "expected a whole number"),
+            ("limit=1.5", "expected a whole number"),
+            ("limit=99999999999999999999", "expected a whole number"),
+            ("count=maybe", "expected true or false"),
+        ] {
+            let name = query.split('=').next().unwrap_or_default();
+            assert_eq!(told(query), Some((name.to_owned(), detail.to_owned())), "{query}");
+        }
         assert!(read("nonsense=1").is_err());
         assert!(read("limit=x").is_err());
         assert!(read("label=%00").is_err());

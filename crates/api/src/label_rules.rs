@@ -46,11 +46,13 @@ impl Shape for CreateLabelRule {}
 #[serde(deny_unknown_fields)]
 pub struct PatchLabelRule {
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object)]
     pub filter: Option<Value>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub on_exit: Option<String>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool)]
     pub enabled: Option<bool>,
 }
 

@@ -38,6 +38,10 @@ pub struct LimitArgs {
     #[arg(long, env = "PEOPLE_DRAIN", default_value = "5")]
     pub drain: String,
 
+    /// Seconds that a connection is kept open between two requests (1–3600); a balancer should let go of its own sooner
+    #[arg(long, env = "PEOPLE_KEEP_ALIVE", default_value = "75")]
+    pub keep_alive: String,
+
     /// Secret that /metrics is read with (`Authorization: Bearer …`); without it anybody who reaches the port reads it
     #[arg(long, env = "PEOPLE_METRICS_TOKEN", hide_env_values = true)]
     pub metrics_token: Option<String>,
@@ -50,6 +54,7 @@ pub struct Limits {
     pub burst: u32,
     pub lanes: Sizes,
     pub drain: Duration,
+    pub keep_alive: Duration,
     pub metrics_token: Option<SecretString>,
 }
 
@@ -72,6 +77,7 @@ impl LimitArgs {
         ]
         .map(|(name, text)| number(name, text, 1, 1_000_000) as usize);
         let drain = number("PEOPLE_DRAIN", &self.drain, 0, 60);
+        let keep_alive = number("PEOPLE_KEEP_ALIVE", &self.keep_alive, 1, 3_600);
         if self.metrics_token.as_ref().is_some_and(|secret| !is_secret(secret)) {
             mistakes.push("PEOPLE_METRICS_TOKEN: expected 32 to 256 visible ASCII characters".to_owned());
         }
@@ -80,6 +86,7 @@ impl LimitArgs {
             burst,
             lanes: Sizes { requests, searches, exports, streams },
             drain: Duration::from_secs(drain.into()),
+            keep_alive: Duration::from_secs(keep_alive.into()),
             metrics_token: self.metrics_token.clone().map(SecretString::from),
         }
     }

@@ -36,7 +36,7 @@ use crate::{
             **Concurrent edits.** Every profile carries its version as `ETag`; send it back as `If-Match`, and a change made meanwhile by \
             somebody else is answered with 412 instead of being lost.\n\n\
             **Merged ids.** The id of somebody who was merged answers for the survivor on every route, through chains; \
-            `Content-Location` says whose answer it is.\n\n\
+            `Content-Location`, or `profile_id` in the answer, says whose it is.\n\n\
             **Limits.** A key that asks too often is answered with 429, a server that has too much to do with 503, both with \
             `Retry-After`. Where a key is limited, `RateLimit` and `RateLimit-Policy` tell on every answer what is left.\n\n\
             **Lists** are walked with `next_cursor`, which belongs to one query and stays valid while people are added.",
@@ -88,10 +88,13 @@ pub fn text() -> String {
 
 /// Methods of the path, for a 405; none when the path is not ours.
 pub fn methods(path: &str) -> Vec<&'static str> {
+    if path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/") {
+        return vec!["GET", "HEAD"];
+    }
     let asked: Vec<&str> = path.split('/').collect();
     let paths = &document().paths.paths;
     if let Some(item) = paths.get(path) {
-        return operations(item).into_iter().map(|(method, _)| method).collect();
+        return answered(path, item);
     }
     let mut out: Vec<&'static str> = paths
         .iter()
@@ -100,17 +103,20 @@ pub fn methods(path: &str) -> Vec<&'static str> {
             parts.len() == asked.len()
                 && parts.iter().zip(&asked).all(|(part, asked)| part == asked || (part.starts_with('{') && !asked.is_empty()))
         })
-        .flat_map(|(_, item)| operations(item).into_iter().map(|(method, _)| method))
+        .flat_map(|(template, item)| answered(template, item))
         .collect();
     out.sort_unstable();
     out.dedup();
     out
 }
 
-fn operations(item: &PathItem) -> Vec<(&'static str, &Operation)> {
-    [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("PATCH", &item.patch), ("DELETE", &item.delete)]
+/// What can be read can be asked for by HEAD, but for a message of a tracking SDK, which a GET may bring.
+fn answered(path: &str, item: &PathItem) -> Vec<&'static str> {
+    let head = item.get.as_ref().filter(|_| !crate::tracking::is_route(path));
+    [("GET", item.get.as_ref()), ("HEAD", head), ("POST", item.post.as_ref()), ("PUT", item.put.as_ref())]
         .into_iter()
-        .filter_map(|(method, operation)| operation.as_ref().map(|operation| (method, operation)))
+        .chain([("PATCH", item.patch.as_ref()), ("DELETE", item.delete.as_ref())])
+        .filter_map(|(method, operation)| operation.map(|_| method))
         .collect()
 }
 

@@ -105,12 +105,16 @@ pub struct PatchProperty {
     pub description: Sent<String>,
     /// May only grow: values that people have stay valid.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Vec<String>)]
     pub options: Option<Vec<String>>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool)]
     pub searchable: Option<bool>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool)]
     pub pii: Option<bool>,
     #[serde(rename = "match", default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub matching: Option<String>,
 }
 

@@ -61,20 +61,25 @@ impl From<WorkspaceRow> for WorkspaceView {
 #[schema(example = json!({"default_country": "GB", "strict_attributes": true}))]
 pub struct PatchWorkspace {
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub default_country: Sent<String>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool)]
     pub strict_attributes: Option<bool>,
     /// 60 to 86400.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = i64)]
     pub session_gap_seconds: Option<i64>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub time_zone: Option<String>,
     /// 10 to 40. A higher one hides pairs at once; pairs for a lower one are found as people are written, and by the next
     /// `POST /v1/duplicates/scan`.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = i64)]
     pub duplicate_threshold: Option<i64>,
 }
 

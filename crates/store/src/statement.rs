@@ -76,17 +76,19 @@ pub(crate) struct Sql {
     text: Cow<'static, str>,
     args: Vec<Arg>,
     rows: Option<Rows>,
+    /// Whether it is to touch every one of the rows.
+    whole: bool,
 }
 
 /// `SELECT …` with values to follow.
 pub(crate) fn sql(text: &'static str) -> Sql {
-    Sql { text: Cow::Borrowed(text), args: Vec::new(), rows: None }
+    Sql { text: Cow::Borrowed(text), args: Vec::new(), rows: None, whole: false }
 }
 
 impl Sql {
     /// A text put together from static pieces, with the values its placeholders count.
     pub(crate) fn composed(text: String, args: Vec<Arg>) -> Self {
-        Self { text: Cow::Owned(text), args, rows: None }
+        Self { text: Cow::Owned(text), args, rows: None, whole: false }
     }
 
     pub(crate) fn bind(mut self, value: impl Into<Arg>) -> Self {
@@ -97,6 +99,12 @@ impl Sql {
     /// Values a set-based statement works on; their columns follow the other placeholders.
     pub(crate) fn rows(mut self, rows: Rows) -> Self {
         self.rows = Some(rows);
+        self
+    }
+
+    /// Raced where it leaves out one of the rows: somebody else was first.
+    pub(crate) fn whole(mut self) -> Self {
+        self.whole = true;
         self
     }
 
@@ -141,13 +149,16 @@ impl Sql {
 pub(crate) struct Spelt {
     text: SqlStr,
     args: Vec<Arg>,
+    /// Rows it has to touch.
+    least: u64,
 }
 
 impl Sql {
     /// Writes it down. For many rows that takes nearly as long as carrying it out, and needs no connection.
     pub(crate) fn spell(self, engine: Engine) -> Spelt {
+        let rows = self.rows.as_ref().filter(|_| self.whole).map_or(0, Rows::len);
         let (text, args) = self.render(engine);
-        Spelt { text, args }
+        Spelt { text, args, least: u64::try_from(rows).unwrap_or(u64::MAX) }
     }
 }
 
@@ -237,14 +248,15 @@ impl Tx {
         self.run_spelt(spelt).await
     }
 
-    pub(crate) async fn run_spelt(&mut self, Spelt { text, args }: Spelt) -> Result<u64, StoreError> {
-        Ok(match self {
+    pub(crate) async fn run_spelt(&mut self, Spelt { text, args, least }: Spelt) -> Result<u64, StoreError> {
+        let touched = match self {
             Self::Sqlite(tx) => {
                 watched!(tx, text);
                 sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected()
             }
             Self::Postgres(tx) => sqlx::query_with(text, postgres_args(args)?).execute(&mut **tx).await?.rows_affected(),
-        })
+        };
+        if touched < least { Err(StoreError::Raced) } else { Ok(touched) }
     }
 }
 

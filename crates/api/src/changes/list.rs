@@ -113,6 +113,9 @@ pub async fn list_changes(app: Data<App>, caller: Caller<ProfilesRead>, Query(pa
     let with_profile = params.include == Some(Include::Profile);
     let place = begin(&app.store, workspace, params.cursor.as_deref()).await?;
     let page = waited(&app.store, workspace, place, limit, with_profile, wait).await?;
+    if !wait.is_zero() {
+        caller.still(&app).await?;
+    }
     let list = ChangeList {
         data: page.changes.iter().map(|due| FeedItem::of(workspace, due, with_profile)).collect(),
         next_cursor: written(workspace, page.seen),

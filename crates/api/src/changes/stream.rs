@@ -7,8 +7,7 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use futures_util::Stream;
-use people_domain::id::WorkspaceId;
-use people_store::{FeedPage, Store};
+use people_store::FeedPage;
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -16,6 +15,7 @@ use utoipa::IntoParams;
 use super::{
     FeedItem,
     list::{Include, LOOK, PAUSE, begin, expired},
+    written,
 };
 use crate::{
     app::App,
@@ -44,7 +44,8 @@ pub struct StreamParams {
 ///
 /// Server-sent events: one for each change, its type as `event`, its cursor as `id` and the change as it is in
 /// `GET /v1/changes` as `data`. A client that comes back with `Last-Event-ID`, as browsers do by themselves, misses
-/// nothing. A comment every 15 seconds of silence keeps the connection. The stream ends when the server is stopped.
+/// nothing. A comment every 15 seconds of silence keeps the connection. The stream ends when the server is stopped, and when its
+/// key is revoked or loses the scope.
 #[utoipa::path(
     tag = "changes",
     params(
@@ -74,14 +75,15 @@ pub async fn stream_changes(
         // Proxies that gather an answer before they hand it on are asked not to.
         .insert_header(("X-Accel-Buffering", "no"))
         .content_type("text/event-stream")
-        .streaming(events(app.store.clone(), workspace, first, with_profile)))
+        .streaming(events(app, caller, first, with_profile)))
 }
 
-fn events(store: Store, workspace: WorkspaceId, first: FeedPage, with_profile: bool) -> impl Stream<Item = Result<Bytes, Problem>> {
+fn events(app: Data<App>, caller: Caller<ProfilesRead>, first: FeedPage, with_profile: bool) -> impl Stream<Item = Result<Bytes, Problem>> {
     async_stream::try_stream! {
+        let (store, workspace) = (&app.store, caller.workspace());
         let (mut moved, mut stopping) = (store.feed_moved(), store.jobs_stopping());
-        // A client knows at once that it is connected.
-        yield Bytes::from_static(b":\n\n");
+        // A client knows at once that it is connected, and where it stands: it may be cut off before the first change.
+        yield if first.changes.is_empty() { format!("id: {}\n:\n\n", written(workspace, first.seen)).into() } else { Bytes::from_static(b":\n\n") };
         let mut silent_since = Instant::now();
         let mut page = first;
         loop {
@@ -111,6 +113,7 @@ fn events(store: Store, workspace: WorkspaceId, first: FeedPage, with_profile: b
                 moved.mark_unchanged();
             }
             // A reader so slow that the feed was forgotten meanwhile comes back, and is told.
+            caller.still(&app).await?;
             let Some(next) = store.changes(workspace, Some(page.seen), PAGE, with_profile).await.map_err(Problem::from)? else { break };
             page = next;
         }

@@ -267,11 +267,11 @@ pub fn trust(key: &people_store::ApiKey) -> Trust {
 /// answered the same. One that is refused spoils no other. One that names an identity on the suppression list is dropped.
 #[utoipa::path(
     tag = "events",
-    request_body(content = CreateEvents, example = json!({"sent_at": "2026-01-31T08:00:01Z", "events": [
+    request_body(content = CreateEvents, example = json!({"events": [
         {"identities": [{"kind": "external_id", "value": "crm-17"}, {"kind": "anonymous_id", "value": "b1946ac9"}], "type": "order_completed",
             "channel": "web", "occurred_at": "2026-01-31T08:00:00Z", "properties": {"total": 120.5}, "message_id": "order-17",
             "session": {"properties": {"landing_page": "/spring"}}},
-        {"profile_id": "0192f0c1-7d7e-7aaa-8000-000000000001", "type": "ticket_opened", "channel": "email"}
+        {"identities": [{"kind": "email", "value": "grace@navy.example"}], "type": "ticket_opened", "channel": "email"}
     ]})),
     responses((status = 200, description = "A result for each event, in order", body = EventResults)),
     security(("api_key" = ["events:write"]))

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use futures_util::Stream;
 use people_domain::id::RecordId;
-use people_store::{Store, jobs::Job};
+use people_store::jobs::Job;
 
 use super::body;
 use crate::{
@@ -48,11 +48,12 @@ pub async fn stream_job(
         // Proxies that gather an answer before they hand it on are asked not to.
         .insert_header(("X-Accel-Buffering", "no"))
         .content_type("text/event-stream")
-        .streaming(events(app.store.clone(), job)))
+        .streaming(events(app, caller, job)))
 }
 
-fn events(store: Store, first: Job) -> impl Stream<Item = Result<Bytes, Problem>> {
+fn events(app: Data<App>, caller: Caller<ProfilesRead>, first: Job) -> impl Stream<Item = Result<Bytes, Problem>> {
     async_stream::try_stream! {
+        let store = &app.store;
         let (mut moved, mut stopping) = (store.jobs_moved(), store.jobs_stopping());
         let mut job = first;
         yield event(&job);
@@ -66,6 +67,7 @@ fn events(store: Store, first: Job) -> impl Stream<Item = Result<Bytes, Problem>
                 // An open stream would keep a server from going.
                 _ = stopping.wait_for(|stopping| *stopping) => break,
             }
+            caller.still(&app).await?;
             // Forgotten meanwhile: there is nothing more to tell.
             let Some(now) = store.job(job.workspace, job.id).await.map_err(Problem::from)? else { break };
             if now != job {

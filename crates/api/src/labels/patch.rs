@@ -23,6 +23,7 @@ use crate::{
 pub struct PatchLabel {
     /// Another name: the label is renamed.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     /// `#rrggbb`.
     #[serde(default)]

@@ -24,12 +24,12 @@ use crate::profiles::view::ProfileView;
 pub struct FieldView {
     /// `company`, `email`, `identities`, `attributes.plan`, `consents.sms`, `labels`, `last_seen_at`, …
     pub field: String,
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub primary: Value,
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub secondary: Value,
     /// What the survivor gets.
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub result: Value,
     /// `primary`, `secondary` or `both`: they say the same, or what they say is united.
     pub kept: &'static str,
@@ -88,13 +88,13 @@ pub struct ConflictView {
     /// `opted_out_since`: an opt-out recorded since the merge holds for both.
     pub reason: &'static str,
     /// What the merge made of it.
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub merged: Value,
     /// What the survivor has and keeps.
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub current: Value,
     /// What it was before the merge, and is not again.
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub before: Value,
 }
 

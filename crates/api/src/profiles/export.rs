@@ -1,9 +1,14 @@
 //! `POST /v1/profiles/export`
 
-use actix_web::{HttpRequest, HttpResponse, post, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{Accept, Header as _, Quality},
+    post,
+    web::Data,
+};
 use futures_util::Stream;
 use people_domain::{profile::Profile, property::Standard};
-use people_store::{Question, Store};
+use people_store::Question;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -53,15 +58,28 @@ impl Form {
 const CHUNK: i64 = 2_000;
 
 fn form(request: &HttpRequest) -> ApiResult<Form> {
-    let accept = request.headers().get("Accept").and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    for range in accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()) {
-        match range {
-            "application/x-ndjson" | "application/ndjson" | "*/*" | "application/*" => return Ok(Form::Ndjson),
-            "text/csv" | "text/*" => return Ok(Form::Csv),
-            _ => {}
-        }
+    let ranges = Accept::parse(request).map(|accept| accept.to_vec()).unwrap_or_default();
+    if ranges.is_empty() {
+        return Ok(Form::Ndjson);
     }
-    Err(Problem::new(Kind::NotAcceptable, "An export is application/x-ndjson or text/csv."))
+    // Of several ranges the most precise one tells how much a form is liked (RFC 9110 section 12.5.1).
+    let liked = |names: &[&str], kind: &str| {
+        let precision = |range: &str| match range {
+            range if names.contains(&range) => 3,
+            range if range == kind => 2,
+            "*/*" => 1,
+            _ => 0,
+        };
+        let told = ranges.iter().map(|item| (precision(item.item.essence_str()), item.quality)).filter(|(precision, _)| *precision > 0);
+        told.max_by_key(|(precision, _)| *precision).map_or(Quality::ZERO, |(_, quality)| quality)
+    };
+    let ndjson = liked(&["application/x-ndjson", "application/ndjson"], "application/*");
+    let csv = liked(&["text/csv"], "text/*");
+    match (ndjson, csv) {
+        (ndjson, csv) if csv > ndjson => Ok(Form::Csv),
+        (ndjson, _) if ndjson > Quality::ZERO => Ok(Form::Ndjson),
+        _ => Err(Problem::new(Kind::NotAcceptable, "An export is application/x-ndjson or text/csv.")),
+    }
 }
 
 /// Export people
@@ -108,21 +126,22 @@ pub async fn export_profiles(
     let mut response = HttpResponse::Ok();
     response.insert_header(("Cache-Control", "no-store"));
     Ok(match form {
-        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app.store.clone(), asked.question, noted)),
+        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app, caller, asked.question, noted)),
         Form::Csv => response
             .content_type("text/csv; charset=utf-8")
             .insert_header(("Content-Disposition", "attachment; filename=\"people.csv\""))
-            .streaming(csv_rows(app.store.clone(), asked.question, keys, noted)),
+            .streaming(csv_rows(app, caller, asked.question, keys, noted)),
     })
 }
 
 type Bytes = actix_web::web::Bytes;
 type Chunk = Result<Bytes, Problem>;
 
-fn ndjson(store: Store, question: Question, mut noted: Noted) -> impl Stream<Item = Chunk> {
+fn ndjson(app: Data<App>, caller: Caller<ProfilesRead>, question: Question, mut noted: Noted) -> impl Stream<Item = Chunk> {
     async_stream::try_stream! {
-        let mut walk = store.walk(question);
+        let mut walk = app.store.walk(question);
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            caller.still(&app).await?;
             noted.sent(documents.len());
             let mut out = String::with_capacity(documents.iter().map(|d| d.document.len() + 1).sum());
             for document in documents {
@@ -135,13 +154,20 @@ fn ndjson(store: Store, question: Question, mut noted: Noted) -> impl Stream<Ite
     }
 }
 
-fn csv_rows(store: Store, question: Question, keys: Vec<String>, mut noted: Noted) -> impl Stream<Item = Chunk> {
+fn csv_rows(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    question: Question,
+    keys: Vec<String>,
+    mut noted: Noted,
+) -> impl Stream<Item = Chunk> {
     async_stream::try_stream! {
-        let mut walk = store.walk(question);
+        let mut walk = app.store.walk(question);
         let mut header: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
         header.extend(keys.iter().map(|key| format!("attributes.{key}")));
         yield line(vec![header])?;
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
+            caller.still(&app).await?;
             noted.sent(documents.len());
             let keys = keys.clone();
             // Nobody is left out in silence: a document that cannot be read ends the stream.

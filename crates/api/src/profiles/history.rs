@@ -59,9 +59,9 @@ pub struct EntryView {
 #[schema(as = FieldChange)]
 pub struct ChangeView {
     pub field: String,
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub old: Value,
-    #[schema(value_type = Object, nullable)]
+    #[schema(value_type = Value)]
     pub new: Value,
 }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/profiles/{id}`
 
 use actix_web::{
-    HttpRequest, HttpResponse, get,
+    HttpResponse, get,
     web::{Data, Path},
 };
 use people_domain::id::ProfileId;
@@ -10,7 +10,7 @@ use super::view::ProfileView;
 use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
-    extract::{NoQuery, Query, id, is_known},
+    extract::{NoQuery, Query, id},
     problem::{ApiResult, Problem},
 };
 
@@ -35,15 +35,11 @@ use crate::{
 pub async fn read_profile(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
-    request: HttpRequest,
     path: Path<String>,
     _query: Query<NoQuery>,
 ) -> ApiResult<HttpResponse> {
     let id = ProfileId(id(&path)?);
     match app.store.document(caller.workspace(), id).await? {
-        Some(document) if is_known(&request, document.version) => {
-            Ok(HttpResponse::NotModified().insert_header(("ETag", format!("\"{}\"", document.version))).finish())
-        }
         Some(document) => Ok(super::respond(document)),
         None => {
             let survivor = super::timeline::who_answers(&app.store, caller.workspace(), id).await?;

@@ -54,7 +54,17 @@ pub(crate) fn words(sent: Option<&str>) -> ApiResult<Words> {
 pub(crate) async fn filter_of(store: &Store, workspace: WorkspaceId, sent: Option<&Value>) -> ApiResult<Filter> {
     let Some(value) = sent else { return Ok(Filter::EVERYONE) };
     let definitions = store.properties(workspace).await?;
-    filter::parse(value, &definitions).map_err(|issues| Problem::invalid(issues.into_iter().map(|issue| issue.under("/filter")).collect()))
+    filter::parse(value, &definitions).map_err(refused)
+}
+
+/// The filter of a definition that was taken before.
+pub(crate) async fn kept_filter(store: &Store, workspace: WorkspaceId, kept: &Value) -> ApiResult<Filter> {
+    let definitions = store.properties(workspace).await?;
+    filter::parse_kept(kept, &definitions).map_err(refused)
+}
+
+fn refused(issues: Vec<Issue>) -> Problem {
+    Problem::invalid(issues.into_iter().map(|issue| issue.under("/filter")).collect())
 }
 
 /// Search people with a filter

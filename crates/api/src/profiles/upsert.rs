@@ -18,8 +18,8 @@ use crate::{
 /// Create a person or update the one who has these identities
 ///
 /// Any identity given finds the person; identities they did not have are learnt. `email`, `phone` and `external_id`
-/// become the primary of their kind, and the former one stays beside it. What is absent stays, `null` clears, labels are
-/// added, consents recorded. When the identities belong to different people the answer is 409 `identity_conflict`, or,
+/// become the primary of their kind, and the former one stays beside it. What is absent stays, `null` clears; an
+/// identity that is `null` is as absent, since only `PATCH` and the identities routes take one away. Labels are added, consents recorded. When the identities belong to different people the answer is 409 `identity_conflict`, or,
 /// with `"on_conflict": "strongest"`, external_id > email > phone > other decides and `duplicates` tells the rest.
 #[utoipa::path(
     tag = "profiles",

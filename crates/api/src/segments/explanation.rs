@@ -15,7 +15,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     extract::{Query, id},
     problem::{ApiResult, Problem},
-    profiles::{search::filter_of, timeline::who_answers},
+    profiles::{search::kept_filter, timeline::who_answers},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -70,7 +70,7 @@ pub async fn segment_explanation(
     let row = app.store.definition(workspace, Breed::Segment, id(&path)?).await?.ok_or_else(Problem::not_found)?;
     let Some(asked) = params.profile_id else { return Err(Problem::query("profile_id", "Say whom it is about.")) };
     let person = who_answers(&app.store, workspace, ProfileId(id(&asked)?)).await?;
-    let filter = filter_of(&app.store, workspace, Some(&row.filter)).await?;
+    let filter = kept_filter(&app.store, workspace, &row.filter).await?;
     let told = app.store.explain(workspace, filter, row.filter.clone(), person).await?.ok_or_else(Problem::not_found)?;
     let view = ExplanationView {
         segment_id: row.id.to_string(),

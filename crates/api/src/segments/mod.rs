@@ -29,7 +29,7 @@ use crate::{
     extract::{Body, NoQuery, Query, Sent, Shape, id, not_null},
     jobs::{self, JobView},
     problem::{ApiResult, Kind, Problem},
-    profiles::search::filter_of,
+    profiles::search::{filter_of, kept_filter},
     writes::again,
 };
 
@@ -52,12 +52,13 @@ impl Shape for CreateSegment {}
 #[serde(deny_unknown_fields)]
 pub struct PatchSegment {
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub description: Sent<String>,
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object)]
     pub filter: Option<Value>,
 }
 
@@ -162,7 +163,7 @@ pub(crate) async fn who(store: &Store, workspace: WorkspaceId, row: &Definition)
     if row.status == "live" {
         Ok(Filter::Is(Field::Segments, Test::HasAny(vec![row.id.to_string()])))
     } else {
-        filter_of(store, workspace, Some(&row.filter)).await
+        kept_filter(store, workspace, &row.filter).await
     }
 }
 

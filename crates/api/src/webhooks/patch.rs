@@ -25,20 +25,25 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct PatchWebhook {
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub url: Option<String>,
     /// `null` removes it.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub description: Sent<String>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Vec<String>)]
     pub events: Option<Vec<String>>,
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub payload: Option<String>,
     /// `false` pauses it; `true` also brings one back that was disabled, and tries at once.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool)]
     pub enabled: Option<bool>,
     /// `cursor` (default): goes on where it stood; `latest`: passes over everything that has happened so far.
     #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = String)]
     pub resume_from: Option<String>,
 }
 

@@ -11,7 +11,7 @@ mod parse;
 pub(crate) use eval::earliest;
 pub use eval::{EventTally, Events, Facts, Verdict, attribute_value, holds, judge, matches};
 pub use explain::explain;
-pub use parse::parse;
+pub use parse::{parse, parse_kept};
 
 use crate::{
     Timestamp,

@@ -1,13 +1,14 @@
 //! Reading a filter from JSON: every mistake at its place, with what is allowed there.
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{CountOrder, EventField, EventTest, Field, Filter, MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, Order, Scalar, Shape, Test};
 use crate::{
     Issue, Timestamp,
     clock::Span,
     consent::Status,
-    identity::IdentityKind,
+    identity::{IdentityKey, IdentityKind},
     label,
     property::{Definitions, Standard, kind_of},
     refusal::{Issues, token},
@@ -21,7 +22,16 @@ const FIELDS: &str = "id, email, phone, external_id, name, first_name, last_name
 ///
 /// E: `invalid_filter` (shape), `unknown_field`, `unknown_operator`, `wrong_type`, `limit_exceeded`.
 pub fn parse(value: &Value, definitions: &Definitions) -> Result<Filter, Vec<Issue>> {
-    let mut reader = Reader { definitions, issues: Issues::default(), conditions: 0 };
+    read(value, Reader { definitions, issues: Issues::default(), conditions: 0, is_kept: false })
+}
+
+/// Reads a filter that was taken before: what would be refused today because nobody can have such a value matches nobody, so
+/// that no definition becomes unreadable.
+pub fn parse_kept(value: &Value, definitions: &Definitions) -> Result<Filter, Vec<Issue>> {
+    read(value, Reader { definitions, issues: Issues::default(), conditions: 0, is_kept: true })
+}
+
+fn read(value: &Value, mut reader: Reader<'_>) -> Result<Filter, Vec<Issue>> {
     let filter = reader.filter(value, "", 1);
     if reader.conditions > MAX_CONDITIONS {
         reader.issues.push(
@@ -41,6 +51,7 @@ struct Reader<'a> {
     definitions: &'a Definitions,
     issues: Issues,
     conditions: usize,
+    is_kept: bool,
 }
 
 const SHAPES: &str =
@@ -199,16 +210,20 @@ impl Reader<'_> {
             });
         }
         Some(match op {
-            "eq" => Test::In(vec![self.scalar(value, operand, shape, &value_at)?]),
-            "ne" => Test::NotIn(vec![self.scalar(value, operand, shape, &value_at)?]),
-            "in" => Test::In(self.many(value, &value_at, |me, v, at| me.scalar(v, operand, operand.shape(Some(v)), at))?),
-            "not_in" => Test::NotIn(self.many(value, &value_at, |me, v, at| me.scalar(v, operand, operand.shape(Some(v)), at))?),
+            "eq" => Test::In(operand.spellings(vec![self.scalar(value, operand, shape, &value_at)?])),
+            "ne" => Test::NotIn(operand.spellings(vec![self.scalar(value, operand, shape, &value_at)?])),
+            "in" => {
+                Test::In(operand.spellings(self.many(value, &value_at, |me, v, at| me.scalar(v, operand, operand.shape(Some(v)), at))?))
+            }
+            "not_in" => {
+                Test::NotIn(operand.spellings(self.many(value, &value_at, |me, v, at| me.scalar(v, operand, operand.shape(Some(v)), at))?))
+            }
             "contains" | "starts_with" | "ends_with" => {
                 let Value::String(text) = value else {
                     return self.wrong(&value_at, "text", operand, value);
                 };
                 let text = self.storable(text, &value_at)?;
-                let needle = fold(&text);
+                let needle = operand.part(&fold(&text));
                 match op {
                     "contains" => Test::Contains(needle),
                     "starts_with" => Test::StartsWith(needle),
@@ -281,7 +296,14 @@ impl Reader<'_> {
         match (shape, value) {
             (Shape::Text | Shape::Choice, Value::String(text)) => {
                 let text = self.storable(text, at)?;
-                operand.normalise(text).map(Scalar::Text).map_err(|detail| self.issues.push(at, "wrong_type", detail)).ok()
+                match operand.normalise(&text) {
+                    Ok(text) => Some(Scalar::Text(text)),
+                    Err(Unread::Nobodys(_)) if self.is_kept => Some(Scalar::Text(text)),
+                    Err(Unread::Nobodys(detail) | Unread::Wrong(detail)) => {
+                        self.issues.push(at, "wrong_type", detail);
+                        None
+                    }
+                }
             }
             (Shape::Text | Shape::Choice, _) => self.wrong(at, "text", operand, value),
             (Shape::Number, Value::Number(number)) => match number.as_f64().filter(|f| f.is_finite()) {
@@ -427,20 +449,62 @@ impl Operand<'_> {
     }
 
     /// The form the field is stored in, so that `Ada@Example.com` finds `ada@example.com`.
-    fn normalise(&self, text: String) -> Result<String, String> {
+    fn normalise(&self, text: &str) -> Result<String, Unread> {
+        let nobodys = |detail: &str| Unread::Nobodys(detail.to_owned());
         match self {
             Self::Profile(Field::Id) => {
-                text.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| "expected a profile's id, a UUID".to_owned())
+                text.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| Unread::Wrong("expected a profile's id, a UUID".to_owned()))
             }
-            Self::Profile(Field::Email) => Ok(text.trim().to_lowercase()),
-            Self::Profile(Field::Consent(channel)) => match Status::parse(&text) {
+            Self::Profile(Field::Email) => Ok(text.trim().to_lowercase().nfc().collect()),
+            // Without the workspace's country: were that changed, a segment would be of others.
+            Self::Profile(Field::Phone) => IdentityKey::parse(&IdentityKind::phone(), text, None)
+                .map(|key| key.value)
+                .map_err(|_| nobodys("expected a phone number with its country code, such as +442079460000")),
+            Self::Profile(Field::Consent(channel)) => match Status::parse(text) {
                 Some(status) => Ok(status.as_str().to_owned()),
-                None => Err(format!("consents.{channel} is one of: opted_in, opted_out, pending, unknown")),
+                None => Err(Unread::Wrong(format!("consents.{channel} is one of: opted_in, opted_out, pending, unknown"))),
             },
-            Self::Profile(Field::Standard(Standard::Country)) => Ok(text.trim().to_uppercase()),
-            _ => Ok(text),
+            Self::Profile(Field::Standard(property @ (Standard::Country | Standard::Language | Standard::Timezone))) => {
+                let value = property.parse(text).map_err(|issue| Unread::Nobodys(issue.detail))?;
+                value.ok_or_else(|| nobodys("expected a value; `missing` asks for those without one"))
+            }
+            _ => Ok(text.to_owned()),
         }
     }
+
+    /// With the other numbers the same lines are known by.
+    fn spellings(&self, values: Vec<Scalar>) -> Vec<Scalar> {
+        if !matches!(self, Self::Profile(Field::Phone)) {
+            return values;
+        }
+        let mut all: Vec<Scalar> = Vec::with_capacity(values.len());
+        for value in values {
+            let Scalar::Text(value) = value else { continue };
+            let key = IdentityKey { kind: IdentityKind::phone(), value };
+            for spelling in key.variants().into_iter().map(|key| Scalar::Text(key.value)) {
+                if !all.contains(&spelling) {
+                    all.push(spelling);
+                }
+            }
+        }
+        all
+    }
+
+    /// A piece of a value as it is stored: numbers stand without the punctuation people write them with.
+    fn part(&self, folded: &str) -> String {
+        let is_dialled = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')');
+        if matches!(self, Self::Profile(Field::Phone)) && folded.chars().all(is_dialled) {
+            return folded.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+        }
+        folded.to_owned()
+    }
+}
+
+/// Why a text is no value of its field.
+enum Unread {
+    Wrong(String),
+    /// It has the right type, and no profile can have it.
+    Nobodys(String),
 }
 
 fn operators(shape: Shape) -> &'static [&'static str] {
@@ -459,9 +523,10 @@ fn operators(shape: Shape) -> &'static [&'static str] {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::parse;
+    use super::{parse, parse_kept};
     use crate::{
         Timestamp,
+        filter::{Filter, Scalar, Test},
         property::{Definition, Definitions, Match, PropertyType},
     };
 
@@ -506,6 +571,43 @@ mod tests {
             ("/all/6", "invalid_filter"),
         ];
         assert_eq!(found, expected.map(|(p, c)| (p.to_owned(), c)).to_vec());
+    }
+
+    #[test]
+    fn values_are_read_as_they_are_stored() {
+        let texts = |filter: &Value| match parse(filter, &definitions()) {
+            Ok(Filter::Is(_, Test::In(values) | Test::NotIn(values))) => {
+                values.into_iter().map(|value| if let Scalar::Text(text) = value { text } else { String::new() }).collect()
+            }
+            Ok(Filter::Is(_, Test::Contains(text) | Test::StartsWith(text))) => vec![text],
+            other => vec![format!("{other:?}")],
+        };
+        for (field, op, value, read) in [
+            ("phone", "eq", json!("+44 (0)20 7946-0000"), &["+442079460000"][..]),
+            ("phone", "ne", json!("0044 20 7946 0000"), &["+442079460000"]),
+            // Brazil's ninth digit: the same line.
+            ("phone", "in", json!(["+55 11 96123 4567", "+551161234567"]), &["+5511961234567", "+551161234567"]),
+            ("phone", "contains", json!("7946 00-00"), &["79460000"]),
+            ("phone", "starts_with", json!("+44 (20)"), &["+4420"]),
+            ("email", "eq", json!(" Ada@Example.com"), &["ada@example.com"]),
+            ("country", "eq", json!("gb"), &["GB"]),
+            ("language", "in", json!(["EN", "pt-br"]), &["en", "pt-BR"]),
+            ("timezone", "eq", json!("europe/london"), &["Europe/London"]),
+        ] {
+            assert_eq!(texts(&json!({"field": field, "op": op, "value": value})), read, "{field} {op} {value}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_have_is_told_and_in_a_filter_that_was_taken_before_matches_nobody() {
+        for (field, value) in
+            [("phone", "020 7946 0000"), ("phone", "soon"), ("country", "Germany"), ("language", "!"), ("timezone", "Mars")]
+        {
+            let filter = json!({"field": field, "op": "eq", "value": value});
+            assert_eq!(refused(&filter), [("/value".to_owned(), "wrong_type")], "{filter}");
+            assert!(parse_kept(&filter, &definitions()).is_ok(), "{filter}");
+        }
+        assert!(parse_kept(&json!({"field": "id", "op": "eq", "value": "x"}), &definitions()).is_err());
     }
 
     #[test]

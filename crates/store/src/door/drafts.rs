@@ -322,12 +322,14 @@ fn identities(workspace: WorkspaceId, turned: &[Turned]) -> Option<Sql> {
     for ((kind, value), (profile_id, created_at)) in new {
         rows.push([kind.into(), value.into(), profile_id.into(), created_at.into()]);
     }
-    // Refused where somebody else took a key first; then it is decided again, on what is true by then.
+    // Where somebody else took a key first, it is decided again, on what is true by then. Left out and not refused: PostgreSQL
+    // writes what a unique index refuses into its log, where no erasure reaches.
     Some(
         sql("INSERT {or_fail} INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
-             SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r")
+             SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
-        .rows(rows),
+        .rows(rows)
+        .whole(),
     )
 }
 

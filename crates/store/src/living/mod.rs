@@ -195,7 +195,8 @@ async fn rows(tx: &mut Tx, workspace: WorkspaceId, sort: Breed) -> Result<Vec<De
 
 /// What the door judges people by. Whoever is on the way out matches no one.
 fn definition(sort: Breed, row: &Defined, properties: &Definitions) -> Result<living::Definition, Vec<Issue>> {
-    let filter = if row.status == "removing" || !row.enabled { Filter::Any(Vec::new()) } else { filter::parse(&row.filter, properties)? };
+    let filter =
+        if row.status == "removing" || !row.enabled { Filter::Any(Vec::new()) } else { filter::parse_kept(&row.filter, properties)? };
     let makes = match sort {
         Breed::Segment => Makes::Segment(SegmentBadge { id: SegmentId(row.id), name: row.name.clone() }),
         Breed::Rule => Makes::Label { rule: RecordId(row.id), label: row.name.clone(), removes: row.removes },
