@@ -5,7 +5,13 @@ use serde_json::json;
 
 use crate::cast::{ada, id, path};
 
-stories![a_receipt_can_be_read_again, a_receipt_is_nobody_elses, an_unknown_receipt_is_not_found, nothing_of_the_person_is_in_any_table];
+stories![
+    a_receipt_can_be_read_again,
+    a_receipt_is_nobody_elses,
+    an_unknown_receipt_is_not_found,
+    nothing_of_the_person_is_in_any_table,
+    what_others_messages_said_of_somebody_goes_too
+];
 
 async fn a_receipt_can_be_read_again(app: &App) {
     let person = app.person(ada()).await;
@@ -56,6 +62,36 @@ async fn nothing_of_the_person_is_in_any_table(app: &App) {
     app.delete(&path(&person, "")).await.ok();
     let left = mentions(&database, &mark).await;
     assert_eq!(left, [""; 0], "traces of an erased person");
+}
+
+/// Two keys of hers in one message of somebody else: the one that was refused, and another that only the properties name; and what a
+/// session was told.
+async fn what_others_messages_said_of_somebody_goes_too(app: &App) {
+    let mark = format!("canary{}", uuid::Uuid::now_v7().simple());
+    let (email, number) = (format!("{mark}@example.com"), "+4930123456");
+    let ada = app.person(json!({"external_id": format!("ext-{mark}"), "email": email, "phone": number})).await;
+    let grace = app.person(json!({"external_id": "u2", "email": "grace@navy.example"})).await;
+    let said = json!({
+        "email": email, "ref": format!("ext-{mark}"), "of": {"phone": number}, "total": 17, "by": "grace@navy.example"
+    });
+    let event = json!({
+        "identities": [{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": email}], "type": "shared", "channel": "web",
+        "properties": said, "session": {"properties": said}
+    });
+    let told = app.post("/v1/events").json(json!({"events": [event]})).await.ok();
+    assert_eq!((&told["results"][0]["profile_id"], &told["results"][0]["refused"][0]["kind"]), (&grace["id"], &json!("email")), "{told}");
+    // A merge that was taken back: its reasons speak of both.
+    let other = app.person(json!({"external_id": "u3"})).await;
+    let preview = app.post("/v1/merges/preview").json(json!({"primary_id": other["id"], "secondary_id": ada["id"]})).await.ok();
+    let agreed = json!({"primary_id": other["id"], "secondary_id": ada["id"], "preview_token": preview["preview_token"]});
+    let merge = app.post("/v1/merges").header("x-reason", &format!("the same as {mark}")).json(agreed).await.created();
+    app.post(&format!("/v1/merges/{}/revert", id(&merge))).header("x-reason", &format!("not {mark}")).json(json!({})).await.ok();
+    app.delete(&path(&ada, "")).await.ok();
+    assert_eq!(mentions(&app.database(), &mark).await, [""; 0], "traces of an erased person");
+    let kept = json!({"email": null, "ref": null, "of": {"phone": null}, "total": 17, "by": "grace@navy.example"});
+    let timeline = app.get(&path(&grace, "/timeline?type=shared")).await.ok();
+    assert_eq!(timeline["data"][0]["properties"], kept);
+    assert_eq!(app.get(&path(&grace, "/sessions")).await.ok()["data"][0]["properties"], kept);
 }
 
 /// The columns of all tables whose text holds the mark.

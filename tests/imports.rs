@@ -29,6 +29,8 @@ stories![
     an_export_taken_in_where_it_came_from_changes_nothing,
     a_retry_of_an_import_is_answered_with_the_same_job,
     what_is_no_file_is_refused,
+    a_quote_that_is_not_closed_takes_nobody_along,
+    a_row_longer_than_any_is_passed_over,
     nothing_of_the_file_is_kept_when_it_is_done,
     a_file_that_breaks_off_leaves_nothing,
 ];
@@ -87,6 +89,44 @@ async fn a_table_is_taken_in(app: &App) {
     );
 }
 
+async fn a_quote_that_is_not_closed_takes_nobody_along(app: &App) {
+    let done = imported(app, "", "email,name\nq0@example.com,\"A \"\"B\"\"\"\nq1@example.com,\"Ada\nq2@example.com,Bob\n").await;
+    assert_eq!(counts(&done), json!([2, 1, 1, 1, 0]));
+    let told = errors(app, &done).await;
+    assert_eq!((told.len(), &told[0]["line"], &told[0]["code"]), (1, &json!(3), &json!("unended_quote")), "{told:?}");
+    assert_eq!(by_email(app, "q0@example.com").await["name"], "A \"B\"");
+    for nobody in ["q1@example.com", "q2@example.com"] {
+        app.get(&format!("/v1/profiles/lookup?email={}", percent(nobody))).await.refused(404, "not_found");
+    }
+    // A quote inside of a value opens nothing, and a last row without a line's end is whole.
+    let done = imported(app, "", "email,company\nq3@example.com,5\" pipes\nq4@example.com,\"Engines, Ltd\"").await;
+    assert_eq!(counts(&done), json!([2, 2, 0, 2, 0]));
+    // Whoever forgot to name the columns is told so, and not what stands there.
+    let told = send(app, "", "john@example.com,John Private\njane@example.com,Jane\n").await.refused(422, "validation_failed");
+    assert!(told.to_string().contains("name the columns") && !told.to_string().contains("ohn"), "{told}");
+}
+
+async fn a_row_longer_than_any_is_passed_over(app: &App) {
+    for (kind, ended) in [("text/csv", "\r\n"), ("application/x-ndjson", "\n")] {
+        let row = |who: String, name: &str| match kind {
+            "text/csv" => format!("{who},\"{name}\"{ended}"),
+            _ => format!("{}{ended}", json!({"email": who, "name": name})),
+        };
+        let mut file = if kind == "text/csv" { format!("email,name{ended}") } else { String::new() };
+        let first = file.len();
+        (0..1_500).for_each(|n| file.push_str(&row(format!("{n}.{first}@long.example"), "x")));
+        file.push_str(&row(format!("big.{first}@long.example"), &"long\" ".replace('"', "").repeat(400_000)));
+        (1_500..1_600).for_each(|n| file.push_str(&row(format!("{n}.{first}@long.example"), "x")));
+        let job = app.post("/v1/imports").bytes(kind, file).await.is(202);
+        let done = finished(app, &job).await;
+        assert_eq!(counts(&done), json!([1_601, 1_600, 1, 1_600, 0]));
+        let told = errors(app, &done).await;
+        let line = if kind == "text/csv" { 1_502 } else { 1_501 };
+        assert_eq!((told.len(), &told[0]["line"], &told[0]["code"]), (1, &json!(line), &json!("row_too_long")), "{told:?}");
+        by_email(app, &format!("1599.{first}@long.example")).await;
+    }
+}
+
 async fn columns_of_other_programs_are_known(app: &App) {
     let google = "First Name,Last Name,Organization Name,Labels,E-mail 1 - Label,E-mail 1 - Value,E-mail 2 - Value,Phone 1 - Value\n\
                   Ada,Lovelace,Engines,* myContacts ::: friends,Work,ada@example.com ::: ada@home.example,ada@old.example,+44 20 7946 0000\n";
@@ -126,7 +166,8 @@ async fn a_mapping_is_followed_to_the_letter(app: &App) {
 
 async fn a_file_nobody_could_be_told_from_is_refused(app: &App) {
     // Without a first line that names the columns, the first person would be lost.
-    send(app, "", "ada@example.com,Ada\ngrace@navy.example,Grace\n").await.refused_at("mapping", "identity_required");
+    send(app, "", "ada@example.com,Ada\ngrace@navy.example,Grace\n").await.refused_at("", "invalid_header");
+    send(app, "", "Mail address,Name of somebody\nada@example.com,Ada\n").await.refused_at("mapping", "identity_required");
     assert_eq!(list(&app.get("/v1/jobs").await.ok(), "data").len(), 0);
     assert_eq!(app.find(json!({})).await, [""; 0]);
 }

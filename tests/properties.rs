@@ -3,7 +3,7 @@
 use people_tests::{App, redact, same, stories};
 use serde_json::{Value, json};
 
-use crate::cast::{list, path};
+use crate::cast::{id, list, path};
 
 stories![
     a_property_is_defined_once,
@@ -16,7 +16,34 @@ stories![
     a_property_in_use_stays,
     bad_definitions_are_refused,
     two_first_values_at_once_agree_on_one_type,
+    a_number_comes_back_as_it_was_sent,
 ];
+
+/// Decimals whose shortest writing a hasty reader takes for the neighbour.
+async fn a_number_comes_back_as_it_was_sent(app: &App) {
+    for (n, number) in [19.537_368_544_182_982, 6.781_369_791_310_883e-10, -122.419_416_123_456_78, 0.1 + 0.2, 1_234_567.891_011_12]
+        .into_iter()
+        .enumerate()
+    {
+        let person = app.person(json!({"external_id": format!("n{n}"), "attributes": {"num": number}})).await;
+        for city in ["a", "b", "c"] {
+            app.patch(&path(&person, "")).json(json!({"city": city})).await.ok();
+        }
+        assert_eq!(app.read(id(&person)).await["attributes"]["num"].as_f64(), Some(number));
+        let asked = |op: &str| {
+            json!({"filter": {"all": [
+                {"field": "attributes.num", "op": op, "value": number}, {"field": "external_id", "op": "eq", "value": format!("n{n}")}
+            ]}})
+        };
+        for op in ["eq", "gte", "lte"] {
+            assert_eq!(app.post("/v1/profiles/count").json(asked(op)).await.ok()["total"], 1, "{op} {number}");
+        }
+        let event = json!({"profile_id": person["id"], "type": "measured", "properties": {"num": number}});
+        app.post("/v1/events").json(json!({"events": [event]})).await.ok();
+        let timeline = app.get(&path(&person, "/timeline?type=measured")).await.ok();
+        assert_eq!(timeline["data"][0]["properties"]["num"].as_f64(), Some(number));
+    }
+}
 
 async fn a_property_is_defined_once(app: &App) {
     let body = json!({"key": "plan", "type": "enum", "label": "Plan", "description": "What they pay for", "options": ["free", "pro"], "searchable": true, "pii": false, "match": "exact"});

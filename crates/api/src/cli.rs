@@ -139,8 +139,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             store.migrate().await?;
             let done = store.scrub(!leave_log).await;
             store.close().await;
-            let receipts = done?.receipts;
-            say(&json!({"receipts_stamped": receipts}).to_string());
+            let done = done?;
+            say(&json!({"receipts_stamped": done.receipts, "receipts_held": done.held}).to_string());
             Ok(())
         }
         Command::Backup { to, database } => {

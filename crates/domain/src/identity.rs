@@ -196,7 +196,7 @@ impl IdentityKey {
         }
         let value = match kind.as_str() {
             "email" => {
-                let lowered: String = cleaned.to_lowercase().nfc().collect();
+                let lowered = email_as_kept(&cleaned);
                 let shape = Options::default().with_required_tld().without_domain_literal().without_display_text();
                 if EmailAddress::parse_with_options(&lowered, shape).is_err() || lowered.contains(['"', ' ']) {
                     return Err(Issue::new("", "invalid_email", "expected an e-mail address such as ada@example.com"));
@@ -231,6 +231,19 @@ impl IdentityKey {
     pub fn canonical(&self) -> Self {
         // Variants stand for each other, so every one of them has the same first.
         self.variants().into_iter().min().unwrap_or_else(|| self.clone())
+    }
+}
+
+/// One spelling for an address: lower-cased, composed (NFC), and its domain as people read it where it came in letters of DNS
+/// (`xn--…`, RFC 5891).
+pub(crate) fn email_as_kept(text: &str) -> String {
+    let lowered: String = text.to_lowercase().nfc().collect();
+    match lowered.rsplit_once('@') {
+        Some((name, domain)) if domain.split('.').any(|label| label.starts_with("xn--")) => match idna::domain_to_unicode(domain) {
+            (domain, Ok(())) => format!("{name}@{domain}"),
+            (_, Err(_)) => lowered,
+        },
+        _ => lowered,
     }
 }
 

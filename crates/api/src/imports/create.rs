@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use people_domain::{
     Issue,
     id::{RecordId, WorkspaceId},
+    identity::{IdentityKey, IdentityKind},
     property::{Definitions, PropertyType},
 };
 use people_store::{Idempotency, jobs::NewJob};
@@ -147,7 +148,9 @@ fn media(request: &HttpRequest) -> ApiResult<(bool, Option<String>)> {
 /// writes it. An empty cell says nothing; `null` in JSON clears. A row that cannot be taken holds up no other: the job counts
 /// it, and `/v1/jobs/{id}/errors` tells its line and why. The job's `details` count who was `created`, and who was found and
 /// `updated`, be it with what they had already. Rows about one person take effect in the order of the file. With
-/// `dry_run=true` the counts and the errors are those that the import would have, and nothing changes.
+/// `dry_run=true` rows are judged and counted, and nothing changes: each against the directory as it is and a thousand rows or so
+/// around it, and against the keys of everybody whom earlier rows would create. What earlier rows would teach people who are there
+/// already, or the type that they would give an attribute, only the import itself knows.
 #[utoipa::path(
     tag = "imports",
     params(ImportParams),
@@ -359,6 +362,16 @@ fn header(head: &[u8], delimiter: u8) -> ApiResult<Vec<String>> {
     }
     if record.len() > 1_000 {
         return Err(refused("", "limit_exceeded", "a file has at most 1000 columns"));
+    }
+    // A file without such a line: what is said of columns, here and in the job, would say it of people.
+    let is_key = |cell: &str| {
+        let is_number = cell.chars().filter(char::is_ascii_digit).count() >= 7 && !cell.contains(char::is_alphabetic);
+        IdentityKey::parse(&IdentityKind::email(), cell, None).is_ok() || is_number
+    };
+    if record.iter().any(is_key) {
+        let detail = "the first line has to name the columns, and this one holds an e-mail address or a telephone number: put a line of names \
+                      before it";
+        return Err(refused("", "invalid_header", detail));
     }
     Ok(record.iter().map(str::to_owned).collect())
 }

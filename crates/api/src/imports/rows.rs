@@ -144,10 +144,80 @@ fn cells((delimiter, width): (u8, usize), letters: Letters, bytes: &[u8], whole:
         let blank = bytes[done..after].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
         let begins = line + lines(bytes, done, done + blank);
         line += lines(bytes, done, after);
+        let is_open = after == bytes.len() && quote_is_open(delimiter, &bytes[done..after]);
         done = after;
-        rows.push((begins, row(&record, width, letters)));
+        rows.push((begins, if is_open { unended() } else { row(&record, width, letters) }));
     }
     (rows, Place { offset: at.offset + done, line })
+}
+
+/// Whether the last record of a file ends inside of a quoted value, which the reader takes for its end: then another line
+/// behind it would be part of that value.
+fn quote_is_open(delimiter: u8, record: &[u8]) -> bool {
+    if !record.contains(&b'"') {
+        return false;
+    }
+    let more = [record, b"\nx"].concat();
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(more.as_slice());
+    reader.byte_records().count() < 2
+}
+
+fn unended() -> Row {
+    let detail = "a quote is opened in this row and not closed before the file ends: what follows it was not taken; close it, and send the rows \
+                  from this one on again";
+    Row::Unreadable("unended_quote", detail.to_owned())
+}
+
+/// Looks for the end of one record, piece by piece, and keeps nothing of it.
+#[derive(Debug)]
+pub struct RecordEnd {
+    /// `None`: a record is a line.
+    reader: Option<Box<csv_core::Reader>>,
+    at: Place,
+    /// The line the record begins in, once something of it was there: empty lines before it are not its own.
+    begins: Option<i64>,
+    /// Whether the last byte was a carriage return, which is a line's end where no line feed follows.
+    returned: bool,
+}
+
+impl RecordEnd {
+    pub fn of(format: &Format, from: Place) -> Self {
+        let reader = match format {
+            Format::Csv { delimiter, .. } => Some(Box::new(csv_core::ReaderBuilder::new().delimiter(*delimiter).build())),
+            Format::Ndjson => None,
+        };
+        Self { reader, at: from, begins: None, returned: false }
+    }
+
+    /// The line the record begins in and the place after it, where these bytes, which follow those before, hold its end.
+    pub fn look(&mut self, bytes: &[u8]) -> Option<(i64, Place)> {
+        let (read, ended) = match &mut self.reader {
+            None => memchr::memchr(b'\n', bytes).map_or((bytes.len(), false), |end| (end + 1, true)),
+            Some(reader) => {
+                let (mut value, mut ends) = (vec![0; 64 * 1024], [0; 64]);
+                let (mut read, mut ended) = (0, false);
+                while !ended && read < bytes.len() {
+                    let (result, more, _, _) = reader.read_record(&bytes[read..], &mut value, &mut ends);
+                    read += more;
+                    ended = matches!(result, csv_core::ReadRecordResult::Record);
+                }
+                (read, ended)
+            }
+        };
+        for byte in &bytes[..read] {
+            // A return before a line feed is no end of its own.
+            self.at.line += i64::from(*byte == b'\n' || self.returned);
+            self.returned = *byte == b'\r';
+            if !matches!(byte, b'\n' | b'\r') {
+                self.begins.get_or_insert(self.at.line);
+            }
+        }
+        self.at.offset += read;
+        if ended && self.returned && bytes.get(read) != Some(&b'\n') {
+            self.at.line += 1;
+        }
+        ended.then_some((self.begins.unwrap_or(self.at.line), self.at))
+    }
 }
 
 fn row(record: &csv::ByteRecord, width: usize, letters: Letters) -> Row {

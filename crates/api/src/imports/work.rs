@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{
-    rows::{Fault, Format, Letters, Mode, Place, Reading, records, told},
+    rows::{Fault, Format, Letters, Mode, Place, Reading, RecordEnd, records, told},
     spool::PIECE,
 };
 use crate::problem::Problem;
@@ -33,7 +33,7 @@ const STEP: usize = 1_000;
 const AT_ONCE: usize = 3;
 /// How long a step goes on handing in.
 const STRETCH: Duration = Duration::from_secs(1);
-/// A record longer than this is none: a quote that does not end.
+/// A record longer than this is passed over: nobody's row is.
 const LONGEST: usize = 4 * PIECE;
 /// Jobs whose next rows, or whose keys seen, are remembered.
 const REMEMBERED: usize = 8;
@@ -360,6 +360,10 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         .map_err(|_| StoreError::Unreadable("a file"))?;
         let (chunk, taken) = parsed;
         let rows = chunk.rows.len();
+        if rows == 0 && !whole && taken.len() > LONGEST {
+            drop(taken);
+            return passed_over(&store, lease, &parameters, from).await;
+        }
         if rows >= STEP || whole || taken.len() > LONGEST || (rows > 0 && taken.len() == LONGEST) {
             return Ok(chunk);
         }
@@ -367,6 +371,26 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         wanted = needed.map_or(taken.len() + PIECE, |needed| (from.offset - begins + needed).min(LONGEST).max(taken.len() + 1));
         bytes = taken;
     }
+}
+
+/// A row that is longer than any may be, read to its end and not kept. No row in it: it has no end.
+async fn passed_over(store: &Store, lease: Lease, parameters: &Parameters, from: Place) -> Result<Chunk, StoreError> {
+    let mut end = RecordEnd::of(&parameters.format, from);
+    let mut at = from.offset;
+    while at < parameters.length {
+        let piece = store.input(lease.workspace, lease.job, i64::try_from(at / PIECE).unwrap_or(i64::MAX)).await?;
+        let Some(piece) = piece else { return Err(StoreError::Stale) };
+        let rest = piece.get(at % PIECE..).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
+        if let Some((line, to)) = end.look(rest) {
+            let fault = ("row_too_long".to_owned(), format!("a row has at most {LONGEST} bytes; this one is passed over"));
+            return Ok(Chunk { from, to, rows: vec![(line, Err(fault))] });
+        }
+        at += rest.len();
+    }
+    Ok(Chunk { from, to: from, rows: Vec::new() })
 }
 
 /// What an import has come to.

@@ -1,14 +1,13 @@
 //! Reading a filter from JSON: every mistake at its place, with what is allowed there.
 
 use serde_json::{Map, Value};
-use unicode_normalization::UnicodeNormalization as _;
 
 use super::{CountOrder, EventField, EventTest, Field, Filter, MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, Order, Scalar, Shape, Test};
 use crate::{
     Issue, Timestamp,
     clock::Span,
     consent::Status,
-    identity::{IdentityKey, IdentityKind},
+    identity::{IdentityKey, IdentityKind, email_as_kept},
     label,
     property::{Definitions, Standard, kind_of},
     refusal::{Issues, token},
@@ -239,8 +238,9 @@ impl Reader<'_> {
                     self.issues.push(value_at, "wrong_type", "`between` takes a list of two values, the lower first");
                     return None;
                 };
-                let low = self.scalar(low, operand, operand.shape(Some(low)), &format!("{value_at}/0"));
-                let high = self.scalar(high, operand, operand.shape(Some(high)), &format!("{value_at}/1"));
+                // Both of the shape that the first gives to what has none of its own.
+                let low = self.scalar(low, operand, shape, &format!("{value_at}/0"));
+                let high = self.scalar(high, operand, shape, &format!("{value_at}/1"));
                 Test::Between(low?, high?)
             }
             _ => {
@@ -333,7 +333,8 @@ impl Reader<'_> {
                 Ok(id) => Some(id.to_string()),
                 Err(_) => self.wrong(at, "a segment's id", operand, value),
             },
-            _ => Some(text),
+            Operand::Profile(_) => Some(as_kept(&text)),
+            Operand::Event(_) => Some(text),
         }
     }
 
@@ -455,7 +456,7 @@ impl Operand<'_> {
             Self::Profile(Field::Id) => {
                 text.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| Unread::Wrong("expected a profile's id, a UUID".to_owned()))
             }
-            Self::Profile(Field::Email) => Ok(text.trim().to_lowercase().nfc().collect()),
+            Self::Profile(Field::Email) => Ok(email_as_kept(text.trim())),
             // Without the workspace's country: were that changed, a segment would be of others.
             Self::Profile(Field::Phone) => IdentityKey::parse(&IdentityKind::phone(), text, None)
                 .map(|key| key.value)
@@ -468,7 +469,9 @@ impl Operand<'_> {
                 let value = property.parse(text).map_err(|issue| Unread::Nobodys(issue.detail))?;
                 value.ok_or_else(|| nobodys("expected a value; `missing` asks for those without one"))
             }
-            _ => Ok(text.to_owned()),
+            Self::Profile(_) => Ok(as_kept(text)),
+            // As they came.
+            Self::Event(_) => Ok(text.to_owned()),
         }
     }
 
@@ -498,6 +501,11 @@ impl Operand<'_> {
         }
         folded.to_owned()
     }
+}
+
+/// A text as profiles keep it.
+fn as_kept(text: &str) -> String {
+    clean(text, usize::MAX).ok().flatten().unwrap_or_default()
 }
 
 /// Why a text is no value of its field.
@@ -559,7 +567,8 @@ mod tests {
             {"field": "created_at", "op": "within_last", "value": "a month"},
             {"field": "email", "op": "exists", "value": 1},
             {"event": "x", "count": {"about": 2}},
-            7
+            7,
+            {"event": "x", "where": [{"field": "properties.n", "op": "between", "value": [0, true]}]}
         ]}));
         let expected = [
             ("/all/0/field", "unknown_field"),
@@ -569,6 +578,7 @@ mod tests {
             ("/all/4/value", "invalid_filter"),
             ("/all/5/count/about", "unknown_operator"),
             ("/all/6", "invalid_filter"),
+            ("/all/7/where/0/value/1", "wrong_type"),
         ];
         assert_eq!(found, expected.map(|(p, c)| (p.to_owned(), c)).to_vec());
     }
@@ -590,6 +600,8 @@ mod tests {
             ("phone", "contains", json!("7946 00-00"), &["79460000"]),
             ("phone", "starts_with", json!("+44 (20)"), &["+4420"]),
             ("email", "eq", json!(" Ada@Example.com"), &["ada@example.com"]),
+            ("email", "eq", json!("ada@xn--mller-kva.example"), &["ada@m\u{fc}ller.example"]),
+            ("company", "ne", json!(" Jose\u{301} "), &["Jos\u{e9}"]),
             ("country", "eq", json!("gb"), &["GB"]),
             ("language", "in", json!(["EN", "pt-br"]), &["en", "pt-BR"]),
             ("timezone", "eq", json!("europe/london"), &["Europe/London"]),

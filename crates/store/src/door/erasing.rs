@@ -1,7 +1,8 @@
 //! What erased people left in the rows of others.
 //!
 //! Identities of theirs that somebody else's messages named and that were refused: the event and its entry in the history
-//! stay, since they are the other's; the identity goes, also where the event's properties or its context repeat it. And what
+//! stay, since they are the other's; the identity goes, and every other that is known to be theirs, also where the event's properties,
+//! its context or its session repeat it. And what
 //! merges remember that were taken back: whoever came back from one stands in its record, and in those of all merges that
 //! their survivor went through meanwhile.
 
@@ -126,6 +127,8 @@ struct RefusingEvent {
     refused: String,
     properties: String,
     context: Option<String>,
+    session_id: Option<Uuid>,
+    session_properties: Option<String>,
 }
 
 /// Takes out of a JSON text what says one of these keys, in whatever spelling.
@@ -190,7 +193,7 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
     let found: Vec<RefusingEvent> = tx
         .all(
             sql("SELECT e.profile_id, e.occurred_at, e.id, e.refused{as_text} AS refused, e.properties{as_text} AS properties,
-                        e.context{as_text} AS context
+                        e.context{as_text} AS context, e.session_id, e.session_properties{as_text} AS session_properties
                  FROM events AS e {with_refused}
                  WHERE e.workspace_id = $1 AND e.refused IS NOT NULL
                    AND EXISTS (SELECT 1 FROM {rows} AS r WHERE {position}(e.refused{as_text}, r.text) > 0)")
@@ -198,15 +201,7 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
             .rows(rows),
         )
         .await?;
-    let mut gone = Vec::new();
-    let mut rows = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("occurred_at", Kind::Time),
-        ("id", Kind::Uuid),
-        ("refused", Kind::Json),
-        ("properties", Kind::Json),
-        ("context", Kind::Json),
-    ]);
+    let mut named = Vec::new();
     for event in found {
         let mut keys: Vec<RefusedKey> =
             serde_json::from_str(&event.refused).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
@@ -215,20 +210,106 @@ async fn refused_by_events(tx: &mut Tx, workspace: WorkspaceId, names: &mut Name
             continue;
         }
         let kept = serde_json::to_string(&keys).map_err(|_| StoreError::Unreadable("the refused identities of an event"))?;
-        let properties = without(event.properties, &theirs)?;
-        let context = event.context.map(|context| without(context, &theirs)).transpose()?;
-        rows.push([event.profile_id.into(), event.occurred_at.0.into(), event.id.into(), kept.into(), properties.into(), context.into()]);
-        gone.extend(theirs);
+        names.keys.extend(theirs);
+        named.push((event, kept));
     }
-    names.keys.extend(gone);
-    if rows.is_empty() {
+    if named.is_empty() {
         return Ok(());
     }
+    let keys = nobody_elses(tx, workspace, names).await?;
+    let mut rows = Rows::new(&[
+        ("profile_id", Kind::Uuid),
+        ("occurred_at", Kind::Time),
+        ("id", Kind::Uuid),
+        ("refused", Kind::Json),
+        ("properties", Kind::Json),
+        ("context", Kind::Json),
+        ("session_properties", Kind::Json),
+    ]);
+    let mut sessions = BTreeSet::new();
+    for (event, refused) in named {
+        let properties = without(event.properties, &keys)?;
+        let context = event.context.map(|context| without(context, &keys)).transpose()?;
+        let told = event.session_properties.map(|told| without(told, &keys)).transpose()?;
+        sessions.extend(event.session_id.filter(|_| told.is_some()));
+        rows.push([
+            event.profile_id.into(),
+            event.occurred_at.0.into(),
+            event.id.into(),
+            refused.into(),
+            properties.into(),
+            context.into(),
+            told.into(),
+        ]);
+    }
+    told_of_sessions(tx, workspace, sessions, &keys).await?;
     tx.run(
-        sql("UPDATE events SET refused = r.refused, properties = r.properties, context = r.context
+        sql("UPDATE events SET refused = r.refused, properties = r.properties, context = r.context,
+                    session_properties = r.session_properties
              FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
              WHERE {aside}events.workspace_id = $1 AND events.workspace_id = r.workspace_id AND events.profile_id = r.profile_id
                AND events.occurred_at = r.occurred_at AND events.id = r.id")
+        .bind(workspace)
+        .rows(rows),
+    )
+    .await
+    .map(|_| ())
+}
+
+/// The keys that were theirs and are not somebody else's by now.
+async fn nobody_elses(tx: &mut Tx, workspace: WorkspaceId, names: &Names) -> Result<Vec<(String, String)>, StoreError> {
+    let mut rows = Rows::new(&[("kind", Kind::Text), ("value", Kind::Text)]);
+    for (kind, value) in &names.keys {
+        rows.push([kind.as_str().into(), value.as_str().into()]);
+    }
+    let held: Vec<(String, String, Uuid)> = tx
+        .all(
+            sql("SELECT i.kind, i.value, i.profile_id FROM {rows} AS r CROSS JOIN profile_identities AS i
+                 WHERE i.workspace_id = $1 AND i.kind = r.kind AND i.value = r.value")
+            .bind(workspace)
+            .rows(rows),
+        )
+        .await?;
+    let others: BTreeSet<(String, String)> =
+        held.into_iter().filter(|(_, _, who)| !names.ids.contains(who)).map(|(kind, value, _)| (kind, value)).collect();
+    Ok(names.keys.difference(&others).cloned().collect())
+}
+
+#[derive(FromRow)]
+struct SessionTold {
+    profile_id: Uuid,
+    ended_at: At,
+    id: Uuid,
+    properties: String,
+}
+
+/// The same for what these sessions were told.
+async fn told_of_sessions(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    sessions: BTreeSet<Uuid>,
+    keys: &[(String, String)],
+) -> Result<(), StoreError> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let found: Vec<SessionTold> = tx
+        .all(
+            sql("SELECT s.profile_id, s.ended_at, s.id, s.properties{as_text} AS properties
+                 FROM {walk} sessions AS s WHERE s.workspace_id = $1 AND s.id {among}")
+            .bind(workspace)
+            .rows(ids(sessions)),
+        )
+        .await?;
+    let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("day", Kind::Time), ("id", Kind::Uuid), ("properties", Kind::Json)]);
+    for session in found {
+        let properties = without(session.properties, keys)?;
+        rows.push([session.profile_id.into(), session.ended_at.0.into(), session.id.into(), properties.into()]);
+    }
+    tx.run(
+        sql("UPDATE sessions SET properties = r.properties FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+             WHERE {aside}sessions.workspace_id = $1 AND sessions.workspace_id = r.workspace_id AND sessions.profile_id = r.profile_id
+               AND sessions.ended_day = {day(}r.day{)day} AND sessions.id = r.id")
         .bind(workspace)
         .rows(rows),
     )
@@ -313,7 +394,7 @@ struct TakenBack {
 
 /// Merges that were taken back and remember the erased: those they came back from, and those that their survivor went through
 /// while they were part of them, as either side and through further survivors. The records go; that there was a merge is
-/// still known, and what happened to the survivors in between stays without its values, since it speaks of both.
+/// still known, and what happened to the survivors in between stays without its values and reasons, since those speak of both.
 async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Effect]) -> Result<(), StoreError> {
     let seeds: Vec<TakenBack> = tx
         .all(
@@ -362,7 +443,7 @@ async fn remembered_by_merges(tx: &mut Tx, workspace: WorkspaceId, erased: &[&Ef
     let records = || ids(seen.keys().copied());
     for statement in [
         "INSERT INTO merges_erased (workspace_id, id) SELECT $1, r.id FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING",
-        "UPDATE profile_history SET changes = '[]'
+        "UPDATE profile_history SET changes = '[]', reason = NULL
          WHERE workspace_id = $1 AND (profile_id, id) IN (
              SELECT h.profile_id, h.id FROM merges AS m CROSS JOIN profile_history AS h
              WHERE m.workspace_id = $1 AND m.id IN (SELECT id FROM {rows} AS r)

@@ -33,9 +33,10 @@ const POLL: Duration = Duration::from_secs(1);
 /// Times a step is tried again when what is in its way passes by itself.
 const TRIES: u32 = 5;
 /// Between sweeps of what is old.
-const SWEEP: Duration = Duration::from_secs(600);
-/// Inputs of which none has come for this long, and no job, are of requests that broke off.
-const ORPHANED: i64 = 3_600;
+const SWEEP: Duration = Duration::from_secs(120);
+/// Inputs of which none has come for this long, and no job, are of requests that broke off with their process: the slowest file there
+/// may be brings the next in half that time (`imports/create.rs` of the API). Erasures wait for them.
+const ORPHANED: i64 = 600;
 
 #[derive(FromRow)]
 struct Candidate {

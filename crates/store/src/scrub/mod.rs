@@ -45,6 +45,8 @@ impl From<sqlx::Error> for ScrubError {
 pub struct Scrubbed {
     /// Receipts stamped.
     pub receipts: usize,
+    /// Receipts that wait for a job, or for a file that was coming in, to end.
+    pub held: i64,
 }
 
 /// When the next attempt may be made.
@@ -85,8 +87,8 @@ impl Store {
             _ => return,
         }
         match self.scrub(true).await {
-            Ok(Scrubbed { receipts }) => {
-                tracing::info!(receipts, "erased bytes are out of the database's files");
+            Ok(Scrubbed { receipts, held }) => {
+                tracing::info!(receipts, held, "erased bytes are out of the database's files");
                 *state = Scrubbing::default();
             }
             Err(error) => {
@@ -107,6 +109,7 @@ impl Store {
     }
 
     async fn scrub_now(&self, log: bool) -> Result<Scrubbed, ScrubError> {
+        let begun = self.now();
         // Committed before anything is cleaned: whoever is erased meanwhile is stamped the next time.
         // A job that was there before may name the erased in what it was given, until it ends; and so may a file that is still
         // coming in.
@@ -153,6 +156,8 @@ impl Store {
             })
             .await?;
         }
-        Ok(Scrubbed { receipts })
+        let held: Option<(i64,)> =
+            self.pools.one(sql("SELECT count(*) FROM erasures WHERE scrubbed_at IS NULL AND erased_at < $1").bind(begun)).await?;
+        Ok(Scrubbed { receipts, held: held.map_or(0, |(held,)| held) })
     }
 }
