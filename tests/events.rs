@@ -674,7 +674,7 @@ async fn json_that_cannot_be_read_spoils_no_other_event(app: &App) {
             invalid("unpaired_surrogate", "/events/2"),
             invalid("number_out_of_range", "/events/3"),
             json!([400, "duplicate_key", "duplicate_key", "/events/4/properties/a"]),
-            json!([400, "too_deep", null, null]),
+            json!([422, "too_deep", null, null]),
             invalid("wrong_type", "/events/6"),
             invalid("wrong_type", "/events/7"),
             invalid("wrong_type", "/events/8/identities"),

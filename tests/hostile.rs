@@ -135,13 +135,13 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
         ("a hundred thousand lists, never closed", "[".repeat(100_000)),
         ("a hundred thousand objects", nested("{\"a\":", "1", "}", 100_000)),
     ] {
-        t.post(format!("create: {name}"), create, body, 400, "too_deep");
+        t.post(format!("create: {name}"), create, body, 422, "too_deep");
     }
     t.post(
         "search: a filter of a thousand nots",
         "/v1/profiles/search",
         format!("{{\"filter\": {}}}", nested("{\"not\":", "{\"all\":[]}", "}", 1_000)),
-        400,
+        422,
         "too_deep",
     );
     for (name, target, size) in [
@@ -152,7 +152,7 @@ fn table(app: &App, ada: &Value) -> Vec<Case> {
     ] {
         t.post(format!("{name}: more bytes than allowed"), target, format!("{{\"q\": \"{}\"}}", "x".repeat(size)), 413, "body_too_large");
     }
-    t.post("create: a megabyte of open lists", create, "[".repeat(1_048_576 - 10), 400, "too_deep");
+    t.post("create: a megabyte of open lists", create, "[".repeat(1_048_576 - 10), 422, "too_deep");
     let many_keys: String = (0..60_000).map(|i| format!("\"k{i}\":1,")).collect();
     t.post("create: sixty thousand unknown keys", create, format!("{{{many_keys}\"external_id\":\"a\"}}"), 422, "validation_failed");
 

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use people_tests::{App, percent, same, stories};
+use people_tests::{App, eventually, percent, same, stories};
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::cast::{ada, list, path};
+use crate::{
+    bulk::finished,
+    cast::{ada, id, list, path},
+    merges::{merge, revert},
+};
 
 stories![
     a_list_holds_whole_profiles,
@@ -20,9 +24,111 @@ stories![
     repeated_parameters_must_all_match,
     bad_parameters_are_refused_by_name,
     pages_have_fifty_people_unless_told_otherwise,
+    every_list_walks_its_rows_once_and_tells_how_many_there_are,
 ];
 
 const SORTS: [&str; 8] = ["last_seen_at", "-last_seen_at", "created_at", "-created_at", "updated_at", "-updated_at", "name", "-name"];
+
+/// Row by row, each page with the total; the rows as they are told.
+async fn row_by_row(app: &App, line: &str, least: usize) {
+    let (mut rows, mut totals, mut cursor) = (BTreeSet::new(), BTreeSet::new(), String::new());
+    let joint = if line.contains('?') { '&' } else { '?' };
+    let mut pages = 0;
+    loop {
+        let page = app.get(&format!("{line}{joint}limit=1&count=true{cursor}")).await.ok();
+        totals.insert(page["total"].as_i64().unwrap_or_else(|| panic!("{line}: no total in {page}")));
+        rows.extend(list(&page, "data").iter().map(Value::to_string));
+        pages += list(&page, "data").len();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={}", percent(next));
+    }
+    assert_eq!((rows.len(), totals), (pages, BTreeSet::from([i64::try_from(pages).expect("few rows")])), "{line}");
+    assert!(pages >= least, "{line}: {pages} rows only");
+    let whole = app.get(&format!("{line}{joint}limit=200")).await.ok();
+    assert_eq!((list(&whole, "data").len(), whole.get("total")), (pages, None), "{line}");
+    app.get(&format!("{line}{joint}limit=0")).await.refused(400, "invalid_query");
+    app.get(&format!("{line}{joint}cursor=x")).await.refused(400, "invalid_cursor");
+}
+
+async fn every_list_walks_its_rows_once_and_tells_how_many_there_are(app: &App) {
+    let ada = app.person(ada()).await;
+    for n in 0..3 {
+        app.post("/v1/properties").json(json!({"key": format!("key{n}"), "type": "text"})).await.created();
+        app.post("/v1/api-keys").json(json!({"name": format!("k{n}"), "scopes": ["profiles:read"]})).await.created();
+        let everybody = json!({"field": "external_id", "op": "exists"});
+        app.post("/v1/segments").json(json!({"name": format!("s{n}"), "filter": everybody})).await.created();
+        app.post("/v1/label-rules").json(json!({"label": format!("rule{n}"), "filter": everybody})).await.created();
+        app.put(&path(&ada, &format!("/labels/l{n}"))).await.ok();
+        for (channel, status) in [("email", "opted_in"), ("sms", "opted_out")] {
+            app.put(&path(&ada, &format!("/consents/{channel}"))).json(json!({"status": status, "source": format!("form {n}")})).await.ok();
+        }
+        app.put(&path(&ada, &format!("/consents/channel{n}"))).json(json!({"status": "pending"})).await.ok();
+        let event = |kind: &str, channel: &str, hour: i64| json!({"profile_id": ada["id"], "type": kind, "channel": channel, "occurred_at": format!("2026-01-0{}T{hour:02}:00:00Z", n + 1)});
+        let events = [event("order", "web", 8), event("order", "web", 9), event("call", "phone", 9)];
+        app.post("/v1/events").json(json!({"events": events})).await.ok();
+        app.post("/v1/track").json(json!({"event": "x", "userId": "undefined"})).await;
+        let other = app.person(json!({"external_id": format!("other{n}")})).await;
+        let merge = merge(app, &app.read(id(&ada)).await, &other).await;
+        if n == 1 {
+            revert(app, &merge).await;
+        }
+        let gone = app.person(json!({"external_id": format!("gone{n}"), "email": format!("gone{n}@example.com")})).await;
+        app.delete(&path(&gone, "?suppress=true")).await.ok();
+    }
+    let file = "email\nx\ny\nz\n";
+    let job = app.post("/v1/imports").bytes("text/csv", file).await.is(202);
+    finished(app, &job).await;
+    eventually("the segments are there", async || {
+        let page = app.get("/v1/segments").await.ok();
+        list(&page, "data").iter().all(|segment| segment["status"] == "live").then_some(())
+    })
+    .await;
+    eventually("all jobs have ended", async || {
+        let page = app.get("/v1/jobs?limit=200").await.ok();
+        list(&page, "data").iter().all(|job| job["status"] == "succeeded").then_some(())
+    })
+    .await;
+    let session = app.get(&path(&ada, "/sessions?channel=web")).await.ok()["data"][0].clone();
+    for (line, least) in [
+        ("/v1/properties".to_owned(), 3),
+        ("/v1/api-keys".to_owned(), 4),
+        ("/v1/segments".to_owned(), 3),
+        ("/v1/label-rules".to_owned(), 3),
+        ("/v1/labels".to_owned(), 6),
+        ("/v1/jobs".to_owned(), 7),
+        ("/v1/jobs?kind=import".to_owned(), 1),
+        ("/v1/jobs?status=succeeded".to_owned(), 7),
+        ("/v1/jobs?status=failed".to_owned(), 0),
+        (format!("/v1/jobs/{}/errors", id(&job)), 3),
+        ("/v1/suppressions".to_owned(), 6),
+        ("/v1/rejected-events".to_owned(), 3),
+        ("/v1/webhooks".to_owned(), 0),
+        ("/v1/audit-log".to_owned(), 15),
+        ("/v1/audit-log?action=api_key.created".to_owned(), 3),
+        (format!("/v1/audit-log?target_type=profile&from={}", "2026-01-01"), 0),
+        (path(&ada, "/labels"), 6),
+        (path(&ada, "/segments"), 3),
+        (path(&ada, "/consents"), 5),
+        (path(&ada, "/consents/email/history"), 3),
+        (path(&ada, "/history"), 10),
+        (path(&ada, "/history?field=labels"), 3),
+        (path(&ada, "/merges"), 3),
+        (path(&ada, "/duplicates"), 0),
+        (path(&ada, "/sessions"), 9),
+        (path(&ada, "/sessions?channel=phone"), 3),
+        (path(&ada, "/timeline"), 20),
+        (path(&ada, "/timeline?type=order"), 6),
+        (path(&ada, "/timeline?type=system"), 10),
+        (path(&ada, "/timeline?type=system.merged"), 3),
+        (path(&ada, "/timeline?channel=phone"), 3),
+        (path(&ada, "/timeline?from=2026-01-02&to=2026-01-03"), 3),
+        (path(&ada, &format!("/timeline?session_id={}", id(&session))), 1),
+        (format!("/v1/sessions/{}/events", id(&session)), 1),
+        (format!("/v1/segments/{}/profiles", id(&app.get("/v1/segments").await.ok()["data"][0])), 1),
+    ] {
+        row_by_row(app, &line, least).await;
+    }
+}
 
 async fn crowd(app: &App, size: usize) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);

@@ -26,7 +26,7 @@ stories![
 ];
 
 async fn carried(app: &App, profile: &Value) -> Vec<Value> {
-    let answer = app.get(&path(profile, "/labels")).await.ok();
+    let answer = app.get(&path(profile, "/labels?limit=200")).await.ok();
     assert_eq!(answer["next_cursor"], Value::Null);
     list(&answer, "data").to_vec()
 }

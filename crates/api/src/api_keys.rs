@@ -5,15 +5,16 @@ use actix_web::{
     web::{Data, Json, Path},
 };
 use people_domain::{refusal::Issues, text::clean};
-use people_store::{ApiKey, ApiKeyPatch, Idempotency, Made, NewApiKey, Trust};
+use people_store::{ApiKey, ApiKeyPatch, Idempotency, Listed, Made, NewApiKey, Trust};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
     auth::{self, Admin, Caller, SCOPES},
     cursor,
     extract::{Body, NoQuery, Query, Sent, Shape, id, idempotency_key, not_null},
+    paging::{PageParams, totalled},
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -60,6 +61,9 @@ impl From<ApiKey> for ApiKeyView {
 pub struct ApiKeyList {
     pub data: Vec<ApiKeyView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -130,16 +134,6 @@ pub fn scopes_of(scopes: &[String], trust: Trust, may: impl Fn(&str) -> bool, is
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// List API keys
 #[utoipa::path(
     tag = "api-keys",
@@ -153,8 +147,9 @@ pub async fn list_api_keys(app: Data<App>, caller: Caller<Admin>, Query(params):
     let limit = crate::profiles::list::limit(params.limit)?;
     let after = params.cursor.as_deref().map(|cursor| cursor::read(caller.workspace(), "api-keys", cursor)).transpose()?;
     let mut keys = app.store.api_keys(caller.workspace(), after, limit + 1).await?;
+    let total = totalled(&app.store, caller.workspace(), params.count, Listed::ApiKeys).await?;
     let next_cursor = cursor::cut(caller.workspace(), "api-keys", &mut keys, limit, |last| last.id);
-    Ok(Json(ApiKeyList { data: keys.into_iter().map(Into::into).collect(), next_cursor }))
+    Ok(Json(ApiKeyList { data: keys.into_iter().map(Into::into).collect(), next_cursor, total }))
 }
 
 /// Create an API key

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::{Timestamp, id::RecordId};
-use people_store::{AuditQuestion, Audited};
+use people_store::{AuditQuestion, Audited, Listed};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -12,6 +12,7 @@ use crate::{
     auth::{Admin, Caller},
     cursor,
     extract::Query,
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::list::limit,
 };
@@ -38,6 +39,8 @@ pub struct AuditParams {
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Tell the exact `total`.
+    pub count: Option<bool>,
 }
 
 /// What something was done to.
@@ -90,12 +93,14 @@ pub struct AuditLog {
     pub data: Vec<AuditView>,
     /// Where the next page begins; `null` on the last one.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
-    let parsed =
-        text.map(|text| Timestamp::parse(text).ok_or_else(|| Problem::query(name, "expected a time such as 2026-01-31T08:00:00Z")));
-    parsed.transpose()
+    let read = |text: &str| Timestamp::parse(text).or_else(|| Timestamp::parse_date(text));
+    text.map(|text| read(text).ok_or_else(|| Problem::query(name, "expected a time such as 2026-01-31T08:00:00Z, or a date"))).transpose()
 }
 
 /// List the audit log
@@ -119,7 +124,7 @@ pub async fn list_audit_log(app: Data<App>, caller: Caller<Admin>, Query(params)
     if params.target_id.is_some() && params.target_type.is_none() {
         return Err(Problem::query("target_id", "name the `target_type` too"));
     }
-    let question = cursor::fingerprint(&("audit-log", AuditParams { limit: None, cursor: None, ..params.clone() }));
+    let question = cursor::fingerprint(&("audit-log", AuditParams { limit: None, cursor: None, count: None, ..params.clone() }));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let asked = AuditQuestion {
         from: time("from", params.from.as_deref())?,
@@ -131,8 +136,9 @@ pub async fn list_audit_log(app: Data<App>, caller: Caller<Admin>, Query(params)
         before,
         limit: limit + 1,
     };
+    let total = totalled(&app.store, workspace, params.count, Listed::AuditLog(asked.clone())).await?;
     let mut rows = app.store.audited(workspace, asked).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
-    let list = AuditLog { data: rows.into_iter().map(Into::into).collect(), next_cursor };
+    let list = AuditLog { data: rows.into_iter().map(Into::into).collect(), next_cursor, total };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

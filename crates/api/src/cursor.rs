@@ -82,7 +82,7 @@ pub fn read<T: DeserializeOwned>(workspace: WorkspaceId, question: &str, cursor:
             Kind::CursorMismatch,
             "cursor",
             "cursor_mismatch",
-            "The cursor continues another query: repeat it with the same q, filter and sort, or begin without a cursor.",
+            "The cursor continues another query: repeat that one with all it asked for, or begin without a cursor.",
         ));
     }
     Ok(position)

@@ -17,6 +17,7 @@ use crate::{
     auth::{Caller, Config, ProfilesRead},
     extract::{Body, NoQuery, Query, Shape, id, not_null},
     jobs::JobView,
+    paging::{Page, PageParams},
     problem::{ApiResult, Problem},
     profiles::search::filter_of,
     segments::{follow, refused},
@@ -91,8 +92,10 @@ pub struct LabelRuleView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LabelRuleList {
     pub data: Vec<LabelRuleView>,
-    /// Always `null`: a workspace has at most 500.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 impl From<Definition> for LabelRuleView {
@@ -126,15 +129,17 @@ fn on_exit(sent: Option<&str>, issues: &mut Issues) -> Option<bool> {
 /// List the label rules
 #[utoipa::path(
     tag = "labels",
-    description = "All of them, oldest first.",
+    description = "Oldest first.",
+    params(PageParams),
     responses((status = 200, description = "The rules", body = LabelRuleList)),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/label-rules")]
-pub async fn list_label_rules(app: Data<App>, caller: Caller<ProfilesRead>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
+pub async fn list_label_rules(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let rows = app.store.definitions(caller.workspace(), Breed::Rule).await?;
-    let data = rows.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelRuleList { data, next_cursor: None }))
+    let Page { data, next_cursor, total } = params.of(caller.workspace(), "label-rules", rows, |row| row.id.to_string())?;
+    let data = data.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelRuleList { data, next_cursor, total }))
 }
 
 /// Make a label rule

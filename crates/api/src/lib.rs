@@ -36,6 +36,7 @@ pub mod merges;
 pub mod metrics;
 pub mod openapi;
 pub mod operations;
+pub mod paging;
 pub mod problem;
 pub mod profiles;
 pub mod properties;

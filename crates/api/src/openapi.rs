@@ -176,6 +176,9 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
                 .build(),
         ));
     }
+    if *method == HttpMethod::Post && !public {
+        kinds.push(Kind::IdempotencyMismatch);
+    }
     for kind in kinds {
         let status = kind.status().to_string();
         operation.responses.responses.entry(status).or_insert_with(|| RefOr::T(problem_response(kind)));
@@ -189,6 +192,7 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
         let told: &[(&str, Type, &str)] = match status.as_str() {
             "429" => &[RETRY_AFTER, RATE_LIMIT_RESET, RATE_LIMIT, RATE_LIMIT_POLICY],
             "503" => &[RETRY_AFTER],
+            status if *method == HttpMethod::Post && !public && status.starts_with('2') => &[REPLAYED],
             _ => &[],
         };
         for (name, kind, description) in [&REQUEST_ID].into_iter().chain(told) {
@@ -200,6 +204,8 @@ fn complete_operation(path: &str, method: &HttpMethod, operation: &mut Operation
 }
 
 const REQUEST_ID: (&str, Type, &str) = ("X-Request-Id", Type::String, "The request's id: yours when you sent one, else a new one.");
+const REPLAYED: (&str, Type, &str) =
+    ("Idempotency-Replayed", Type::Boolean, "`true`: the answer to an earlier request with this `Idempotency-Key`.");
 const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "Seconds after which to send the request again.");
 const RATE_LIMIT_RESET: (&str, Type, &str) = ("X-RateLimit-Reset", Type::Integer, "The same, as tracking SDKs ask for it.");
 const RATE_LIMIT: (&str, Type, &str) = ("RateLimit", Type::String, "What is left of the key's requests, such as `\"key\";r=0;t=2`.");

@@ -36,7 +36,7 @@ macro_rules! kinds {
 kinds! {
     MalformedJson "malformed_json" 400 "The body is not valid JSON",
     DuplicateKey "duplicate_key" 400 "A JSON object names a member twice",
-    TooDeep "too_deep" 400 "The JSON is nested too deep",
+    TooDeep "too_deep" 422 "The JSON is nested too deep",
     InvalidQuery "invalid_query" 400 "The query string cannot be used",
     InvalidHeader "invalid_header" 400 "A header cannot be used",
     InvalidCursor "invalid_cursor" 400 "The cursor is not one of ours",

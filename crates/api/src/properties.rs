@@ -19,6 +19,7 @@ use crate::{
     app::App,
     auth::{Caller, Config, ProfilesRead},
     extract::{Body, NoQuery, Query, Sent, Shape, not_null},
+    paging::{Page, PageParams},
     problem::{ApiResult, Kind, Problem},
     writes::again,
 };
@@ -71,8 +72,10 @@ impl From<Definition> for PropertyView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PropertyList {
     pub data: Vec<PropertyView>,
-    /// Always `null`: a workspace has at most 1,000 definitions, and they come at once.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -226,13 +229,21 @@ fn refused(refusal: PropertyRefusal) -> Problem {
 #[utoipa::path(
     tag = "properties",
     description = "Every custom attribute of the workspace, defined or inferred from a first value, by key.",
+    params(PageParams),
     responses((status = 200, description = "The definitions", body = PropertyList)),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/properties")]
-pub async fn list_properties(app: Data<App>, caller: Caller<ProfilesRead>, _query: Query<NoQuery>) -> ApiResult<Json<PropertyList>> {
+pub async fn list_properties(
+    app: Data<App>,
+    caller: Caller<ProfilesRead>,
+    Query(params): Query<PageParams>,
+) -> ApiResult<Json<PropertyList>> {
     let definitions = app.store.properties(caller.workspace()).await?;
-    Ok(Json(PropertyList { data: definitions.into_values().map(Into::into).collect(), next_cursor: None }))
+    let rows = definitions.into_values().collect();
+    let Page { data, next_cursor, total } =
+        params.of(caller.workspace(), "properties", rows, |definition: &Definition| definition.key.clone())?;
+    Ok(Json(PropertyList { data: data.into_iter().map(Into::into).collect(), next_cursor, total }))
 }
 
 /// Define a property

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::{event::Rejection, id::RecordId};
+use people_store::Listed;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -10,6 +11,7 @@ use crate::{
     auth::{Caller, Config},
     cursor,
     extract::Query,
+    paging::totalled,
     problem::ApiResult,
     profiles,
 };
@@ -21,6 +23,8 @@ pub struct RejectedEventParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// A message that was not taken. Nothing of what it said is kept.
@@ -63,6 +67,9 @@ impl From<Rejection> for RejectedEventView {
 pub struct RejectedEventList {
     pub data: Vec<RejectedEventView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List rejected events
@@ -88,6 +95,7 @@ pub async fn list_rejected_events(
     let after: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut rows = app.store.rejected(workspace, after, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
-    let list = RejectedEventList { data: rows.into_iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::Rejected).await?;
+    let list = RejectedEventList { data: rows.into_iter().map(Into::into).collect(), next_cursor, total };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

@@ -5,7 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::id::RecordId;
-use people_store::Span;
+use people_store::{Listed, Span};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -15,6 +15,7 @@ use crate::{
     cursor,
     events::view::{EventList, SessionView},
     extract::{NoQuery, Query, id},
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::{list::limit, timeline},
 };
@@ -47,6 +48,8 @@ pub struct SessionEventParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// List the events of a session
@@ -75,5 +78,6 @@ pub async fn session_events(
     if rows.is_empty() && after.is_none() {
         return Err(Problem::not_found());
     }
-    Ok(timeline::page(workspace, &question, rows, limit))
+    let total = totalled(&app.store, workspace, params.count, Listed::SessionEvents(session)).await?;
+    Ok(timeline::page(workspace, &question, rows, limit, total))
 }

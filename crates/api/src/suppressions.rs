@@ -7,7 +7,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::{Issue, id::RecordId, refusal::Issues};
-use people_store::Suppression;
+use people_store::{Listed, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,6 +16,7 @@ use crate::{
     auth::{Caller, ProfilesDelete, ProfilesRead},
     cursor,
     extract::{Body, NoQuery, Query, Shape, id},
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::{
         body::{IdentityBody, identity},
@@ -66,6 +67,8 @@ pub struct SuppressionParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// A page of the list.
@@ -73,6 +76,9 @@ pub struct SuppressionParams {
 pub struct SuppressionList {
     pub data: Vec<SuppressionView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
     /// Entries of the whole list, by kind.
     pub counts: BTreeMap<String, i64>,
 }
@@ -104,7 +110,8 @@ pub async fn list_suppressions(
     entries.truncate(rows);
     let next_cursor = entries.last().filter(|_| more).map(|last| cursor::write(workspace, &question, &last.id));
     let data = entries.iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SuppressionList { data, next_cursor, counts }))
+    let total = totalled(&app.store, workspace, params.count, Listed::Suppressions).await?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SuppressionList { data, next_cursor, total, counts }))
 }
 
 /// Identities to look up.

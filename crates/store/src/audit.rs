@@ -154,6 +154,52 @@ pub(crate) fn first_id(at: Timestamp) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+/// What rows of the log have to be, with the values that the conditions count.
+fn conditions(workspace: WorkspaceId, question: AuditQuestion) -> (String, Vec<Arg>) {
+    let before = question.before.map_or(Uuid::max(), |id| id.0);
+    let mut text = String::from("workspace_id = $1 AND id < $2");
+    let mut args: Vec<Arg> = vec![workspace.into(), before.into()];
+    let mut and = |condition: &str, value: Arg| {
+        args.push(value);
+        text.push_str(&format!(" AND {condition} ${}", args.len()));
+    };
+    if let Some(actor) = question.actor {
+        and("actor =", actor.into());
+    }
+    if let Some(action) = question.action {
+        and("action =", action.into());
+    }
+    match (question.target_type.as_deref(), question.target_id) {
+        // A person is named by a column of their own.
+        (Some("profile"), Some(id)) => and("profile_id =", Uuid::try_parse(&id).unwrap_or(Uuid::nil()).into()),
+        (Some("profile"), None) => and("profile_id >", Uuid::nil().into()),
+        (kind, id) => {
+            if let Some(kind) = kind {
+                and("target_type =", kind.into());
+            }
+            if let Some(id) = id {
+                and("target_id =", id.into());
+            }
+        }
+    }
+    if let Some(from) = question.from {
+        // The id bounds the walk, the time decides.
+        and("id >=", first_id(from).into());
+        and("at >=", from.into());
+    }
+    if let Some(to) = question.to {
+        and("id <", first_id(to.plus(Span::from_seconds(1))).into());
+        and("at <", to.into());
+    }
+    (text, args)
+}
+
+/// How many they are, older than `before` or not.
+pub(crate) fn counting(workspace: WorkspaceId, question: AuditQuestion) -> Sql {
+    let (conditions, args) = conditions(workspace, AuditQuestion { before: None, ..question });
+    Sql::composed(format!("SELECT count(*) FROM audit_log WHERE {conditions}"), args)
+}
+
 impl Store {
     /// Notes an act that changes nothing in the database: before data is handed out.
     pub async fn audit(&self, workspace: WorkspaceId, cause: Arc<Cause>, act: Act) -> Result<(), StoreError> {
@@ -166,46 +212,14 @@ impl Store {
 
     /// Rows of the log, newest first.
     pub async fn audited(&self, workspace: WorkspaceId, question: AuditQuestion) -> Result<Vec<Audited>, StoreError> {
-        let before = question.before.map_or(Uuid::max(), |id| id.0);
-        let mut text = String::from(
+        let limit = question.limit;
+        let (conditions, mut args) = conditions(workspace, question);
+        args.push(limit.into());
+        let text = format!(
             "SELECT id, at, actor, action, target_type, target_id, profile_id, details, request_id FROM audit_log
-             WHERE workspace_id = $1 AND id < $2",
+             WHERE {conditions} ORDER BY id DESC LIMIT ${}",
+            args.len()
         );
-        let mut args: Vec<Arg> = vec![workspace.into(), before.into()];
-        let mut and = |condition: &str, value: Arg| {
-            args.push(value);
-            text.push_str(&format!(" AND {condition} ${}", args.len()));
-        };
-        if let Some(actor) = question.actor {
-            and("actor =", actor.into());
-        }
-        if let Some(action) = question.action {
-            and("action =", action.into());
-        }
-        match (question.target_type.as_deref(), question.target_id) {
-            // A person is named by a column of their own.
-            (Some("profile"), Some(id)) => and("profile_id =", Uuid::try_parse(&id).unwrap_or(Uuid::nil()).into()),
-            (Some("profile"), None) => and("profile_id >", Uuid::nil().into()),
-            (kind, id) => {
-                if let Some(kind) = kind {
-                    and("target_type =", kind.into());
-                }
-                if let Some(id) = id {
-                    and("target_id =", id.into());
-                }
-            }
-        }
-        if let Some(from) = question.from {
-            // The id bounds the walk, the time decides.
-            and("id >=", first_id(from).into());
-            and("at >=", from.into());
-        }
-        if let Some(to) = question.to {
-            and("id <", first_id(to.plus(Span::from_seconds(1))).into());
-            and("at <", to.into());
-        }
-        args.push(question.limit.into());
-        text.push_str(&format!(" ORDER BY id DESC LIMIT ${}", args.len()));
         let rows: Vec<Stored> = self.pools.all(Sql::composed(text, args)).await?;
         rows.into_iter()
             .map(|row| {

@@ -47,6 +47,7 @@ mod statement;
 mod suppressions;
 mod time;
 mod timeline;
+mod totals;
 mod webhooks;
 mod workspaces;
 
@@ -73,6 +74,7 @@ pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use scrub::{ScrubError, Scrubbed};
 pub use suppressions::{Suppression, SuppressionKey};
 pub use timeline::{Happened, Moment, Span};
+pub use totals::Listed;
 pub use webhooks::{
     Attempt, Delivery, DeliveryStatus, Endpoint, KeepAnswer, MAX_WEBHOOKS, NewWebhook, Outcome, Outcomes, Repeat, SecretKey, Webhook,
     WebhookLease, WebhookMade, WebhookPatch, WebhookSecret,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     Store, StoreError, Tx,
     rows::{Kind, Rows},
-    statement::sql,
+    statement::{Sql, sql},
     time::At,
 };
 
@@ -89,6 +89,13 @@ struct Stored {
     code: String,
     detail: String,
     received_at: At,
+}
+
+/// How many are listed.
+pub(crate) fn counting(workspace: WorkspaceId, now: Timestamp) -> Sql {
+    sql("SELECT count(*) FROM rejected_messages WHERE workspace_id = $1 AND id >= $2")
+        .bind(workspace)
+        .bind(first_id(now.minus(Span::from_seconds(KEPT))))
 }
 
 impl Store {

@@ -204,6 +204,8 @@ struct Asked<'s> {
     profile: ProfileId,
     span: &'s Span,
     session: Option<&'s StoredSession>,
+    /// Whether its rows are only to be counted.
+    counted: bool,
 }
 
 impl Asked<'_> {
@@ -229,7 +231,8 @@ impl Asked<'_> {
         if !self.span.is_of_events() {
             self.entries(&mut walks);
         }
-        Sql::composed(walks.text, walks.args)
+        let text = if self.counted { format!("SELECT count(*) FROM ({}) AS c", walks.text) } else { walks.text };
+        Sql::composed(text, walks.args)
     }
 
     /// The newest of what the walks found.
@@ -242,7 +245,7 @@ impl Asked<'_> {
 
     fn events(&self, statement: &mut Builder, found: &str) {
         let span = self.span;
-        statement.walk(EVENT);
+        statement.walk(if self.counted { "SELECT 1 FROM events AS e" } else { EVENT });
         statement.text.push_str(&format!(" {found} AND e.workspace_id = $1"));
         if let Some(session) = self.session {
             // Its events are a stretch of its person's timeline.
@@ -266,13 +269,15 @@ impl Asked<'_> {
             let (at, id) = (statement.bind(at), statement.bind(id));
             statement.text.push_str(&format!(" AND (e.occurred_at, e.id) < (${at}, ${id})"));
         }
-        statement.newest(" ORDER BY e.occurred_at DESC, e.id DESC", span.limit);
+        if !self.counted {
+            statement.newest(" ORDER BY e.occurred_at DESC, e.id DESC", span.limit);
+        }
         statement.text.push_str(") AS w");
     }
 
     fn entries(&self, statement: &mut Builder) {
         let span = self.span;
-        statement.walk(ENTRY);
+        statement.walk(if self.counted { "SELECT 1 FROM profile_history AS h" } else { ENTRY });
         statement.text.push_str(" WHERE h.workspace_id = $1");
         statement.and("h.profile_id = ?", self.profile);
         if let Some(action) = span.kind.as_deref().and_then(|kind| kind.strip_prefix("system.")) {
@@ -293,7 +298,9 @@ impl Asked<'_> {
             let next = uuid::Builder::from_unix_timestamp_millis(end.unix_millis().saturating_add(1), &[0; 10]).into_uuid();
             statement.and("h.id < ?", next);
         }
-        statement.newest(" ORDER BY h.id DESC", span.limit);
+        if !self.counted {
+            statement.newest(" ORDER BY h.id DESC", span.limit);
+        }
         statement.text.push_str(") AS w");
     }
 }
@@ -306,7 +313,7 @@ async fn session_page(tx: &mut Tx, workspace: WorkspaceId, profile: Option<Profi
     if profile.is_some_and(|profile| profile != owner) {
         return Ok(Vec::new());
     }
-    let asked = Asked { profile: owner, span, session: Some(&session) };
+    let asked = Asked { profile: owner, span, session: Some(&session), counted: false };
     asked.page(tx.all(asked.statement(workspace)).await?)
 }
 
@@ -329,8 +336,36 @@ impl Store {
         if span.session.is_some() {
             return self.read(move |tx| Box::pin(async move { session_page(tx, workspace, Some(profile), &span).await })).await;
         }
-        let asked = Asked { profile, span: &span, session: None };
+        let asked = Asked { profile, span: &span, session: None, counted: false };
         asked.page(self.pools.all(asked.statement(workspace)).await?)
+    }
+
+    /// How many rows its pages have, `span.after` and `span.limit` aside; of a session, `profile` may be left open.
+    pub(crate) async fn timeline_total(&self, workspace: WorkspaceId, profile: Option<ProfileId>, span: Span) -> Result<i64, StoreError> {
+        if span.is_of_the_system() && span.is_of_events() {
+            return Ok(0);
+        }
+        let span = Span { after: None, ..span };
+        self.read(move |tx| {
+            let span = span.clone();
+            Box::pin(async move {
+                let session = match span.session {
+                    Some(id) => session_row(tx, workspace, id).await?,
+                    None => None,
+                };
+                let owner = session.as_ref().map(|session| ProfileId(session.profile_id));
+                let whose = match (span.session.is_some(), profile, owner) {
+                    (true, None, Some(owner)) => owner,
+                    (true, Some(profile), Some(owner)) if profile == owner => owner,
+                    (false, Some(profile), _) => profile,
+                    _ => return Ok(0),
+                };
+                let asked = Asked { profile: whose, span: &span, session: session.as_ref(), counted: true };
+                let counted: Option<(i64,)> = tx.optional(asked.statement(workspace)).await?;
+                Ok(counted.map_or(0, |(total,)| total))
+            })
+        })
+        .await
     }
 
     /// One event.

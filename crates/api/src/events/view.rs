@@ -140,6 +140,9 @@ impl From<Moment> for EventView {
 pub struct EventList {
     pub data: Vec<EventView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// A stretch of a person's events.
@@ -188,4 +191,7 @@ impl From<Session> for SessionView {
 pub struct SessionList {
     pub data: Vec<SessionView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }

@@ -6,7 +6,7 @@ use actix_web::{
 };
 use futures_util::Stream;
 use people_domain::id::{RecordId, WorkspaceId};
-use people_store::{Store, jobs::JobError};
+use people_store::{Listed, Store, jobs::JobError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,6 +15,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cursor,
     extract::{Query, id},
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::{export::line, list::limit},
 };
@@ -30,6 +31,8 @@ pub struct JobErrorsParams {
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Tell the exact `total`.
+    pub count: Option<bool>,
 }
 
 /// A row that a job could not do.
@@ -60,6 +63,9 @@ pub struct JobErrorList {
     pub data: Vec<JobErrorView>,
     /// Where the next page begins; `null` on the last one.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// Read what a job could not do
@@ -99,7 +105,8 @@ pub async fn job_errors(
     app.store.job(workspace, job).await?.ok_or_else(Problem::not_found)?;
     let mut errors = app.store.job_errors(workspace, job, after.unwrap_or(0), limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut errors, limit, |last| last.position);
-    let list = JobErrorList { data: errors.into_iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::JobErrors(job)).await?;
+    let list = JobErrorList { data: errors.into_iter().map(Into::into).collect(), next_cursor, total };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }
 

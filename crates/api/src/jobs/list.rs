@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::id::RecordId;
-use people_store::jobs::JobStatus;
+use people_store::{Listed, jobs::JobStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,6 +12,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cursor,
     extract::Query,
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::list::limit,
 };
@@ -29,6 +30,8 @@ pub struct JobsParams {
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Tell the exact `total`.
+    pub count: Option<bool>,
 }
 
 /// A page of jobs.
@@ -37,6 +40,9 @@ pub struct JobList {
     pub data: Vec<JobView>,
     /// Where the next page begins; `null` on the last one.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List jobs
@@ -60,10 +66,11 @@ pub async fn list_jobs(app: Data<App>, caller: Caller<ProfilesRead>, Query(param
             JobStatus::parse(text).ok_or_else(|| Problem::query("status", &format!("Expected one of: {}.", known.join(", "))))
         })
         .transpose()?;
-    let question = cursor::fingerprint(&("jobs", JobsParams { limit: None, cursor: None, ..params.clone() }));
+    let question = cursor::fingerprint(&("jobs", JobsParams { limit: None, cursor: None, count: None, ..params.clone() }));
     let before: Option<RecordId> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut jobs = app.store.jobs(workspace, params.kind.clone(), status, before, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut jobs, limit, |last| last.id);
-    let list = JobList { data: jobs.iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::Jobs { kind: params.kind, status }).await?;
+    let list = JobList { data: jobs.iter().map(Into::into).collect(), next_cursor, total };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

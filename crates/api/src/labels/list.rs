@@ -1,6 +1,7 @@
 //! `GET /v1/labels`
 
 use actix_web::{HttpResponse, get, web::Data};
+use people_store::Listed;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -10,6 +11,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cursor,
     extract::Query,
+    paging::totalled,
     problem::ApiResult,
     profiles,
 };
@@ -22,6 +24,8 @@ pub struct LabelParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// A page of labels.
@@ -29,6 +33,9 @@ pub struct LabelParams {
 pub struct LabelList {
     pub data: Vec<LabelView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List the labels
@@ -49,5 +56,6 @@ pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(par
     let mut rows = app.store.labels(workspace, after, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.name.clone());
     let data = rows.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor }))
+    let total = totalled(&app.store, workspace, params.count, Listed::Labels).await?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor, total }))
 }

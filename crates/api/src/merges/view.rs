@@ -179,6 +179,9 @@ impl From<Merged> for MergeView {
 pub struct MergeList {
     pub data: Vec<MergeView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// A side of a merge, in a request.

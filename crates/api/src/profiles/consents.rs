@@ -9,7 +9,7 @@ use people_domain::{
     directory::Command,
     id::{ProfileId, RecordId},
 };
-use people_store::{Recorded, StoreError};
+use people_store::{Listed, Recorded, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -23,6 +23,7 @@ use crate::{
     auth::{Caller, ProfilesRead, ProfilesWrite},
     cursor,
     extract::{Body, NoQuery, Query, Shape, id, if_match},
+    paging::{Page, PageParams, totalled},
     problem::{ApiResult, Kind, Problem},
     writes::{carry_out, only_profile},
 };
@@ -47,8 +48,10 @@ impl Shape for PutConsent {}
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConsentList {
     pub data: Vec<ConsentView>,
-    /// Always `null`: a person has consents on at most 50 channels, and they come at once.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 impl From<Consent> for ConsentView {
@@ -88,7 +91,7 @@ pub async fn profile_consents(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
     path: Path<String>,
-    _query: Query<NoQuery>,
+    Query(params): Query<PageParams>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
     let mut who = profile;
@@ -101,10 +104,12 @@ pub async fn profile_consents(
     };
     let read: Consents =
         serde_json::from_str(&document.document).map_err(|_| StoreError::Unreadable("the consents in a profile's document"))?;
+    let question = cursor::fingerprint(&("consents of", profile));
+    let Page { data, next_cursor, total } = params.of(workspace, &question, read.consents, |consent| consent.channel.to_string())?;
     let answer = HttpResponse::Ok()
         .insert_header(("ETag", format!("\"{}\"", document.version)))
         .insert_header(("Cache-Control", "no-store"))
-        .json(ConsentList { data: read.consents.into_iter().map(Into::into).collect(), next_cursor: None });
+        .json(ConsentList { data: data.into_iter().map(Into::into).collect(), next_cursor, total });
     Ok(super::found_at(answer, profile, who, "/consents"))
 }
 
@@ -157,6 +162,8 @@ pub struct LedgerParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// A decision as it was recorded.
@@ -184,6 +191,9 @@ pub struct RecordedView {
 pub struct RecordedList {
     pub data: Vec<RecordedView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 impl From<Recorded> for RecordedView {
@@ -241,7 +251,8 @@ pub async fn consent_history(
         }
     }
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
-    let list = RecordedList { data: rows.into_iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::ConsentLedger { profile: who, channel: channel.clone() }).await?;
+    let list = RecordedList { data: rows.into_iter().map(Into::into).collect(), next_cursor, total };
     let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list);
     Ok(super::found_at(answer, profile, who, &format!("/consents/{channel}/history")))
 }

@@ -5,7 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::id::{ProfileId, RecordId};
-use people_store::Entry;
+use people_store::{Entry, Listed};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -15,6 +15,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cursor,
     extract::{Query, id},
+    paging::totalled,
     problem::ApiResult,
 };
 
@@ -28,6 +29,8 @@ pub struct HistoryParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// One change of a person.
@@ -70,6 +73,9 @@ pub struct ChangeView {
 pub struct HistoryList {
     pub data: Vec<EntryView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 impl From<Entry> for EntryView {
@@ -115,10 +121,11 @@ pub async fn profile_history(
     if entries.is_empty() {
         who = super::timeline::who_answers(&app.store, workspace, id).await?;
         if who != id {
-            entries = app.store.history(workspace, who, params.field, before, limit + 1).await?;
+            entries = app.store.history(workspace, who, params.field.clone(), before, limit + 1).await?;
         }
     }
     let next_cursor = cursor::cut(workspace, &question, &mut entries, limit, |last| last.id);
-    let list = HistoryList { data: entries.into_iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::History { profile: who, field: params.field }).await?;
+    let list = HistoryList { data: entries.into_iter().map(Into::into).collect(), next_cursor, total };
     Ok(super::found_at(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list), id, who, "/history"))
 }

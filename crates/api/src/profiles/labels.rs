@@ -13,7 +13,9 @@ use super::{timeline::who_answers, view::ProfileView};
 use crate::{
     app::App,
     auth::{Caller, ProfilesRead, ProfilesWrite},
+    cursor,
     extract::{NoQuery, Query, id, if_match},
+    paging::{Page, PageParams},
     problem::{ApiResult, Kind, Problem},
     writes::{carry_out, only_profile},
 };
@@ -51,8 +53,10 @@ impl From<Carried> for CarriedView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CarriedLabelList {
     pub data: Vec<CarriedView>,
-    /// Always `null`: a person carries at most 200 labels, and they come at once.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// Read the labels of a person
@@ -60,7 +64,7 @@ pub struct CarriedLabelList {
 /// Each with who put it there and when, in the order of their names.
 #[utoipa::path(
     tag = "labels",
-    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001")),
+    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), PageParams),
     responses(
         (status = 200, description = "The labels", body = CarriedLabelList),
         (status = 410, description = "The person was erased (`profile_erased`)")
@@ -72,7 +76,7 @@ pub async fn profile_labels(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
     path: Path<String>,
-    _query: Query<NoQuery>,
+    Query(params): Query<PageParams>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
     let mut rows = app.store.labels_of(workspace, profile).await?;
@@ -83,7 +87,9 @@ pub async fn profile_labels(
             rows = app.store.labels_of(workspace, who).await?;
         }
     }
-    let list = CarriedLabelList { data: rows.into_iter().map(Into::into).collect(), next_cursor: None };
+    let question = cursor::fingerprint(&("labels of", profile));
+    let Page { data, next_cursor, total } = params.of(workspace, &question, rows, |row| row.name.clone())?;
+    let list = CarriedLabelList { data: data.into_iter().map(Into::into).collect(), next_cursor, total };
     Ok(super::found_at(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list), profile, who, "/labels"))
 }
 

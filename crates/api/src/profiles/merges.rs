@@ -5,6 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::id::{ProfileId, RecordId};
+use people_store::Listed;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -15,6 +16,7 @@ use crate::{
     cursor,
     extract::{Query, id},
     merges::view::{MergeList, MergeView},
+    paging::totalled,
     problem::ApiResult,
 };
 
@@ -26,6 +28,8 @@ pub struct MergesParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// List the merges of a person
@@ -52,6 +56,7 @@ pub async fn profile_merges(
     let mut rows = app.store.merges_of(workspace, who, before, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
     let data = rows.into_iter().map(MergeView::from).collect();
-    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergeList { data, next_cursor });
+    let total = totalled(&app.store, workspace, params.count, Listed::Merges(who)).await?;
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergeList { data, next_cursor, total });
     Ok(super::found_at(answer, profile, who, "/merges"))
 }

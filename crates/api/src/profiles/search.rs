@@ -63,6 +63,14 @@ pub(crate) async fn kept_filter(store: &Store, workspace: WorkspaceId, kept: &Va
     filter::parse_kept(kept, &definitions).map_err(refused)
 }
 
+/// Here a cursor is a member, not a parameter.
+fn in_body(mut problem: Problem) -> Problem {
+    for issue in problem.errors.iter_mut().filter(|issue| issue.pointer == "cursor") {
+        "/cursor".clone_into(&mut issue.pointer);
+    }
+    problem
+}
+
 fn refused(issues: Vec<Issue>) -> Problem {
     Problem::invalid(issues.into_iter().map(|issue| issue.under("/filter")).collect())
 }
@@ -114,6 +122,7 @@ pub async fn search_profiles(
         now: app.store.now(),
         fingerprint: cursor::fingerprint(&(&body.q, &body.filter, &body.sort)),
     }
-    .ready()?;
+    .ready()
+    .map_err(in_body)?;
     answer(&app, asked).await
 }

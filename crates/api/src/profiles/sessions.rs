@@ -5,6 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use people_domain::id::ProfileId;
+use people_store::Listed;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -15,6 +16,7 @@ use crate::{
     cursor,
     events::view::{SessionList, SessionView},
     extract::{Query, id},
+    paging::totalled,
     problem::ApiResult,
 };
 
@@ -28,6 +30,8 @@ pub struct SessionParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// List the sessions of a person
@@ -56,11 +60,12 @@ pub async fn profile_sessions(
     if rows.is_empty() {
         who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
-            rows = app.store.sessions(workspace, who, params.channel, after, limit + 1).await?;
+            rows = app.store.sessions(workspace, who, params.channel.clone(), after, limit + 1).await?;
         }
     }
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| (last.ended_at.micros(), last.id));
     let data = rows.into_iter().map(SessionView::from).collect();
-    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor });
+    let total = totalled(&app.store, workspace, params.count, Listed::Sessions { profile: who, channel: params.channel }).await?;
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionList { data, next_cursor, total });
     Ok(super::found_at(answer, profile, who, "/sessions"))
 }

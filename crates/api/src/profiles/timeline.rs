@@ -9,7 +9,7 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     text::clean,
 };
-use people_store::{Moment, Span, Store};
+use people_store::{Listed, Moment, Span, Store};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -19,6 +19,7 @@ use crate::{
     cursor,
     events::view::{EventList, EventView},
     extract::{Query, id},
+    paging::totalled,
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -42,6 +43,8 @@ pub struct TimelineParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// Where the next page begins.
@@ -52,15 +55,15 @@ pub(crate) fn position(read: Option<Position>) -> Option<(Timestamp, RecordId)> 
 }
 
 fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
-    text.map(|text| Timestamp::parse(text).ok_or_else(|| Problem::query(name, "expected an RFC 3339 time such as 2026-01-31T08:00:00Z")))
-        .transpose()
+    let read = |text: &str| Timestamp::parse(text).or_else(|| Timestamp::parse_date(text));
+    text.map(|text| read(text).ok_or_else(|| Problem::query(name, "expected a time such as 2026-01-31T08:00:00Z, or a date"))).transpose()
 }
 
 /// A page as it is answered; `rows` holds one more than `limit` when there is a next one.
-pub(crate) fn page(workspace: WorkspaceId, question: &str, mut rows: Vec<Moment>, limit: i64) -> HttpResponse {
+pub(crate) fn page(workspace: WorkspaceId, question: &str, mut rows: Vec<Moment>, limit: i64, total: Option<i64>) -> HttpResponse {
     let next = cursor::cut(workspace, question, &mut rows, limit, |last| (last.at.micros(), last.id));
     let data = rows.into_iter().map(EventView::from).collect();
-    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(EventList { data, next_cursor: next })
+    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(EventList { data, next_cursor: next, total })
 }
 
 /// Who answers for an id nothing was found under: the person, in which case there is nothing to find; or the one they
@@ -127,8 +130,9 @@ pub async fn profile_timeline(
     if rows.is_empty() {
         who = who_answers(&app.store, workspace, profile).await?;
         if who != profile {
-            rows = app.store.timeline(workspace, who, span).await?;
+            rows = app.store.timeline(workspace, who, span.clone()).await?;
         }
     }
-    Ok(super::found_at(page(workspace, &question, rows, limit), profile, who, "/timeline"))
+    let total = totalled(&app.store, workspace, params.count, Listed::Timeline { profile: who, span }).await?;
+    Ok(super::found_at(page(workspace, &question, rows, limit, total), profile, who, "/timeline"))
 }

@@ -14,7 +14,8 @@ use crate::{
     app::App,
     auth::{Caller, ProfilesRead},
     cursor,
-    extract::{NoQuery, Query, id},
+    extract::{Query, id},
+    paging::{Page, PageParams},
     problem::{ApiResult, Kind, Problem},
     profiles::{
         list::{Ask, answer, limit, sort},
@@ -87,8 +88,10 @@ pub struct MembershipView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MembershipList {
     pub data: Vec<MembershipView>,
-    /// Always `null`.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List the segments of a person
@@ -96,7 +99,7 @@ pub struct MembershipList {
 /// By name, each with when the person entered it.
 #[utoipa::path(
     tag = "segments",
-    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001")),
+    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), PageParams),
     responses((status = 200, description = "The segments", body = MembershipList), (status = 410, description = "The person was erased (`profile_erased`)")),
     security(("api_key" = ["profiles:read"]))
 )]
@@ -105,7 +108,7 @@ pub async fn profile_segments(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
     path: Path<String>,
-    _query: Query<NoQuery>,
+    Query(params): Query<PageParams>,
 ) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let asked = ProfileId(id(&path)?);
@@ -122,6 +125,8 @@ pub async fn profile_segments(
             Some(MembershipView { id: badge.id.to_string(), name: badge.name, entered_at: at.to_string() })
         })
         .collect();
-    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MembershipList { data, next_cursor: None });
+    let question = cursor::fingerprint(&("segments of", asked));
+    let Page { data, next_cursor, total } = params.of(workspace, &question, data, |membership: &MembershipView| membership.id.clone())?;
+    let answer = HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MembershipList { data, next_cursor, total });
     Ok(crate::profiles::found_at(answer, asked, person, "/segments"))
 }

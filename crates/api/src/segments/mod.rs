@@ -28,6 +28,7 @@ use crate::{
     auth::{Caller, Config, ProfilesRead},
     extract::{Body, NoQuery, Query, Sent, Shape, id, not_null},
     jobs::{self, JobView},
+    paging::{Page, PageParams},
     problem::{ApiResult, Kind, Problem},
     profiles::search::{filter_of, kept_filter},
     writes::again,
@@ -95,8 +96,10 @@ pub struct SegmentView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SegmentList {
     pub data: Vec<SegmentView>,
-    /// Always `null`: a workspace has at most 500.
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 impl SegmentView {
@@ -191,16 +194,18 @@ async fn view(store: &Store, workspace: WorkspaceId, row: Definition) -> ApiResu
 
 /// List the segments
 ///
-/// All of them, oldest first, each with the exact number of its members.
+/// Oldest first, each with the exact number of its members.
 #[utoipa::path(
     tag = "segments",
+    params(PageParams),
     responses((status = 200, description = "The segments", body = SegmentList)),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/segments")]
-pub async fn list_segments(app: Data<App>, caller: Caller<ProfilesRead>, _query: Query<NoQuery>) -> ApiResult<HttpResponse> {
+pub async fn list_segments(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let rows = app.store.definitions(workspace, Breed::Segment).await?;
+    let Page { data: rows, next_cursor, total } = params.of(workspace, "segments", rows, |row| row.id.to_string())?;
     let sizes = app.store.set_sizes(workspace, Field::Segments).await?;
     let now = app.store.now();
     let mut data = Vec::with_capacity(rows.len());
@@ -212,7 +217,7 @@ pub async fn list_segments(app: Data<App>, caller: Caller<ProfilesRead>, _query:
             data.push(view(&app.store, workspace, row).await?);
         }
     }
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SegmentList { data, next_cursor: None }))
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SegmentList { data, next_cursor, total }))
 }
 
 /// Make a segment

@@ -4,7 +4,7 @@ use actix_web::{
     HttpResponse, get,
     web::{Data, Path},
 };
-use people_store::{Attempt, Delivery, DeliveryStatus};
+use people_store::{Attempt, Delivery, DeliveryStatus, Listed};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +13,7 @@ use crate::{
     auth::{Caller, Config},
     cursor,
     extract::{Query, id},
+    paging::totalled,
     problem::{ApiResult, Problem},
     profiles::list::limit,
 };
@@ -95,6 +96,8 @@ pub struct DeliveriesParams {
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Tell the exact `total`.
+    pub count: Option<bool>,
 }
 
 /// A page of deliveries.
@@ -102,6 +105,9 @@ pub struct DeliveriesParams {
 pub struct DeliveryList {
     pub data: Vec<DeliveryView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List the deliveries of a webhook
@@ -135,6 +141,7 @@ pub async fn list_deliveries(
     app.store.webhook(workspace, webhook).await?.ok_or_else(Problem::not_found)?;
     let mut rows = app.store.webhook_deliveries(workspace, webhook, status, before, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.id);
-    let list = DeliveryList { data: rows.iter().map(Into::into).collect(), next_cursor };
+    let total = totalled(&app.store, workspace, params.count, Listed::Deliveries { webhook, status }).await?;
+    let list = DeliveryList { data: rows.iter().map(Into::into).collect(), next_cursor, total };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(list))
 }

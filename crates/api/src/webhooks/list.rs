@@ -1,6 +1,7 @@
 //! `GET /v1/webhooks`
 
 use actix_web::{HttpResponse, get, web::Data};
+use people_store::Listed;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -10,6 +11,7 @@ use crate::{
     auth::{Caller, Config},
     cursor,
     extract::Query,
+    paging::totalled,
     problem::ApiResult,
     profiles::list::limit,
 };
@@ -22,6 +24,8 @@ pub struct WebhooksParams {
     limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Tell the exact `total`.
+    count: Option<bool>,
 }
 
 /// A page of webhooks.
@@ -29,6 +33,9 @@ pub struct WebhooksParams {
 pub struct WebhookList {
     pub data: Vec<WebhookView>,
     pub next_cursor: Option<String>,
+    /// How many rows there are, where `count` asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
 }
 
 /// List webhooks
@@ -47,5 +54,6 @@ pub async fn list_webhooks(app: Data<App>, caller: Caller<Config>, Query(params)
     let mut rows = app.store.webhooks(workspace, after, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, "webhooks", &mut rows, limit, |last| last.id);
     let data = rows.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(WebhookList { data, next_cursor }))
+    let total = totalled(&app.store, workspace, params.count, Listed::Webhooks).await?;
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(WebhookList { data, next_cursor, total }))
 }
