@@ -13,7 +13,7 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{Database, Engine, Server};
+use crate::{Database, Engine, Server, contract};
 
 #[derive(Clone, Debug)]
 pub struct App {
@@ -290,7 +290,9 @@ impl IntoFuture for Call {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let line = self.line.clone();
-            self.attempt().await.unwrap_or_else(|e| panic!("{line} got no whole answer: {e:?}"))
+            let answer = self.attempt().await.unwrap_or_else(|e| panic!("{line} got no whole answer: {e:?}"));
+            contract::holds(&line, answer.status, answer.header("content-type"), &answer.bytes);
+            answer
         })
     }
 }

@@ -7,6 +7,7 @@
 //! top; a story that is not listed is dead code, which the lints refuse.
 
 mod app;
+mod contract;
 mod engine;
 mod json;
 mod raw;

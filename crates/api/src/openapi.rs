@@ -32,7 +32,7 @@ use crate::{
             `POST /v1/profiles`, find them with `GET /v1/profiles?q=…`, narrow the list with `POST /v1/profiles/search`.\n\n\
             **Errors** are `application/problem+json` (RFC 9457): branch on `code`, show `detail`, and look at `errors` for each place.\n\n\
             **Retries.** Send an `Idempotency-Key` with a POST, and the same request again within 24 hours changes nothing and is \
-            answered as before, with `Idempotency-Replayed: true`. Requests that were refused changed nothing and are simply tried again.\n\n\
+            answered as before, with `Idempotency-Replayed: true` (about somebody erased since: `{\"erased\": true}`). Requests that were refused changed nothing and are simply tried again.\n\n\
             **Concurrent edits.** Every profile carries its version as `ETag`; send it back as `If-Match`, and a change made meanwhile by \
             somebody else is answered with 412 instead of being lost.\n\n\
             **Merged ids.** The id of somebody who was merged answers for the survivor on every route, through chains; \

@@ -1,7 +1,8 @@
 //! `GET /v1/labels`
 
 use actix_web::{HttpResponse, get, web::Data};
-use people_store::Listed;
+use people_domain::filter::Field;
+use people_store::{Label, Listed};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -40,7 +41,7 @@ pub struct LabelList {
 
 /// List the labels
 ///
-/// Every label that was made or ever put on somebody, in the order of the names. How many carry one, the label itself tells.
+/// Every label that was made or ever put on somebody, in the order of the names, and how many carry each.
 #[utoipa::path(
     tag = "labels",
     params(LabelParams),
@@ -55,7 +56,12 @@ pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(par
     let after: Option<String> = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     let mut rows = app.store.labels(workspace, after, limit + 1).await?;
     let next_cursor = cursor::cut(workspace, &question, &mut rows, limit, |last| last.name.clone());
-    let data = rows.into_iter().map(Into::into).collect();
+    let sizes = app.store.set_sizes(workspace, Field::Labels).await?;
+    let counted = |label: Label| {
+        let member_count = Some(sizes.get(&label.name).copied().unwrap_or(0));
+        LabelView { member_count, ..label.into() }
+    };
+    let data = rows.into_iter().map(counted).collect();
     let total = totalled(&app.store, workspace, params.count, Listed::Labels).await?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(LabelList { data, next_cursor, total }))
 }

@@ -48,7 +48,7 @@ pub struct LabelView {
     pub job_id: Option<String>,
     /// When it was made, or first put on somebody.
     pub created_at: String,
-    /// The exact number of people who carry it; not in lists, where `POST /v1/profiles/count` tells.
+    /// The exact number of people who carry it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member_count: Option<i64>,
 }
