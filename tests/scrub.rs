@@ -321,7 +321,6 @@ async fn no_byte_of_an_erased_person_is_left_in_any_file(engine: Engine) {
     assert!(!server.log().contains(marks.mark.as_str()) && !server.log().contains(&marks.phone), "{}", server.log());
 }
 
-/// Tables without rows keep what the planner sampled of those they had: here that is every table of people.
 /// Says of which table the files of PostgreSQL are.
 async fn name_tables(server: &Server, left: &mut [(String, String)]) {
     for (_, file) in left.iter_mut().filter(|_| server.database.engine.is_postgres()) {
@@ -331,6 +330,7 @@ async fn name_tables(server: &Server, left: &mut [(String, String)]) {
     }
 }
 
+/// Tables without rows keep what the planner sampled of those they had: here that is every table of people.
 async fn the_last_one_leaves_an_empty_directory_that_works(engine: Engine) {
     let server = Server::on(uncompressed(engine).await, &[("PEOPLE_SCRUB_AFTER", "1")]);
     let app = App::default_of(&server);

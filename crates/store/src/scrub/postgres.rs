@@ -36,7 +36,9 @@ async fn everything(connection: &mut PgConnection, log: bool) -> Result<(), Scru
             forget_statistics(connection, table).await?;
         }
     }
-    // What was sampled of people's values before is a dead row of this table.
+    // What was sampled of people's values before is a dead row of this table, and dead only since a moment: whoever began meanwhile may
+    // still see it.
+    wait_for_old_snapshots(connection).await?;
     rewrite_table(connection, "pg_catalog.pg_statistic", "VACUUM (FULL) pg_catalog.pg_statistic", true).await?;
     if log { turn_the_log_over(connection).await } else { Ok(()) }
 }
