@@ -209,6 +209,7 @@ fn in_words(expected: &str) -> &str {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "f32" | "f64" => "a number",
         shape if shape.starts_with("struct ") => "a JSON object",
+        words if words.starts_with("\"true\"") => "true or false",
         words => words,
     }
 }
