@@ -83,7 +83,8 @@ fn refused(issues: Vec<Issue>) -> Problem {
 /// (case and accents do not matter), `gt gte lt lte between` for numbers and times, `within_last not_within_last` for
 /// times (ISO 8601 durations of weeks, days or hours), `has has_any has_all has_none` for sets. A missing value matches
 /// `ne`, `not_in` and `has_none` and nothing else. `{"event": …, "where": […], "count": {"gte": 2}, "within": "P90D"}`
-/// asks how often something happened.
+/// asks how often something happened. There `where` asks for `channel`, `occurred_at` and `properties.<name>`: the texts of an event are compared whole
+/// (`eq ne in not_in exists missing`), its numbers in order too.
 #[utoipa::path(
     tag = "profiles",
     request_body(content = SearchProfiles, example = json!({
