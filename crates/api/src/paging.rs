@@ -1,4 +1,4 @@
-//! What every list has in common: how long a page is, the exact total where it is asked for, and pages of rows that are read whole.
+//! What lists have in common: their parameters, the exact total where it is asked for, and pages of rows that are read whole.
 
 use people_domain::id::WorkspaceId;
 use people_store::{Listed, Store};

@@ -3,29 +3,18 @@
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::{event::Rejection, id::RecordId};
 use people_store::Listed;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
     auth::{Caller, Config},
     cursor,
     extract::Query,
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::ApiResult,
     profiles,
 };
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct RejectedEventParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
 
 /// A message that was not taken. Nothing of what it said is kept.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,16 +68,12 @@ pub struct RejectedEventList {
 /// for seven days, the newest 10,000 at most. Nothing of what they said is kept but the sender's own `messageId`.
 #[utoipa::path(
     tag = "tracking",
-    params(RejectedEventParams),
+    params(PageParams),
     responses((status = 200, description = "A page of rejected messages", body = RejectedEventList)),
     security(("api_key" = ["config"]))
 )]
 #[get("/v1/rejected-events")]
-pub async fn list_rejected_events(
-    app: Data<App>,
-    caller: Caller<Config>,
-    Query(params): Query<RejectedEventParams>,
-) -> ApiResult<HttpResponse> {
+pub async fn list_rejected_events(app: Data<App>, caller: Caller<Config>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let limit = profiles::list::limit(params.limit)?;
     let question = cursor::fingerprint(&"rejected-events");

@@ -6,8 +6,6 @@ use actix_web::{
 };
 use people_domain::id::RecordId;
 use people_store::{Listed, Span};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use crate::{
     app::App,
@@ -15,7 +13,7 @@ use crate::{
     cursor,
     events::view::{EventList, SessionView},
     extract::{NoQuery, Query, id},
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::{ApiResult, Problem},
     profiles::{list::limit, timeline},
 };
@@ -40,24 +38,12 @@ pub async fn read_session(
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(SessionView::from(session)))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct SessionEventParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
-
 /// List the events of a session
 ///
 /// Newest first, as on the timeline.
 #[utoipa::path(
     tag = "events",
-    params(("id" = String, Path, description = "Id of the session", example = "0192f0c1-7d7e-7aaa-8000-000000000021"), SessionEventParams),
+    params(("id" = String, Path, description = "Id of the session", example = "0192f0c1-7d7e-7aaa-8000-000000000021"), PageParams),
     responses((status = 200, description = "A page of events", body = EventList)),
     security(("api_key" = ["profiles:read"]))
 )]
@@ -66,7 +52,7 @@ pub async fn session_events(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
     path: Path<String>,
-    Query(params): Query<SessionEventParams>,
+    Query(params): Query<PageParams>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, session) = (caller.workspace(), RecordId(id(&path)?));
     let limit = limit(params.limit)?;

@@ -9,14 +9,14 @@ use actix_web::{
 use people_domain::{Issue, id::RecordId, refusal::Issues};
 use people_store::{Listed, Suppression};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
     auth::{Caller, ProfilesDelete, ProfilesRead},
     cursor,
     extract::{Body, NoQuery, Query, Shape, id},
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::{ApiResult, Problem},
     profiles::{
         body::{IdentityBody, identity},
@@ -59,18 +59,6 @@ impl From<&Suppression> for SuppressionView {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct SuppressionParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
-
 /// A page of the list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SuppressionList {
@@ -89,16 +77,12 @@ pub struct SuppressionList {
 /// an entry means, `POST /v1/suppressions/lookup` tells whoever knows the identity.
 #[utoipa::path(
     tag = "erasures",
-    params(SuppressionParams),
+    params(PageParams),
     responses((status = 200, description = "A page of the list", body = SuppressionList)),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/suppressions")]
-pub async fn list_suppressions(
-    app: Data<App>,
-    caller: Caller<ProfilesRead>,
-    Query(params): Query<SuppressionParams>,
-) -> ApiResult<HttpResponse> {
+pub async fn list_suppressions(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let rows = limit(params.limit)?;
     let question = cursor::fingerprint(&"suppressions");

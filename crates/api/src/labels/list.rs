@@ -3,8 +3,8 @@
 use actix_web::{HttpResponse, get, web::Data};
 use people_domain::filter::Field;
 use people_store::{Label, Listed};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::LabelView;
 use crate::{
@@ -12,22 +12,10 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cursor,
     extract::Query,
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::ApiResult,
     profiles,
 };
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct LabelParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
 
 /// A page of labels.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,12 +32,12 @@ pub struct LabelList {
 /// Every label that was made or ever put on somebody, in the order of the names, and how many carry each.
 #[utoipa::path(
     tag = "labels",
-    params(LabelParams),
+    params(PageParams),
     responses((status = 200, description = "A page of labels", body = LabelList)),
     security(("api_key" = ["profiles:read"]))
 )]
 #[get("/v1/labels")]
-pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<LabelParams>) -> ApiResult<HttpResponse> {
+pub async fn list_labels(app: Data<App>, caller: Caller<ProfilesRead>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let limit = profiles::list::limit(params.limit)?;
     let question = cursor::fingerprint(&"labels");

@@ -6,8 +6,6 @@ use actix_web::{
 };
 use people_domain::id::{ProfileId, RecordId};
 use people_store::Listed;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::timeline::who_answers;
 use crate::{
@@ -16,28 +14,16 @@ use crate::{
     cursor,
     extract::{Query, id},
     merges::view::{MergeList, MergeView},
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::ApiResult,
 };
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct MergesParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
 
 /// List the merges of a person
 ///
 /// Those they survived, those of the people who became part of them, and those they came back from; newest first.
 #[utoipa::path(
     tag = "merges",
-    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), MergesParams),
+    params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), PageParams),
     responses((status = 200, description = "A page of merges", body = MergeList), (status = 410, description = "The person was erased (`profile_erased`)")),
     security(("api_key" = ["profiles:read"]))
 )]
@@ -46,7 +32,7 @@ pub async fn profile_merges(
     app: Data<App>,
     caller: Caller<ProfilesRead>,
     path: Path<String>,
-    Query(params): Query<MergesParams>,
+    Query(params): Query<PageParams>,
 ) -> ApiResult<HttpResponse> {
     let (workspace, profile) = (caller.workspace(), ProfileId(id(&path)?));
     let limit = super::list::limit(params.limit)?;

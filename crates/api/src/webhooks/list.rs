@@ -2,8 +2,8 @@
 
 use actix_web::{HttpResponse, get, web::Data};
 use people_store::Listed;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::WebhookView;
 use crate::{
@@ -11,22 +11,10 @@ use crate::{
     auth::{Caller, Config},
     cursor,
     extract::Query,
-    paging::totalled,
+    paging::{PageParams, totalled},
     problem::ApiResult,
     profiles::list::limit,
 };
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct WebhooksParams {
-    /// Rows of a page, 1 to 200; 50 by default.
-    limit: Option<i64>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Tell the exact `total`.
-    count: Option<bool>,
-}
 
 /// A page of webhooks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,12 +30,12 @@ pub struct WebhookList {
 #[utoipa::path(
     tag = "webhooks",
     description = "The webhooks of the workspace, oldest first, without their secrets. There are at most 50.",
-    params(WebhooksParams),
+    params(PageParams),
     responses((status = 200, description = "A page of webhooks", body = WebhookList)),
     security(("api_key" = ["config"]))
 )]
 #[get("/v1/webhooks")]
-pub async fn list_webhooks(app: Data<App>, caller: Caller<Config>, Query(params): Query<WebhooksParams>) -> ApiResult<HttpResponse> {
+pub async fn list_webhooks(app: Data<App>, caller: Caller<Config>, Query(params): Query<PageParams>) -> ApiResult<HttpResponse> {
     let workspace = caller.workspace();
     let limit = limit(params.limit)?;
     let after = params.cursor.as_deref().map(|cursor| cursor::read(workspace, "webhooks", cursor)).transpose()?;
