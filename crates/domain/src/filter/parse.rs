@@ -497,7 +497,11 @@ impl Operand<'_> {
     fn part(&self, folded: &str) -> String {
         let is_dialled = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')');
         if matches!(self, Self::Profile(Field::Phone)) && folded.chars().all(is_dialled) {
-            return folded.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+            let bare: String = folded.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+            // Nothing is part of every number, and was not what was asked for.
+            if !bare.is_empty() {
+                return bare;
+            }
         }
         folded.to_owned()
     }
@@ -599,6 +603,7 @@ mod tests {
             ("phone", "in", json!(["+55 11 96123 4567", "+551161234567"]), &["+5511961234567", "+551161234567"]),
             ("phone", "contains", json!("7946 00-00"), &["79460000"]),
             ("phone", "starts_with", json!("+44 (20)"), &["+4420"]),
+            ("phone", "contains", json!(" - "), &[" - "]),
             ("email", "eq", json!(" Ada@Example.com"), &["ada@example.com"]),
             ("email", "eq", json!("ada@xn--mller-kva.example"), &["ada@m\u{fc}ller.example"]),
             ("company", "ne", json!(" Jose\u{301} "), &["Jos\u{e9}"]),
