@@ -27,6 +27,8 @@ stories![
     lines_of_json_are_taken_in,
     an_export_comes_back_as_it_was,
     an_export_taken_in_where_it_came_from_changes_nothing,
+    a_table_taken_in_late_brings_no_withdrawn_consent_back,
+    a_decision_is_told_with_its_time_and_its_source,
     a_retry_of_an_import_is_answered_with_the_same_job,
     what_is_no_file_is_refused,
     a_quote_that_is_not_closed_takes_nobody_along,
@@ -447,6 +449,17 @@ async fn an_export_comes_back_as_it_was(app: &App) {
     other.post("/v1/properties").json(json!({"key": "topics", "type": "text_list"})).await.created();
     let done = imported(&other, "", table.clone()).await;
     assert_eq!(counts(&done), json!([1_201, 1_201, 0, 1_201, 0]), "{:?}", errors(&other, &done).await.first());
+    // What has no column is how a key was typed.
+    let bare = |mut profile: Value| {
+        for identity in profile["identities"].as_array_mut().into_iter().flatten() {
+            identity["raw"] = Value::Null;
+        }
+        profile
+    };
+    let here = everybody(&other).await;
+    for (who, profile) in &there {
+        assert_eq!(here.get(who).cloned().map(bare), Some(bare(profile.clone())), "{who}");
+    }
     let again = other.post("/v1/profiles/export").header("accept", "text/csv").json(json!({"sort": "created_at"})).await.bytes;
     let rows = |bytes: &[u8]| -> Vec<Vec<String>> {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
@@ -463,9 +476,61 @@ async fn an_export_comes_back_as_it_was(app: &App) {
     assert_eq!(rows(&again).len(), rows(&table).len());
 }
 
+/// Between an export and its return somebody unsubscribes, and somebody else comes back.
+async fn a_table_taken_in_late_brings_no_withdrawn_consent_back(app: &App) {
+    let decided = |status: &str| json!([{"channel": "email", "status": status, "occurred_at": "2026-01-31T08:00:00Z"}]);
+    let ada = app.person(json!({"email": "ada@example.com", "consents": decided("opted_in")})).await;
+    let grace = app.person(json!({"email": "grace@navy.example", "consents": decided("opted_out")})).await;
+    let table = app.post("/v1/profiles/export").header("accept", "text/csv").json(json!({})).await.text();
+    for (person, status) in [(&ada, "opted_out"), (&grace, "opted_in")] {
+        app.put(&format!("/v1/profiles/{}/consents/email", id(person))).json(json!({"status": status})).await.ok();
+    }
+    assert_eq!(imported(app, "", table).await["failed"], 0);
+    for (person, status) in [(&ada, "opted_out"), (&grace, "opted_in")] {
+        let now = app.get(&format!("/v1/profiles/{}", id(person))).await.ok();
+        assert_eq!(now["consents"][0]["status"], status, "{now}");
+    }
+}
+
+async fn a_decision_is_told_with_its_time_and_its_source(app: &App) {
+    let file = "email,Opted,When,Where\n\
+        ada@example.com,opted_in,2026-01-31T08:00:00+01:00,fair\n\
+        grace@navy.example,opted_out,2026-01-31T08:00:00Z,\n\
+        ida@example.com,,2026-01-31T08:00:00Z,fair\n\
+        eva@example.com,opted_in,31.1.2026,fair\n\
+        zoe@example.com,opted_in,2126-01-31T08:00:00Z,fair\n";
+    let mapping = |fields: Value| format!("?mapping={}", percent(&fields.to_string()));
+    let whole = json!({"email": "email", "Opted": "consents.sms", "When": "consents.sms.occurred_at", "Where": "consents.sms.source"});
+    let done = imported(app, &mapping(whole), file).await;
+    assert_eq!(counts(&done), json!([5, 3, 2, 3, 0]));
+    let told: Vec<Value> = errors(app, &done).await.iter().map(|error| json!([error["line"], error["code"], error["detail"]])).collect();
+    assert_eq!((&told[0][0], &told[0][1], &told[1][0]), (&5.into(), &"invalid_datetime".into(), &6.into()), "{told:?}");
+    for (email, promised) in [
+        ("ada@example.com", json!([["opted_in", "2026-01-31T07:00:00.000000Z", "fair"]])),
+        ("grace@navy.example", json!([["opted_out", "2026-01-31T08:00:00.000000Z", null]])),
+        ("ida@example.com", json!([])),
+    ] {
+        let person = by_email(app, email).await;
+        let consents: Vec<Value> = list(&person, "consents").iter().map(|c| json!([c["status"], c["occurred_at"], c["source"]])).collect();
+        assert_eq!(Value::from(consents), promised, "{email}");
+    }
+    // When or where, but not what.
+    for (field, alone) in [("When", "consents.sms.occurred_at"), ("Where", "consents.sms.source")] {
+        send(app, &mapping(json!({"email": "email", field: alone})), file).await.refused_at("mapping", "invalid_value");
+    }
+}
+
 async fn an_export_taken_in_where_it_came_from_changes_nothing(app: &App) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(18);
-    let people: Vec<Value> = (0..200).map(|n| person(n, &mut rng)).collect();
+    let mut people: Vec<Value> = (0..200).map(|n| person(n, &mut rng)).collect();
+    for (n, person) in people.iter_mut().enumerate() {
+        person["identities"] =
+            json!([{"kind": "device", "value": format!("device-{n}")}, {"kind": "email", "value": format!("second{n}@example.com")}]);
+        person["consents"] = json!([
+            {"channel": "email", "status": "opted_out", "occurred_at": "2026-01-31T08:00:00.123456Z", "source": "=form; no"},
+            {"channel": "sms", "status": "opted_in"}
+        ]);
+    }
     app.people(&people).await;
     let whole = async || app.post("/v1/profiles/export").json(json!({"sort": "created_at"})).await.text();
     let before = whole().await;

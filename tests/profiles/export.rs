@@ -73,12 +73,21 @@ async fn a_table_has_a_column_for_everything(app: &App) {
     let mut body = ada();
     body["labels"] = json!(["vip", "beta"]);
     body["company"] = "Lovelace, \"Babbage\" & Söhne\nLtd".into();
+    body["identities"] =
+        json!([{"kind": "email", "value": "second@example.com"}, {"kind": "device", "value": "a;b"}, {"kind": "device", "value": "c"}]);
+    body["consents"] = json!([{"channel": "sms", "status": "opted_out", "occurred_at": "2026-01-31T08:00:00Z", "source": "call"}]);
     let ada = app.person(body).await;
-    app.person(grace()).await;
+    let mut body = grace();
+    body["consents"] = json!([{"channel": "email", "status": "opted_in", "occurred_at": "2026-02-28T08:00:00Z"}]);
+    app.person(body).await;
     let answer = app.post("/v1/profiles/export").header("accept", "text/csv").json(json!({"sort": "name"})).await;
     let (header, rows) = table(&answer);
     let mut expected: Vec<String> = STANDARD.iter().map(|s| (*s).to_owned()).collect();
     expected.extend(["attributes.plan", "attributes.seats", "attributes.trial_ends"].map(str::to_owned));
+    expected.extend(["device", "email", "external_id", "phone"].map(|kind| format!("identities.{kind}")));
+    for channel in ["email", "sms"] {
+        expected.extend(["", ".occurred_at", ".source"].map(|told| format!("consents.{channel}{told}")));
+    }
     assert_eq!(header, expected);
     assert_eq!(rows.len(), 2);
     let cell = |row: usize, column: &str| rows[row][header.iter().position(|h| h == column).expect(column)].as_str();
@@ -88,6 +97,16 @@ async fn a_table_has_a_column_for_everything(app: &App) {
     assert_eq!(cell(0, "phone"), "'+442079460000");
     assert_eq!((cell(0, "attributes.seats"), cell(0, "attributes.trial_ends")), ("12", "2026-12-01T00:00:00Z"));
     assert!(cell(0, "labels").contains("vip") && cell(0, "labels").contains("beta"));
+    assert_eq!(
+        (cell(0, "identities.device"), cell(0, "identities.email"), cell(0, "identities.phone")),
+        ("a\\;b;c", "second@example.com", "")
+    );
+    assert_eq!(
+        (cell(0, "consents.sms"), cell(0, "consents.sms.occurred_at"), cell(0, "consents.sms.source")),
+        ("opted_out", "2026-01-31T08:00:00.000000Z", "call")
+    );
+    assert_eq!((cell(0, "consents.email"), cell(0, "consents.email.occurred_at")), ("", ""));
+    assert_eq!((cell(1, "consents.email"), cell(1, "consents.email.source"), cell(1, "identities.device")), ("opted_in", "", ""));
     assert_eq!((cell(1, "name"), cell(1, "attributes.plan"), cell(1, "job_title")), ("Grace Hopper", "", ""));
     assert_eq!(cell(0, "created_at"), ada["created_at"]);
 }

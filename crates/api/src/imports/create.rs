@@ -55,8 +55,9 @@ pub struct ImportParams {
     /// `update`: somebody who is not there is an error; a column `id` may name them.
     pub mode: Option<String>,
     /// For CSV, JSON of column → field: `id`, `email`, `phone`, `external_id`, a standard property, `labels`,
-    /// `identities.<kind>`, `consents.<channel>`, `attributes.<key>` or `null`. What it does not name is left out. Without
-    /// it the columns are told from their names, and the job's `details` show how.
+    /// `identities.<kind>`, `consents.<channel>` (a status, decided now unless `consents.<channel>.occurred_at` tells when, with
+    /// the source `import` unless there is a `consents.<channel>.source`), `attributes.<key>` or `null`. What it does not name
+    /// is left out. Without it the columns are told from their names, and the job's `details` show how.
     #[param(example = r#"{"E-mail": "email", "Plan": "attributes.plan"}"#)]
     pub mapping: Option<String>,
     /// For CSV: one character, or `tab`. Without it, told from the first line.

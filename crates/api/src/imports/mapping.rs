@@ -29,13 +29,41 @@ pub enum Field {
     Identities(String),
     Standard(Standard),
     Labels,
-    /// The status on a channel.
-    Consent(String),
+    /// What was decided about a channel.
+    Consent(String, Told),
     Attribute(String),
 }
 
+/// What of a decision about a channel: its status, when it was made, where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Status,
+    OccurredAt,
+    Source,
+}
+
+impl Told {
+    /// The column's name.
+    pub fn column(self, channel: &str) -> String {
+        match self {
+            Self::Status => format!("consents.{channel}"),
+            Self::OccurredAt => format!("consents.{channel}.occurred_at"),
+            Self::Source => format!("consents.{channel}.source"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<(Self, &str)> {
+        Some(match text.split_once('.') {
+            None => (Self::Status, text),
+            Some((channel, "occurred_at")) => (Self::OccurredAt, channel),
+            Some((channel, "source")) => (Self::Source, channel),
+            Some(_) => return None,
+        })
+    }
+}
+
 const FIELDS: &str = "expected id, email, phone, external_id, name, first_name, last_name, company, job_title, country, city, language, timezone, \
-     avatar_url, labels, identities.<kind>, consents.<channel>, attributes.<key> or null";
+     avatar_url, labels, identities.<kind>, consents.<channel>, consents.<channel>.occurred_at, consents.<channel>.source, attributes.<key> or null";
 
 impl Field {
     pub fn parse(text: &str) -> Option<Self> {
@@ -47,7 +75,10 @@ impl Field {
             "labels" => Self::Labels,
             _ => match text.split_once('.') {
                 Some(("identities", kind)) => Self::Identities(IdentityKind::parse(kind)?.as_str().to_owned()),
-                Some(("consents", channel)) => Self::Consent(parse_channel(channel).ok()?),
+                Some(("consents", rest)) => {
+                    let (told, channel) = Told::parse(rest)?;
+                    Self::Consent(parse_channel(channel).ok()?, told)
+                }
                 Some(("attributes", key)) => Self::Attribute(Some(key).filter(|key| property::is_key(key))?.to_owned()),
                 _ => Self::Standard(Standard::parse_name(text)?),
             },
@@ -69,7 +100,7 @@ impl fmt::Display for Field {
             Self::ExternalId => f.write_str("external_id"),
             Self::Labels => f.write_str("labels"),
             Self::Identities(kind) => write!(f, "identities.{kind}"),
-            Self::Consent(channel) => write!(f, "consents.{channel}"),
+            Self::Consent(channel, told) => f.write_str(&told.column(channel)),
             Self::Attribute(key) => write!(f, "attributes.{key}"),
             Self::Standard(property) => f.write_str(property.as_str()),
         }
@@ -250,8 +281,18 @@ pub fn guessed(header: &[String], definitions: &Definitions) -> Columns {
 }
 
 impl Columns {
-    /// E: 422: no column tells who a row is about.
+    /// E: 422: no column tells who a row is about, or what was decided at a time or a place that is told.
     pub fn checked(self, header: &[String], with_id: bool) -> ApiResult<Self> {
+        let alone = self.used.iter().find_map(|(_, field)| match field {
+            Field::Consent(channel, Told::OccurredAt | Told::Source) if !self.holds(&Field::Consent(channel.clone(), Told::Status)) => {
+                Some((field, channel))
+            }
+            _ => None,
+        });
+        if let Some((field, channel)) = alone {
+            let detail = format!("{field} says nothing without a column that is {}", Told::Status.column(channel));
+            return Err(Problem::invalid(vec![Issue::new("mapping", "invalid_value", detail)]));
+        }
         let used: Vec<_> = self.used.into_iter().filter(|(_, field)| with_id || *field != Field::Id).collect();
         if used.iter().any(|(_, field)| field.is_key()) {
             return Ok(Self { used, ..self });
@@ -261,6 +302,11 @@ impl Columns {
             header.first().map_or("E-mail", String::as_str)
         );
         Err(Problem::invalid(vec![Issue::new("mapping", "identity_required", detail)]))
+    }
+
+    /// A column holds it.
+    pub fn holds(&self, field: &Field) -> bool {
+        self.used.iter().any(|(_, used)| used == field)
     }
 
     /// Column → field, for the job's details.
@@ -339,8 +385,15 @@ mod tests {
             ])
         );
         assert_eq!(
-            told("id,version,email,attributes.plan,consents.sms,created_at"),
-            pairs(&[("id", "id"), ("email", "email"), ("attributes.plan", "attributes.plan"), ("consents.sms", "consents.sms")])
+            told("id,version,email,attributes.plan,consents.sms,consents.sms.occurred_at,consents.sms.source,consents.sms.when,created_at"),
+            pairs(&[
+                ("id", "id"),
+                ("email", "email"),
+                ("attributes.plan", "attributes.plan"),
+                ("consents.sms", "consents.sms"),
+                ("consents.sms.occurred_at", "consents.sms.occurred_at"),
+                ("consents.sms.source", "consents.sms.source"),
+            ])
         );
     }
 

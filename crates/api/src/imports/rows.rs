@@ -1,7 +1,7 @@
 //! From bytes to commands: records with their line numbers, each turned into a person's fields and those into a command,
 //! or into the reason why not. Pure, and run beside the door.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use encoding_rs::WINDOWS_1252;
 use people_domain::{
@@ -14,7 +14,7 @@ use people_domain::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::mapping::{Columns, Field};
+use super::mapping::{Columns, Field, Told};
 use crate::{
     cells::{restored, split},
     extract::{Shape as _, typed},
@@ -273,7 +273,7 @@ pub struct Reading {
     pub mode: Mode,
     pub country: Option<String>,
     /// Types of the attributes that are mapped.
-    pub types: std::collections::BTreeMap<String, PropertyType>,
+    pub types: BTreeMap<String, PropertyType>,
     /// When a decision on consent counts that names no time of its own.
     pub now: Timestamp,
 }
@@ -313,7 +313,8 @@ impl Reading {
     fn of_cells(&self, cells: &[String], columns: &Columns) -> Result<(Option<ProfileId>, Value), Fault> {
         let mut id = None;
         let mut out = Map::new();
-        let (mut identities, mut labels, mut consents, mut attributes) = (Vec::new(), Vec::new(), Vec::new(), Map::new());
+        let (mut identities, mut labels, mut attributes) = (Vec::new(), Vec::new(), Map::new());
+        let mut consents: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
         for (index, field) in &columns.used {
             let cell = cells.get(*index).map_or("", |cell| restored(cell));
             if cell.trim().is_empty() {
@@ -344,15 +345,27 @@ impl Reading {
                     // Google Contacts marks its own groups with an asterisk.
                     labels.extend(split(cell).into_iter().map(|label| Value::from(label.strip_prefix("* ").unwrap_or(&label))));
                 }
-                Field::Consent(channel) => {
-                    consents.push(json!({"channel": channel, "status": cell.trim().to_ascii_lowercase(), "source": "import"}));
+                Field::Consent(channel, told) => {
+                    let (member, text) = match told {
+                        Told::Status => ("status", cell.trim().to_ascii_lowercase()),
+                        Told::OccurredAt => ("occurred_at", cell.trim().to_owned()),
+                        Told::Source => ("source", cell.to_owned()),
+                    };
+                    consents.entry(channel.as_str()).or_default().insert(member.to_owned(), text.into());
                 }
                 Field::Attribute(key) => {
                     attributes.insert(key.clone(), attribute(cell, self.types.get(key).copied()));
                 }
             }
         }
-        for (member, values) in [("identities", identities), ("labels", labels), ("consents", consents)] {
+        let consents = consents.into_iter().filter(|(_, decision)| decision.contains_key("status")).map(|(channel, mut decision)| {
+            decision.insert("channel".to_owned(), channel.into());
+            if !columns.holds(&Field::Consent(channel.to_owned(), Told::Source)) {
+                decision.insert("source".to_owned(), "import".into());
+            }
+            Value::Object(decision)
+        });
+        for (member, values) in [("identities", identities), ("labels", labels), ("consents", consents.collect())] {
             if !values.is_empty() {
                 out.insert(member.to_owned(), values.into());
             }

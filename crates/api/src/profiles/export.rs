@@ -7,8 +7,8 @@ use actix_web::{
     web::Data,
 };
 use futures_util::Stream;
-use people_domain::{profile::Profile, property::Standard};
-use people_store::Question;
+use people_domain::{id::WorkspaceId, profile::Profile, property::Standard};
+use people_store::{Columns, Question};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -23,6 +23,7 @@ use crate::{
     auth::{Caller, ProfilesRead},
     cells::{harmless, join},
     extract::{Body, NoQuery, Query, Shape},
+    imports::mapping::Told,
     problem::{ApiResult, Kind, Problem},
 };
 
@@ -84,10 +85,14 @@ fn form(request: &HttpRequest) -> ApiResult<Form> {
 
 /// Export people
 ///
-/// Everyone a search would list, streamed: NDJSON with a whole profile on each line, or CSV with a column for each
-/// property. Memory does not grow with the size. That it was asked for, and how many
-/// people it held, is written to the audit log. In CSV, a cell that a spreadsheet would take for a formula is preceded
-/// by `'`, and the items of a list are separated by `;`; `POST /v1/imports` takes both back. People who change while the export runs may appear as they were or as they are.
+/// Everyone a search would list, streamed: NDJSON with a whole profile on each line, or CSV. Memory does not grow with the
+/// size. That it was asked for, and how many people it held, is written to the audit log.
+///
+/// The columns of CSV are the properties, `attributes.<key>` of all that are defined, `identities.<kind>` for keys beside
+/// those that have a column of their own, and `consents.<channel>` with `consents.<channel>.occurred_at` and
+/// `consents.<channel>.source`, for what anybody in the workspace has. A cell that a spreadsheet would take for a formula is
+/// preceded by `'`, and the items of a list are separated by `;`; `POST /v1/imports` takes both back. Segments follow from
+/// what people are, and have no column. People who change while the export runs may appear as they were or as they are.
 #[utoipa::path(
     tag = "profiles",
     params(("Accept" = Option<String>, Header, description = "`application/x-ndjson` (default) or `text/csv`")),
@@ -120,17 +125,20 @@ pub async fn export_profiles(
         fingerprint: String::new(),
     }
     .ready()?;
-    let keys: Vec<String> = app.store.properties(caller.workspace()).await?.into_keys().collect();
+    let table = match form {
+        Form::Ndjson => None,
+        Form::Csv => Some(Table::of(&app, caller.workspace()).await?),
+    };
     // An export nobody knows of does not happen.
     let noted = Noted::begin(&app.store, caller.workspace(), caller.cause(app.store.now()), form.as_str()).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(("Cache-Control", "no-store"));
-    Ok(match form {
-        Form::Ndjson => response.content_type("application/x-ndjson").streaming(ndjson(app, caller, asked.question, noted)),
-        Form::Csv => response
+    Ok(match table {
+        None => response.content_type("application/x-ndjson").streaming(ndjson(app, caller, asked.question, noted)),
+        Some(table) => response
             .content_type("text/csv; charset=utf-8")
             .insert_header(("Content-Disposition", "attachment; filename=\"people.csv\""))
-            .streaming(csv_rows(app, caller, asked.question, keys, noted)),
+            .streaming(csv_rows(app, caller, asked.question, table, noted)),
     })
 }
 
@@ -154,26 +162,17 @@ fn ndjson(app: Data<App>, caller: Caller<ProfilesRead>, question: Question, mut 
     }
 }
 
-fn csv_rows(
-    app: Data<App>,
-    caller: Caller<ProfilesRead>,
-    question: Question,
-    keys: Vec<String>,
-    mut noted: Noted,
-) -> impl Stream<Item = Chunk> {
+fn csv_rows(app: Data<App>, caller: Caller<ProfilesRead>, question: Question, table: Table, mut noted: Noted) -> impl Stream<Item = Chunk> {
     async_stream::try_stream! {
         let mut walk = app.store.walk(question);
-        let mut header: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
-        header.extend(keys.iter().map(|key| format!("attributes.{key}")));
-        yield line(vec![header])?;
+        yield line(vec![table.header()])?;
         while let Some(documents) = walk.next().await.map_err(Problem::from)? {
             caller.still(&app).await?;
             noted.sent(documents.len());
-            let keys = keys.clone();
             // Nobody is left out in silence: a document that cannot be read ends the stream.
             let rows = documents
                 .iter()
-                .map(|document| serde_json::from_str::<Profile>(&document.document).map(|profile| cells(&profile, &keys)))
+                .map(|document| serde_json::from_str::<Profile>(&document.document).map(|profile| table.cells(&profile)))
                 .collect::<Result<Vec<Vec<String>>, _>>()
                 .map_err(|_| Problem::new(Kind::Internal, "A profile could not be read."))?;
             yield line(rows)?;
@@ -205,28 +204,68 @@ const FIXED: &[&str] = &[
     "updated_at",
 ];
 
-fn cells(profile: &Profile, keys: &[String]) -> Vec<String> {
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let mut row = vec![
-        profile.id.to_string(),
-        profile.version.to_string(),
-        text(profile.email.as_deref()),
-        text(profile.phone.as_deref()),
-        text(profile.external_id.as_deref()),
-    ];
-    row.extend(Standard::ALL.iter().map(|property| text(profile.standard(*property))));
-    row.push(join(profile.labels.iter().map(String::as_str)));
-    row.push(join(profile.channels.iter().map(String::as_str)));
-    row.push(profile.last_seen_at.map(|at| at.to_string()).unwrap_or_default());
-    row.push(profile.created_at.to_string());
-    row.push(profile.updated_at.to_string());
-    row.extend(keys.iter().map(|key| match profile.attributes.get(key) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => join(items.iter().filter_map(Value::as_str)),
-        Some(other) => other.to_string(),
-    }));
-    row
+/// The columns of one export: the fixed ones, and what else there was when it began.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    /// Of attributes.
+    keys: Vec<String>,
+    /// Of identities, and whether the first of the kind has a column of its own.
+    kinds: Vec<(String, bool)>,
+    /// Of consents.
+    channels: Vec<String>,
+}
+
+impl Table {
+    async fn of(app: &App, workspace: WorkspaceId) -> ApiResult<Self> {
+        let keys = app.store.properties(workspace).await?.into_keys().collect();
+        let Columns { kinds, channels } = app.store.columns(workspace).await?;
+        let kinds =
+            kinds.into_iter().map(|kind| (matches!(kind.as_str(), "email" | "phone" | "external_id"), kind)).map(|(own, kind)| (kind, own));
+        Ok(Self { keys, kinds: kinds.collect(), channels })
+    }
+
+    fn header(&self) -> Vec<String> {
+        let mut header: Vec<String> = FIXED.iter().map(|name| (*name).to_owned()).collect();
+        header.extend(self.keys.iter().map(|key| format!("attributes.{key}")));
+        header.extend(self.kinds.iter().map(|(kind, _)| format!("identities.{kind}")));
+        let of = |channel| [Told::Status, Told::OccurredAt, Told::Source].map(|told| told.column(channel));
+        header.extend(self.channels.iter().flat_map(|channel| of(channel)));
+        header
+    }
+
+    fn cells(&self, profile: &Profile) -> Vec<String> {
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        let mut row = vec![
+            profile.id.to_string(),
+            profile.version.to_string(),
+            text(profile.email.as_deref()),
+            text(profile.phone.as_deref()),
+            text(profile.external_id.as_deref()),
+        ];
+        row.extend(Standard::ALL.iter().map(|property| text(profile.standard(*property))));
+        row.push(join(profile.labels.iter().map(String::as_str)));
+        row.push(join(profile.channels.iter().map(String::as_str)));
+        row.push(profile.last_seen_at.map(|at| at.to_string()).unwrap_or_default());
+        row.push(profile.created_at.to_string());
+        row.push(profile.updated_at.to_string());
+        row.extend(self.keys.iter().map(|key| match profile.attributes.get(key) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(items)) => join(items.iter().filter_map(Value::as_str)),
+            Some(other) => other.to_string(),
+        }));
+        row.extend(self.kinds.iter().map(|(kind, own)| {
+            let of_kind = profile.identities.iter().filter(|identity| identity.kind.as_str() == kind && !(*own && identity.primary));
+            join(of_kind.map(|identity| identity.value.as_str()))
+        }));
+        for channel in &self.channels {
+            let consent = profile.consents.iter().find(|consent| consent.channel == *channel);
+            row.push(text(consent.map(|consent| consent.status.as_str())));
+            row.push(consent.map(|consent| consent.occurred_at.to_string()).unwrap_or_default());
+            row.push(text(consent.and_then(|consent| consent.source.as_deref())));
+        }
+        row
+    }
 }
 
 pub(crate) fn line(rows: Vec<Vec<String>>) -> Chunk {
