@@ -124,6 +124,7 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
         &[
             ("DATABASE_URL", "mysql://localhost/people"),
             ("PEOPLE_LISTEN", "nowhere"),
+            ("PEOPLE_CORS_ORIGINS", "https://app.example/"),
             ("PEOPLE_BOOTSTRAP_KEY", "short"),
             ("PEOPLE_SCRUB_AFTER", "soon"),
             ("PEOPLE_SUPPRESSION_KEY", "salt"),
@@ -143,6 +144,7 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
     for variable in [
         "DATABASE_URL",
         "PEOPLE_LISTEN",
+        "PEOPLE_CORS_ORIGINS",
         "PEOPLE_BOOTSTRAP_KEY",
         "PEOPLE_SCRUB_AFTER",
         "PEOPLE_SUPPRESSION_KEY",

@@ -464,9 +464,12 @@ async fn the_timeline_is_walked_and_filtered(app: &App) {
     assert_eq!(timeline(app, &profile, &format!("&from={}&to={}&type=t0", at(0), at(100))).await.len(), 1);
     assert_eq!(types(&timeline(app, &profile, "&type=system").await), ["system.updated", "system.created"]);
     assert_eq!(types(&timeline(app, &profile, "&type=system.created").await), ["system.created"]);
-    let other = app.get(&format!("/v1/profiles/{profile}/timeline?limit=4&type=t1{cursor}")).await;
-    other.refused(400, "cursor_mismatch");
-    for wrong in ["limit=0", "limit=201", "from=now", "session_id=x", "cursor=x", "nonsense=1"] {
+    assert_eq!(timeline(app, &profile, "&type=t1&type=t0&channel=app").await.len(), 8);
+    for wrong in ["&type=t1", "&type=t1&type=t2", "&system=false"] {
+        app.get(&format!("/v1/profiles/{profile}/timeline?limit=4{wrong}{cursor}")).await.refused(400, "cursor_mismatch");
+    }
+    let many = (0..21).map(|n| format!("type=t{n}")).collect::<Vec<_>>().join("&");
+    for wrong in [many.as_str(), "system=1", "limit=0", "limit=201", "from=now", "session_id=x", "cursor=x", "nonsense=1"] {
         assert_eq!(app.get(&format!("/v1/profiles/{profile}/timeline?{wrong}")).await.status, 400, "{wrong}");
     }
 }

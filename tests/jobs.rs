@@ -135,6 +135,12 @@ async fn a_job_that_ended_stays_as_it_is(app: &App) {
     assert_eq!(app.post(&format!("/v1/jobs/{}/cancel", id(&job))).await.ok(), done);
     app.with_scopes(&["profiles:read"]).await.post(&format!("/v1/jobs/{}/cancel", id(&job))).await.refused(403, "missing_scope");
     app.neighbour().post(&format!("/v1/jobs/{}/cancel", id(&job))).await.refused(404, "not_found");
+    // Sent again under one key it is answered as before; the key is of no use for another job.
+    let cancel = |job: &Value| app.post(&format!("/v1/jobs/{}/cancel", id(job))).idempotency_key("once");
+    assert_eq!((cancel(&job).await.ok(), cancel(&job).await.header("idempotency-replayed")), (done, Some("true")));
+    let other = confirmed(app, json!({"all": true}), json!({"type": "add_labels", "labels": ["y"]})).await.is(202);
+    cancel(&other).await.refused(422, "idempotency_mismatch");
+    finished(app, &other).await;
 }
 
 /// People who are each at version 1, to be changed by a job.

@@ -40,22 +40,38 @@ fn is_small_order(event: &Value) -> bool {
     event["type"] == "order" && event["properties"]["n"].as_i64().is_some_and(|n| n < 5)
 }
 
+fn of_system(event: &Value) -> bool {
+    event["type"].as_str().is_some_and(|kind| kind.starts_with("system."))
+}
+
 /// Everything that is read by type, held against the whole timeline.
 async fn agrees(app: &App, person: &Value) {
     let line: Vec<Value> = all(app, id(person), "timeline").await;
-    for kind in KINDS {
-        let expected: Vec<&Value> = line.iter().filter(|event| event["type"] == kind).collect();
-        let encoded = percent(kind);
+    let of = |kinds: &[&str]| kinds.iter().map(|kind| format!("&type={}", percent(kind))).collect::<String>();
+    let is_of = |kinds: &[&str], event: &Value| kinds.iter().any(|kind| event["type"] == *kind);
+    let rare = [KINDS[2], "system.created"];
+    let asked: [(String, &dyn Fn(&Value) -> bool); 8] = [
+        (of(&KINDS[..1]), &|event| is_of(&KINDS[..1], event)),
+        (of(&KINDS[1..2]), &|event| is_of(&KINDS[1..2], event)),
+        (of(&KINDS[2..]), &|event| is_of(&KINDS[2..], event)),
+        (of(&[KINDS[0], KINDS[2], "nothing", KINDS[0]]), &|event| is_of(&[KINDS[0], KINDS[2]], event)),
+        (of(&rare), &|event| is_of(&rare, event)),
+        (of(&[KINDS[2], "system"]), &|event| is_of(&KINDS[2..], event) || of_system(event)),
+        ("&system=false".to_owned(), &|event| !of_system(event)),
+        ("&system=true".to_owned(), &of_system),
+    ];
+    for (question, wanted) in asked {
+        let expected: Vec<&Value> = line.iter().filter(|event| wanted(event)).collect();
         let mut found: Vec<Value> = Vec::new();
         let mut cursor = String::new();
         loop {
-            let route = path(person, &format!("/timeline?limit=150&type={encoded}{cursor}"));
-            let page = app.get(&route).await.ok();
+            let page = app.get(&path(person, &format!("/timeline?limit=150&count=true{question}{cursor}"))).await.ok();
+            assert_eq!(page["total"], expected.len(), "{question}");
             found.extend(list(&page, "data").iter().cloned());
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
         }
-        assert!(found.iter().eq(expected.iter().copied()), "{kind}: {} found, {} there", found.len(), expected.len());
+        assert!(found.iter().eq(expected.iter().copied()), "{question}: {} found, {} there", found.len(), expected.len());
     }
     let small = line.iter().filter(|event| is_small_order(event)).count();
     let them = |filter: Value| json!({"filter": {"all": [{"field": "email", "op": "eq", "value": person["email"]}, filter]}});

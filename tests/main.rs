@@ -13,6 +13,7 @@ mod changes;
 mod citus;
 mod cli;
 mod connections;
+mod cors;
 mod document;
 mod duplicates;
 mod erasures;

@@ -12,6 +12,7 @@ use crate::{
     auth::{self, Doorkeeper, SCOPES},
     config::Settings,
     connections::Connections,
+    cors::Origins,
     edge, jobs,
     lanes::Lanes,
     metrics::{Metrics, Rejection},
@@ -35,6 +36,8 @@ pub struct App {
     /// Sends to webhooks.
     pub sender: Sender,
     pub webhook_reach: Reach,
+    /// Whose web pages may use the whole API.
+    pub origins: Origins,
 }
 
 /// A server that listens, and where.
@@ -107,6 +110,7 @@ pub async fn start(settings: &Settings) -> Result<Running, StartError> {
         metrics_token: settings.limits.metrics_token.clone(),
         sender: sender.clone(),
         webhook_reach: settings.webhooks.reach,
+        origins: settings.origins.clone(),
     });
     let watched = app.clone();
     let watching = connections.clone();

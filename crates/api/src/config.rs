@@ -6,6 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use crate::{
+    cors::Origins,
     limits::{LimitArgs, Limits},
     webhooks::settings::{WebhookArgs, WebhookSettings},
 };
@@ -31,6 +32,11 @@ pub struct ServeArgs {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, env = "PEOPLE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
+
+    /// Origins whose web pages may use the whole API from a browser, such as `https://app.example,http://localhost:5173`; `*`
+    /// for any. Tracking is open to every page
+    #[arg(long, env = "PEOPLE_CORS_ORIGINS", default_value = "")]
+    pub cors_origins: String,
 
     /// Secret of the first API key, for automation; without it one is made up and printed once
     #[arg(long, env = "PEOPLE_BOOTSTRAP_KEY", hide_env_values = true)]
@@ -86,6 +92,7 @@ pub struct ServeArgs {
 pub struct Settings {
     pub database: Database,
     pub listen: SocketAddr,
+    pub origins: Origins,
     pub bootstrap_key: Option<SecretString>,
     pub log: String,
     pub log_json: bool,
@@ -151,6 +158,10 @@ impl ServeArgs {
         if listen.is_err() {
             mistakes.push(format!("PEOPLE_LISTEN: expected an address and a port such as 127.0.0.1:8080, got {:?}", self.listen));
         }
+        let origins = Origins::parse(&self.cors_origins).unwrap_or_else(|wrong| {
+            mistakes.push(format!("PEOPLE_CORS_ORIGINS: expected origins such as https://app.example, separated by commas, got {wrong:?}"));
+            Origins::default()
+        });
         for (name, secret) in [("PEOPLE_BOOTSTRAP_KEY", &self.bootstrap_key), ("PEOPLE_SUPPRESSION_KEY", &self.suppression_key)] {
             if secret.as_ref().is_some_and(|secret| !is_secret(secret)) {
                 mistakes.push(format!("{name}: expected {MIN_SECRET} to 256 visible ASCII characters"));
@@ -197,6 +208,7 @@ impl ServeArgs {
             (Ok(listen), Some(workers)) if mistakes.is_empty() => Ok(Settings {
                 database,
                 listen,
+                origins,
                 bootstrap_key: self.bootstrap_key.clone().map(SecretString::from),
                 log: self.log.clone(),
                 log_json,

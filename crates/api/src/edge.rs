@@ -17,10 +17,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         ConnectionType, Method, StatusCode,
-        header::{
-            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-        },
+        header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH},
     },
     middleware::Next,
     web::{Bytes, Data},
@@ -32,6 +29,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     connections::{Connection, Handed, Kept},
+    cors::Readers,
     lanes::Lane,
     metrics::{self, Rejection},
     problem::{Kind, Problem},
@@ -65,9 +63,10 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
     let id = request_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
-    // Whether a web page may send to it; such a request may change something even when it is a GET.
-    let any_page = crate::tracking::is_route(request.path());
-    if method == Method::HEAD && !any_page {
+    let app = request.app_data::<Data<App>>().cloned();
+    let readers = app.as_ref().map_or(Readers::Nobody { varies: false }, |app| Readers::of(request.head(), &app.origins));
+    // What any web page may send may change something even when it is a GET.
+    if method == Method::HEAD && !matches!(readers, Readers::AnyPage) {
         // Answered as GET is; what stands in the answer is not sent.
         request.head_mut().method = Method::GET;
     }
@@ -81,7 +80,6 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
     );
     let instance = request.path().to_owned();
     let begun = Instant::now();
-    let app = request.app_data::<Data<App>>().cloned();
     let mut kept = Kept { request: request.conn_data::<Arc<Connection>>().map(Connection::request), place: None };
     let lane = Lane::of(&method, &instance);
     let place = lane.zip(app.as_ref()).map(|(lane, app)| app.lanes.enter(lane));
@@ -93,8 +91,7 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
         }
         None => head_limits(&request),
     };
-    // Any web page may send to the tracking routes: its key says whose page it is, no cookie does.
-    let preflight = any_page && request.method() == Method::OPTIONS;
+    let preflight = readers.is_preflight(&request);
     if refused.is_some() {
         read_off(&mut request).await;
     }
@@ -132,20 +129,7 @@ pub async fn edge(mut request: ServiceRequest, next: Next<impl MessageBody + 'st
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
-    if any_page {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("x-request-id, retry-after, ratelimit, ratelimit-policy, x-ratelimit-reset"),
-        );
-        if preflight {
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-            // Authorization is not covered by the star (Fetch standard, CORS-preflight).
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, authorization, content-type, content-encoding"));
-            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-        }
-    }
+    readers.tell(response.headers_mut(), preflight);
     Ok(response.map_body(|_, body| Handed::new(body, kept).boxed()))
 }
 

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connections;
+pub mod cors;
 pub mod cursor;
 pub mod duplicates;
 pub mod edge;

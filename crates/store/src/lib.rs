@@ -75,7 +75,7 @@ pub use profiles::{Document, Lookup};
 pub use properties::{Defined, PropertyChange, PropertyRefusal};
 pub use scrub::{ScrubError, Scrubbed};
 pub use suppressions::{Suppression, SuppressionKey};
-pub use timeline::{Happened, Moment, Span};
+pub use timeline::{Among, Happened, Moment, Span};
 pub use totals::Listed;
 pub use webhooks::{
     Attempt, Delivery, DeliveryStatus, Endpoint, KeepAnswer, MAX_WEBHOOKS, NewWebhook, Outcome, Outcomes, Repeat, SecretKey, Webhook,

@@ -22,8 +22,10 @@ use crate::{
 /// What a page of a timeline is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// A type of event; `system`, or one kind of system event (`system.updated`).
-    pub kind: Option<String>,
+    /// Which events.
+    pub events: Among,
+    /// Which of what became of the profile, by the action. Nothing of it is on a channel or in a session.
+    pub entries: Among,
     pub channel: Option<String>,
     pub session: Option<RecordId>,
     /// From here on, included.
@@ -35,15 +37,29 @@ pub struct Span {
     pub limit: i64,
 }
 
+/// All of a sort, or only those of these types.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Among {
+    #[default]
+    All,
+    Types(Vec<String>),
+}
+
+impl Among {
+    pub const NONE: Self = Self::Types(Vec::new());
+
+    fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+}
+
 impl Span {
-    /// Whether it is asked for what became of the profile alone.
-    fn is_of_the_system(&self) -> bool {
-        self.kind.as_deref().is_some_and(|kind| kind == "system" || kind.starts_with("system."))
+    fn has_entries(&self) -> bool {
+        self.channel.is_none() && self.session.is_none() && !self.entries.is_none()
     }
 
-    /// Whether it is asked for what only events have.
-    fn is_of_events(&self) -> bool {
-        self.channel.is_some() || self.session.is_some() || (self.kind.is_some() && !self.is_of_the_system())
+    fn is_empty(&self) -> bool {
+        self.events.is_none() && !self.has_entries()
     }
 }
 
@@ -186,6 +202,12 @@ impl Builder {
         self.text.push_str(&condition.replace('?', &format!("${n}")));
     }
 
+    /// `column` has one of these values.
+    fn among(&mut self, column: &'static str, values: &[String]) {
+        let list: Vec<String> = values.iter().map(|value| format!("${}", self.bind(value.as_str()))).collect();
+        self.text.push_str(&format!(" AND {column} IN ({})", list.join(", ")));
+    }
+
     /// The newest rows of what was put together; a piece of a larger statement.
     fn newest(&mut self, order: &'static str, limit: i64) {
         let n = self.bind(limit);
@@ -212,23 +234,29 @@ impl Asked<'_> {
     /// One statement, whatever is asked for: the newest of each walk.
     fn statement(&self, workspace: WorkspaceId) -> Sql {
         let mut walks = Builder::new("", workspace);
-        if !self.span.is_of_the_system() {
+        if !self.span.events.is_none() {
             let whose = walks.bind(self.profile);
-            // Of a session its stretch is read; of a type, in one of two walks the person is nobody, which ends it at once.
-            if self.span.kind.is_some() && self.session.is_none() {
-                let ways = by_type::either(|way| {
-                    format!(
-                        "{} e.profile_id = (SELECT d.profile_id FROM profile_documents AS d
-                             WHERE d.workspace_id = $1 AND d.profile_id = ${whose} AND {})",
-                        way.found, way.people
-                    )
-                });
-                ways.iter().for_each(|found| self.events(&mut walks, found));
-            } else {
-                self.events(&mut walks, &format!("WHERE e.profile_id = ${whose}"));
+            let everything = format!("WHERE e.profile_id = ${whose}");
+            match &self.span.events {
+                Among::Types(types) if self.session.is_none() => {
+                    // In one of two ways the person is nobody, which ends its walks at once. A short timeline is read through;
+                    // in a long one each type is a stretch of its own.
+                    let [short, long] = by_type::either(|way| {
+                        format!(
+                            "{} e.profile_id = (SELECT d.profile_id FROM profile_documents AS d
+                                 WHERE d.workspace_id = $1 AND d.profile_id = ${whose} AND {})",
+                            way.found, way.people
+                        )
+                    });
+                    self.events(&mut walks, &short, types);
+                    types.chunks(1).for_each(|one| self.events(&mut walks, &long, one));
+                }
+                // Of a session its stretch is read.
+                Among::Types(types) => self.events(&mut walks, &everything, types),
+                Among::All => self.events(&mut walks, &everything, &[]),
             }
         }
-        if !self.span.is_of_events() {
+        if self.span.has_entries() {
             self.entries(&mut walks);
         }
         let text = if self.counted { format!("SELECT count(*) FROM ({}) AS c", walks.text) } else { walks.text };
@@ -243,7 +271,8 @@ impl Asked<'_> {
         Ok(moments)
     }
 
-    fn events(&self, statement: &mut Builder, found: &str) {
+    /// `types`: none of them for all.
+    fn events(&self, statement: &mut Builder, found: &str, types: &[String]) {
         let span = self.span;
         statement.walk(if self.counted { "SELECT 1 FROM events AS e" } else { EVENT });
         statement.text.push_str(&format!(" {found} AND e.workspace_id = $1"));
@@ -253,8 +282,10 @@ impl Asked<'_> {
             statement.and("e.occurred_at <= ?", session.ended_at.0);
             statement.and("e.session_id = ?", RecordId(session.id));
         }
-        if let Some(kind) = &span.kind {
-            statement.and("e.type = ?", kind.as_str());
+        match types {
+            [] => {}
+            [one] => statement.and("e.type = ?", one.as_str()),
+            many => statement.among("e.type", many),
         }
         if let Some(channel) = &span.channel {
             statement.and("e.channel = ?", channel.as_str());
@@ -280,8 +311,8 @@ impl Asked<'_> {
         statement.walk(if self.counted { "SELECT 1 FROM profile_history AS h" } else { ENTRY });
         statement.text.push_str(" WHERE h.workspace_id = $1");
         statement.and("h.profile_id = ?", self.profile);
-        if let Some(action) = span.kind.as_deref().and_then(|kind| kind.strip_prefix("system.")) {
-            statement.and("h.action = ?", action);
+        if let Among::Types(actions) = &span.entries {
+            statement.among("h.action", actions);
         }
         if let Some(from) = span.from {
             statement.and("h.at >= ?", from);
@@ -330,7 +361,7 @@ async fn session_row(tx: &mut Tx, workspace: WorkspaceId, id: RecordId) -> Resul
 impl Store {
     /// A page of a person's timeline, newest first.
     pub async fn timeline(&self, workspace: WorkspaceId, profile: ProfileId, span: Span) -> Result<Vec<Moment>, StoreError> {
-        if span.is_of_the_system() && span.is_of_events() {
+        if span.is_empty() {
             return Ok(Vec::new());
         }
         if span.session.is_some() {
@@ -342,7 +373,7 @@ impl Store {
 
     /// How many rows its pages have, `span.after` and `span.limit` aside; of a session, `profile` may be left open.
     pub(crate) async fn timeline_total(&self, workspace: WorkspaceId, profile: Option<ProfileId>, span: Span) -> Result<i64, StoreError> {
-        if span.is_of_the_system() && span.is_of_events() {
+        if span.is_empty() {
             return Ok(0);
         }
         let span = Span { after: None, ..span };

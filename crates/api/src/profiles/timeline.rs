@@ -9,7 +9,7 @@ use people_domain::{
     id::{ProfileId, RecordId, WorkspaceId},
     text::clean,
 };
-use people_store::{Listed, Moment, Span, Store};
+use people_store::{Among, Listed, Moment, Span, Store};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -27,10 +27,13 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TimelineParams {
-    /// A type of event; `system` for everything that became of the profile, `system.updated` for one kind of it.
-    #[serde(rename = "type")]
+    /// A type of event; `system` for everything that became of the profile, `system.updated` for one kind of it. Repeated, up to
+    /// 20 times, any of them.
+    #[serde(default, rename = "type")]
     #[param(rename = "type")]
-    kind: Option<String>,
+    kinds: Vec<String>,
+    /// `false`: only what they did; `true`: only what became of the profile.
+    system: Option<bool>,
     /// Events of one channel.
     channel: Option<String>,
     /// Events of one session.
@@ -57,6 +60,38 @@ pub(crate) fn position(read: Option<Position>) -> Option<(Timestamp, RecordId)> 
 fn time(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
     let read = |text: &str| Timestamp::parse(text).or_else(|| Timestamp::parse_date(text));
     text.map(|text| read(text).ok_or_else(|| Problem::query(name, "expected a time such as 2026-01-31T08:00:00Z, or a date"))).transpose()
+}
+
+/// Most types that one reading asks for: each may be a walk of its own.
+const MAX_TYPES: usize = 20;
+
+/// The types that are asked for, as they are kept.
+fn types(asked: Vec<String>) -> ApiResult<Vec<String>> {
+    if asked.len() > MAX_TYPES {
+        return Err(Problem::query("type", &format!("at most {MAX_TYPES} types")));
+    }
+    let mut types: Vec<String> = asked.into_iter().map(|kind| clean(&kind, 256).ok().flatten().unwrap_or(kind)).collect();
+    types.sort();
+    types.dedup();
+    Ok(types)
+}
+
+/// Which events, and which entries of the history.
+fn among(types: &[String], system: Option<bool>) -> (Among, Among) {
+    let (mut events, mut entries) = (Among::All, Among::All);
+    if !types.is_empty() {
+        let (of_system, of_events): (Vec<&String>, Vec<&String>) =
+            types.iter().partition(|kind| *kind == "system" || kind.starts_with("system."));
+        events = Among::Types(of_events.into_iter().cloned().collect());
+        let actions: Option<Vec<String>> = of_system.into_iter().map(|kind| kind.strip_prefix("system.").map(str::to_owned)).collect();
+        entries = actions.map_or(Among::All, Among::Types);
+    }
+    match system {
+        Some(true) => events = Among::NONE,
+        Some(false) => entries = Among::NONE,
+        None => {}
+    }
+    (events, entries)
 }
 
 /// A page as it is answered; `rows` holds one more than `limit` when there is a next one.
@@ -91,7 +126,7 @@ pub(crate) async fn who_answers(store: &Store, workspace: WorkspaceId, id: Profi
 ///
 /// What they did, newest first, and between it what became of the profile, as events of the types `system.created`,
 /// `system.updated`, `system.merged` and so on, with the names of the changed fields. Events that came late stand where
-/// they happened. A filter on channel or session leaves the system's events out.
+/// they happened. A filter on channel or session leaves the system's events out, as `system=false` does.
 #[utoipa::path(
     tag = "events",
     params(("id" = String, Path, description = "Id of the profile", example = "0192f0c1-7d7e-7aaa-8000-000000000001"), TimelineParams),
@@ -111,9 +146,11 @@ pub async fn profile_timeline(
         .session_id
         .as_deref()
         .map(|text| uuid::Uuid::try_parse(text).map(RecordId).map_err(|_| Problem::query("session_id", "expected the id of a session")));
+    let types = types(params.kinds)?;
+    let (events, entries) = among(&types, params.system);
     let mut span = Span {
-        // As types are kept.
-        kind: params.kind.map(|kind| clean(&kind, 256).ok().flatten().unwrap_or(kind)),
+        events,
+        entries,
         channel: params.channel,
         session: session.transpose()?,
         from: time("from", params.from.as_deref())?,
@@ -122,7 +159,7 @@ pub async fn profile_timeline(
         limit: limit + 1,
     };
     let bounds = (span.from.map(Timestamp::micros), span.to.map(Timestamp::micros));
-    let question = cursor::fingerprint(&("timeline", profile, &span.kind, &span.channel, span.session, bounds));
+    let question = cursor::fingerprint(&("timeline", profile, types, params.system, &span.channel, span.session, bounds));
     let read = params.cursor.as_deref().map(|cursor| cursor::read(workspace, &question, cursor)).transpose()?;
     span.after = position(read);
     let mut rows = app.store.timeline(workspace, profile, span.clone()).await?;

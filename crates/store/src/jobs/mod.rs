@@ -588,22 +588,39 @@ impl Store {
     }
 
     /// Ends a job that has not ended. At once: a step that is under way when this is committed is refused. `None`: there is
-    /// no such job; a job that had ended stays as it is.
-    pub async fn cancel_job(&self, workspace: WorkspaceId, id: RecordId, cause: Arc<Cause>) -> Result<Option<Job>, StoreError> {
-        let job = self
+    /// no such job; a job that had ended stays as it is. `render` writes the answer that a retry under the same key gets.
+    pub async fn cancel_job(
+        &self,
+        workspace: WorkspaceId,
+        id: RecordId,
+        cause: Arc<Cause>,
+        idempotency: Option<Idempotency>,
+        render: impl Fn(&Job) -> StoredAnswer + Send + Sync + 'static,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        let render = Arc::new(render);
+        let cancelled = self
             .write(move |tx| {
-                let cause = Arc::clone(&cause);
+                let (cause, render, idempotency) = (Arc::clone(&cause), Arc::clone(&render), idempotency.clone());
                 Box::pin(async move {
+                    if let Some(key) = &idempotency
+                        && let Some(before) = door::replayed(tx, workspace, key, cause.at).await?
+                    {
+                        return Ok(Some(before.map_or_else(Enqueued::Refused, Enqueued::Replayed)));
+                    }
                     if cancel(tx, workspace, id, cause.at).await? {
                         audit::note(tx, workspace, vec![(&cause, Act::of("job.cancelled", "job", id))]).await?;
                     }
                     let row: Option<Stored> = tx.optional(selected("WHERE workspace_id = $1 AND id = $2").bind(workspace).bind(id)).await?;
-                    row.map(Job::try_from).transpose()
+                    let Some(job) = row.map(Job::try_from).transpose()? else { return Ok(None) };
+                    if let Some(key) = idempotency {
+                        door::keep(tx, workspace, key, render(&job), cause.at).await?;
+                    }
+                    Ok(Some(Enqueued::Now(Box::new(job))))
                 })
             })
             .await?;
         self.jobs.tell();
-        Ok(job)
+        Ok(cancelled)
     }
 
     /// Keeps a piece of what a job will work through, before or after the job is there. Pieces count from 0.
