@@ -27,8 +27,9 @@ impl Origins {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut origins = Self::default();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let is_origin =
-                || Url::parse(item).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == item);
+            let is_whole = |url: Url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == item;
+            // A star is everything, and no part of an address.
+            let is_origin = || !item.contains('*') && Url::parse(item).is_ok_and(is_whole);
             match item {
                 "*" => origins.any = true,
                 _ if is_origin() => origins.these.push(item.to_owned()),
