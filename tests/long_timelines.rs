@@ -40,6 +40,9 @@ fn is_small_order(event: &Value) -> bool {
     event["type"] == "order" && event["properties"]["n"].as_i64().is_some_and(|n| n < 5)
 }
 
+/// Whether an event is among those that are asked for.
+type Wanted<'a> = &'a dyn Fn(&Value) -> bool;
+
 fn of_system(event: &Value) -> bool {
     event["type"].as_str().is_some_and(|kind| kind.starts_with("system."))
 }
@@ -50,7 +53,7 @@ async fn agrees(app: &App, person: &Value) {
     let of = |kinds: &[&str]| kinds.iter().map(|kind| format!("&type={}", percent(kind))).collect::<String>();
     let is_of = |kinds: &[&str], event: &Value| kinds.iter().any(|kind| event["type"] == *kind);
     let rare = [KINDS[2], "system.created"];
-    let asked: [(String, &dyn Fn(&Value) -> bool); 8] = [
+    let asked: [(String, Wanted<'_>); 8] = [
         (of(&KINDS[..1]), &|event| is_of(&KINDS[..1], event)),
         (of(&KINDS[1..2]), &|event| is_of(&KINDS[1..2], event)),
         (of(&KINDS[2..]), &|event| is_of(&KINDS[2..], event)),
