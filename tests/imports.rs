@@ -78,7 +78,8 @@ async fn a_table_is_taken_in(app: &App) {
         json!({
             "mode": "upsert", "dry_run": false, "format": "csv", "delimiter": ",",
             "mapping": {"Email": "email", "First name": "first_name", "Last name": "last_name", "Country": "country"},
-            "ignored": ["Favourite colour"], "encoding": "utf-8", "created": 2, "updated": 0
+            "ignored": ["Favourite colour"], "encoding": "utf-8", "created": 2, "updated": 0,
+            "consents_without_effect": 0
         })
     );
     let ada = by_email(app, "ada@example.com").await;
@@ -340,6 +341,9 @@ async fn modes_create_or_update_only(app: &App) {
 }
 
 async fn attributes_take_the_type_of_their_column(app: &App) {
+    // A column in which nobody has anything defines nothing.
+    imported(app, "", "email,attributes.blank\nx@example.com,\ny@example.com, \n").await;
+    app.get("/v1/properties/blank").await.refused(404, "not_found");
     app.post("/v1/properties").json(json!({"key": "tags", "type": "text_list"})).await.created();
     let file = "email,attributes.seats,attributes.code,attributes.since,attributes.active,attributes.tags\n\
                 a@example.com,12,123,2026-01-31,true,x;y\n\
@@ -485,11 +489,42 @@ async fn a_table_taken_in_late_brings_no_withdrawn_consent_back(app: &App) {
     for (person, status) in [(&ada, "opted_out"), (&grace, "opted_in")] {
         app.put(&format!("/v1/profiles/{}/consents/email", id(person))).json(json!({"status": status})).await.ok();
     }
-    assert_eq!(imported(app, "", table).await["failed"], 0);
-    for (person, status) in [(&ada, "opted_out"), (&grace, "opted_in")] {
-        let now = app.get(&format!("/v1/profiles/{}", id(person))).await.ok();
-        assert_eq!(now["consents"][0]["status"], status, "{now}");
+    let done = imported(app, "", table).await;
+    assert_eq!((&done["failed"], &done["details"]["consents_without_effect"]), (&0.into(), &2.into()), "{done}");
+    let stand = async |expected: [(&Value, &str); 2]| {
+        for (person, status) in expected {
+            let now = app.get(&format!("/v1/profiles/{}", id(person))).await.ok();
+            assert_eq!(now["consents"][0]["status"], status, "{now}");
+        }
+    };
+    stand([(&ada, "opted_out"), (&grace, "opted_in")]).await;
+    // A table that does not say since when: an opt-out is not undone by it, whichever way the time is missing.
+    let mapped = format!("?mapping={}", percent(r#"{"email": "email", "state": "consents.email"}"#));
+    for (query, header) in
+        [("", "consents.email,note"), ("", "consents.email,consents.email.occurred_at"), (mapped.as_str(), "state,since")]
+    {
+        for status in ["opted_in", "pending", "unknown"] {
+            let file = format!("email,{header}\nada@example.com,{status},\nnew-{status}@example.com,{status},\n");
+            let dry = imported(app, &format!("{query}{}dry_run=true", if query.is_empty() { "?" } else { "&" }), file.clone()).await;
+            let done = imported(app, query, file).await;
+            for told in [&dry, &done] {
+                assert_eq!((&told["failed"], &told["details"]["consents_without_effect"]), (&0.into(), &1.into()), "{told}");
+            }
+            assert_eq!(by_email(app, &format!("new-{status}@example.com")).await["consents"][0]["status"], status);
+            stand([(&ada, "opted_out"), (&grace, "opted_in")]).await;
+        }
     }
+    // What is so stays as it was, since when it was; an opt-out counts from now on.
+    let before = app.read(id(&grace)).await;
+    imported(app, "", "email,consents.email\ngrace@navy.example,Opted-in\n").await;
+    same(&app.read(id(&grace)).await, &before);
+    let done = imported(app, "", "email,consents.email\ngrace@navy.example,Opted out\n").await;
+    assert_eq!(done["details"]["consents_without_effect"], 0);
+    stand([(&ada, "opted_out"), (&grace, "opted_out")]).await;
+    let lines = "{\"email\": \"grace@navy.example\", \"consents\": [{\"channel\": \"email\", \"status\": \"opted_in\"}]}\n";
+    let job = app.post("/v1/imports").bytes("application/x-ndjson", lines).await.is(202);
+    assert_eq!(finished(app, &job).await["details"]["consents_without_effect"], 1);
+    stand([(&ada, "opted_out"), (&grace, "opted_out")]).await;
 }
 
 async fn a_decision_is_told_with_its_time_and_its_source(app: &App) {
@@ -497,22 +532,42 @@ async fn a_decision_is_told_with_its_time_and_its_source(app: &App) {
         ada@example.com,opted_in,2026-01-31T08:00:00+01:00,fair\n\
         grace@navy.example,opted_out,2026-01-31T08:00:00Z,\n\
         ida@example.com,,2026-01-31T08:00:00Z,fair\n\
+        amy@example.com, Opted Out ,2026-01-31,fair\n\
+        may@example.com,opted_in,2026-01-31 08:00:00,fair\n\
         eva@example.com,opted_in,31.1.2026,fair\n\
         zoe@example.com,opted_in,2126-01-31T08:00:00Z,fair\n";
     let mapping = |fields: Value| format!("?mapping={}", percent(&fields.to_string()));
     let whole = json!({"email": "email", "Opted": "consents.sms", "When": "consents.sms.occurred_at", "Where": "consents.sms.source"});
     let done = imported(app, &mapping(whole), file).await;
-    assert_eq!(counts(&done), json!([5, 3, 2, 3, 0]));
+    assert_eq!(counts(&done), json!([7, 5, 2, 5, 0]));
     let told: Vec<Value> = errors(app, &done).await.iter().map(|error| json!([error["line"], error["code"], error["detail"]])).collect();
-    assert_eq!((&told[0][0], &told[0][1], &told[1][0]), (&5.into(), &"invalid_datetime".into(), &6.into()), "{told:?}");
+    assert_eq!((told.len(), &told[0][0], &told[1][0]), (2, &7.into(), &8.into()), "{told:?}");
+    for error in &told {
+        assert_eq!(error[1], "invalid_datetime");
+        assert!(
+            error[2].as_str().is_some_and(|detail| detail.starts_with("consents.sms.occurred_at: ")),
+            "the column is not named: {error}"
+        );
+    }
     for (email, promised) in [
         ("ada@example.com", json!([["opted_in", "2026-01-31T07:00:00.000000Z", "fair"]])),
         ("grace@navy.example", json!([["opted_out", "2026-01-31T08:00:00.000000Z", null]])),
         ("ida@example.com", json!([])),
+        ("amy@example.com", json!([["opted_out", "2026-01-31T00:00:00.000000Z", "fair"]])),
+        ("may@example.com", json!([["opted_in", "2026-01-31T08:00:00.000000Z", "fair"]])),
     ] {
         let person = by_email(app, email).await;
         let consents: Vec<Value> = list(&person, "consents").iter().map(|c| json!([c["status"], c["occurred_at"], c["source"]])).collect();
         assert_eq!(Value::from(consents), promised, "{email}");
+    }
+    // Headers as people write them; one that can only be meant for us, and is not understood, is asked about.
+    let done = imported(app, "", "email,Consents.SMS,CONSENTS PUSH\nkim@example.com,opted_out,opted_in\n").await;
+    assert_eq!(done["details"]["mapping"], json!({"email": "email", "Consents.SMS": "consents.sms", "CONSENTS PUSH": "consents.push"}));
+    assert_eq!(list(&by_email(app, "kim@example.com").await, "consents").len(), 2);
+    for (header, code) in
+        [("consents.sms.when", "unknown_column"), ("consent.sms", "unknown_column"), ("Consents.sms,consents.sms", "invalid_value")]
+    {
+        send(app, "", format!("email,{header}\nkim@example.com,opted_in,\n")).await.refused_at("mapping", code);
     }
     // When or where, but not what.
     for (field, alone) in [("When", "consents.sms.occurred_at"), ("Where", "consents.sms.source")] {
@@ -521,6 +576,13 @@ async fn a_decision_is_told_with_its_time_and_its_source(app: &App) {
 }
 
 async fn an_export_taken_in_where_it_came_from_changes_nothing(app: &App) {
+    // What only just fits: a name composed of two long ones, many long columns, labels like marks of other programs.
+    app.person(json!({"email": "long@example.com", "first_name": "f".repeat(600), "last_name": "ł".repeat(400), "labels": ["* starred", "a ::: b"]})).await;
+    for part in 0..6 {
+        let attributes: serde_json::Map<String, Value> =
+            (part * 160..(part + 1) * 160).map(|n| (format!("{}{n:04}", "k".repeat(60)), json!(n))).collect();
+        app.person(json!({"external_id": format!("wide-{part}"), "attributes": attributes})).await;
+    }
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(18);
     let mut people: Vec<Value> = (0..200).map(|n| person(n, &mut rng)).collect();
     for (n, person) in people.iter_mut().enumerate() {
@@ -535,10 +597,10 @@ async fn an_export_taken_in_where_it_came_from_changes_nothing(app: &App) {
     let whole = async || app.post("/v1/profiles/export").json(json!({"sort": "created_at"})).await.text();
     let before = whole().await;
     let table = app.post("/v1/profiles/export").header("accept", "text/csv").json(json!({})).await.bytes;
-    assert_eq!(counts(&imported(app, "", table.clone()).await), json!([200, 200, 0, 0, 200]));
-    assert_eq!(counts(&imported(app, "?mode=update", table).await), json!([200, 200, 0, 0, 200]));
+    assert_eq!(counts(&imported(app, "", table.clone()).await), json!([207, 207, 0, 0, 207]));
+    assert_eq!(counts(&imported(app, "?mode=update", table).await), json!([207, 207, 0, 0, 207]));
     let job = app.post("/v1/imports").bytes("application/x-ndjson", before.clone()).await.is(202);
-    assert_eq!(counts(&finished(app, &job).await), json!([200, 200, 0, 0, 200]));
+    assert_eq!(counts(&finished(app, &job).await), json!([207, 207, 0, 0, 207]));
     for (found, promised) in whole().await.lines().zip(before.lines()) {
         assert_eq!(found, promised, "versions and all");
     }
@@ -561,6 +623,8 @@ async fn what_is_no_file_is_refused(app: &App) {
     }
     app.post("/v1/imports").bytes("application/json", "{}").await.refused(415, "unsupported_media_type");
     app.post("/v1/imports").header("content-encoding", "gzip").bytes("text/csv", "x").await.refused(415, "unsupported_media_type");
+    let endless = format!("email,{}\nada@example.com,x\n", "z".repeat(200_000));
+    send(app, "", endless).await.refused_at("", "invalid_header");
     for query in ["?delimiter=ab", "?delimiter=%22", "?dry_run=1", "?mapping=%5B%5D", "?colour=blue", "?mode=%00"] {
         send(app, query, "Email\nx@example.com\n").await.refused(400, "invalid_query");
     }

@@ -30,7 +30,7 @@ pub fn join<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
             out.push(';');
         }
         for (at, c) in item.char_indices() {
-            if matches!(c, ';' | '\\') || (c == '"' && at == 0) || item[at..].starts_with(":::") {
+            if matches!(c, ';' | '\\') || (matches!(c, '"' | '*') && at == 0) || item[at..].starts_with(":::") {
                 out.push('\\');
             }
             out.push(c);
@@ -97,10 +97,13 @@ mod tests {
             vec!["\\;"],
             vec!["\"quoted\",\"x\""],
             vec!["a ::: b", "c:::::d"],
+            vec!["* starred", "*"],
         ] {
             assert_eq!(split(&join(items.iter().copied())), items);
         }
         assert_eq!(split(""), [""; 0]);
+        // Not to be taken for a group of Google's own.
+        assert_eq!(join(["* starred"]), "\\* starred");
         assert_eq!(split("* myContacts ::: friends"), ["* myContacts", "friends"]);
         assert_eq!(split("\"vip\",\"paid, yearly\""), ["vip", "paid, yearly"]);
     }

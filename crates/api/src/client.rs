@@ -234,7 +234,19 @@ pub fn import(args: &ImportArgs) -> Result<Value> {
     let mut body = client.post("/v1/imports", &query, kind, "application/json", sending.wrap_read(file))?;
     sending.finish_and_clear();
     let job: Value = json_of(&body.read_to_string()?)?;
+    tell_ignored(&job);
     follow(&client, job)
+}
+
+/// What an export says of its own accord is no loss; every other column that is left out may be one.
+fn tell_ignored(job: &Value) {
+    const OWN: [&str; 6] = ["id", "version", "channels", "last_seen_at", "created_at", "updated_at"];
+    let ignored = job["details"]["ignored"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let ignored: Vec<&str> = ignored.filter(|name| !OWN.contains(name)).collect();
+    if !ignored.is_empty() {
+        // Nobody who closed it is waiting to be told.
+        let _ = writeln!(io::stderr(), "people: columns left out: {} (--map \"COLUMN=FIELD\" says what one holds)", ignored.join(", "));
+    }
 }
 
 /// How often the job is looked for, a few seconds apart, before it is left alone.

@@ -82,6 +82,16 @@ pub fn is_known(current: &Consent, decision: &Decision) -> bool {
             == (&decision.channel, decision.status, decision.occurred_at, &decision.source)
 }
 
+/// Whether what is told without a time says anything: an opt-out stands until somebody says when it ended, and what is so
+/// already has been so since its own time.
+pub fn counts_undated(current: Option<&Consent>, told: &Decision) -> bool {
+    match current.map(|current| current.status) {
+        Some(status) if status == told.status => false,
+        Some(Status::OptedOut) => false,
+        _ => true,
+    }
+}
+
 /// The state after a decision. Order-independent: any arrival order of the same decisions ends in the same state.
 pub fn apply(current: Option<&Consent>, decision: &Decision) -> Consent {
     let newest = |old: Option<Timestamp>, of: Status| {
@@ -138,6 +148,18 @@ mod tests {
 
     fn end(decisions: &[Decision]) -> Option<Consent> {
         decisions.iter().fold(None, |state, d| Some(apply(state.as_ref(), d)))
+    }
+
+    #[test]
+    fn what_is_told_without_a_time_undoes_no_opt_out() {
+        let told = |status| Decision { channel: "sms".to_owned(), status, occurred_at: Timestamp::MIN, source: None, evidence: None };
+        for status in Status::ALL.iter().copied() {
+            assert!(counts_undated(None, &told(status)));
+            let current = apply(None, &told(status));
+            for new in Status::ALL.iter().copied() {
+                assert_eq!(counts_undated(Some(&current), &told(new)), status != Status::OptedOut && new != status, "{status:?} {new:?}");
+            }
+        }
     }
 
     proptest! {

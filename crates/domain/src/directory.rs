@@ -267,7 +267,8 @@ impl Directory {
         label::check_stays(&draft.labels, &self.going)?;
         let mut profile = Profile::empty(ProfileId(ids.next(cause.at)), cause.at);
         let inferred = self.fill(&mut profile, draft, cause)?;
-        self.save(None, profile, Action::Created, inferred, draft.decisions.clone(), cause, ids)
+        draft.undated.iter().for_each(|decision| consent::record(&mut profile.consents, decision));
+        self.save(None, profile, Action::Created, inferred, draft.told().cloned().collect(), cause, ids)
     }
 
     /// Whose keys a draft names: the strongest key decides; among equals the older person, so that the order of keys does
@@ -308,6 +309,9 @@ impl Directory {
         own.identities.retain(|new| !refused.contains(&&new.key));
         label::check_stays(&own.labels, &self.going)?;
         let mut profile = (*before).clone();
+        let current = |decision: &Decision| before.consents.iter().find(|consent| consent.channel == decision.channel);
+        let counting = std::mem::take(&mut own.undated).into_iter().filter(|told| consent::counts_undated(current(told), told));
+        own.decisions.extend(counting);
         let inferred = self.fill(&mut profile, &own, cause)?;
         // What is known already, to the instant and the source, is not told to the ledger again.
         own.decisions.retain(|decision| !before.consents.iter().any(|consent| consent::is_known(consent, decision)));

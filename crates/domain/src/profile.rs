@@ -15,7 +15,7 @@ use crate::{
     consent::Consent,
     id::{ProfileId, SegmentId},
     identity::{Identity, IdentityKey, IdentityKind, NewIdentity},
-    property::Standard,
+    property::{MAX_NAME, Standard},
 };
 
 /// A segment a profile belongs to, as its badge shows it.
@@ -219,10 +219,16 @@ impl Profile {
     }
 }
 
+/// Never longer than a name may be that is given.
 fn composed_name(first: Option<&str>, last: Option<&str>) -> Option<String> {
-    match (first, last) {
-        (Some(first), Some(last)) => Some(format!("{first} {last}")),
-        (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
-        (None, None) => None,
+    let mut name = match (first, last) {
+        (Some(first), Some(last)) => format!("{first} {last}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => return None,
+    };
+    if name.len() > MAX_NAME {
+        name.truncate(name.floor_char_boundary(MAX_NAME));
+        name.truncate(name.trim_end().len());
     }
+    Some(name)
 }

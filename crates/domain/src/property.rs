@@ -16,6 +16,8 @@ use crate::{
 
 /// Longest text value, in bytes.
 pub const MAX_TEXT_BYTES: usize = 8 * 1024;
+/// Longest name, of a person or of what they belong to, in bytes.
+pub const MAX_NAME: usize = 1_000;
 /// Most custom attributes on one profile.
 pub const MAX_ATTRIBUTES: usize = 200;
 /// Most bytes of custom attributes on one profile, as JSON.
@@ -56,7 +58,7 @@ impl Standard {
     /// Checks and normalises a value; blank is the same as none.
     pub fn parse(self, text: &str) -> Result<Option<String>, Issue> {
         let max = match self {
-            Self::Name | Self::FirstName | Self::LastName | Self::Company | Self::JobTitle | Self::City => 1_000,
+            Self::Name | Self::FirstName | Self::LastName | Self::Company | Self::JobTitle | Self::City => MAX_NAME,
             Self::Country | Self::Language | Self::Timezone => 100,
             Self::AvatarUrl => 2_048,
         };

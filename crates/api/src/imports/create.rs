@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::IntoParams;
 
 use super::{
-    mapping::{Field, given, guessed},
+    mapping::{Columns, Field, given, guessed},
     rows::{Format, Letters, Mode, Place, Row, common_type, records},
     spool::{HEAD, Spool},
     work::Parameters,
@@ -39,6 +39,8 @@ use crate::{
 
 /// Most bytes of a file.
 const MAX_FILE: u64 = 1 << 30;
+/// Most columns.
+const MAX_COLUMNS: usize = 5_000;
 /// Longest silence of a sender.
 const SILENCE: Duration = Duration::from_secs(10);
 /// After this long a sender has to have kept up a kilobyte a second.
@@ -55,9 +57,9 @@ pub struct ImportParams {
     /// `update`: somebody who is not there is an error; a column `id` may name them.
     pub mode: Option<String>,
     /// For CSV, JSON of column → field: `id`, `email`, `phone`, `external_id`, a standard property, `labels`,
-    /// `identities.<kind>`, `consents.<channel>` (a status, decided now unless `consents.<channel>.occurred_at` tells when, with
-    /// the source `import` unless there is a `consents.<channel>.source`), `attributes.<key>` or `null`. What it does not name
-    /// is left out. Without it the columns are told from their names, and the job's `details` show how.
+    /// `identities.<kind>`, `consents.<channel>` (a status), `consents.<channel>.occurred_at` and `consents.<channel>.source` (of
+    /// the status), `attributes.<key>` or `null`. What it does not name is left out. Without it the columns are told from their
+    /// names, and the job's `details` show how.
     #[param(example = r#"{"E-mail": "email", "Plan": "attributes.plan"}"#)]
     pub mapping: Option<String>,
     /// For CSV: one character, or `tab`. Without it, told from the first line.
@@ -145,10 +147,19 @@ fn media(request: &HttpRequest) -> ApiResult<(bool, Option<String>)> {
 ///
 /// A file of CSV or of lines of JSON, up to 1 GiB, taken in by a job. The first line of CSV names the columns; headers such
 /// as those of Google Contacts, HubSpot, Mailchimp and Outlook are known, and so are those of an export from here, whose
-/// formula-guarding `'` is taken off again. A line of JSON holds the fields of an upsert, or a whole profile as an export
+/// formula-guarding `'` is taken off again. Labels of a file are put on by hand, and stay when a rule does not hold any more. A line of JSON holds the fields of an upsert, or a whole profile as an export
 /// writes it. An empty cell says nothing; `null` in JSON clears. A row that cannot be taken holds up no other: the job counts
 /// it, and `/v1/jobs/{id}/errors` tells its line and why. The job's `details` count who was `created`, and who was found and
-/// `updated`, be it with what they had already. Rows about one person take effect in the order of the file. With
+/// `updated`, be it with what they had already.
+///
+/// **Consents.** A status counts from its `occurred_at` on, a day or a time: whatever was decided later stands, so a table that
+/// is taken in late undoes nothing. One without it is of now, says nothing where it is so already, and gives way to an opt-out: who
+/// comes back says when. To change a status in a table, empty its time too. `consents_without_effect` in `details` counts the
+/// statuses of the file that are not the person's afterwards.
+///
+/// **Taking a table back.** Define the properties first where it goes to another workspace: a column's type is else told from its
+/// cells. Where it came from, `mode=update` finds people by their `id`, also by an address they have given up since. Rows about
+/// one person take effect in the order of the file. With
 /// `dry_run=true` rows are judged and counted, and nothing changes: each against the directory as it is and a thousand rows or so
 /// around it, and against the keys of everybody whom earlier rows would create. What earlier rows would teach people who are there
 /// already, or the type that they would give an attribute, only the import itself knows.
@@ -302,10 +313,14 @@ fn look_at(head: &[u8], letters: Letters, whole: bool, wanted: &Wanted, definiti
         return Ok(Look { format: Format::Ndjson, letters, types: BTreeMap::new(), details });
     }
     let delimiter = wanted.delimiter.unwrap_or_else(|| likely_delimiter(head));
+    let first_line = Format::Csv { delimiter, columns: Columns { width: 0, used: Vec::new() } };
+    if !whole && records(&first_line, Letters::Utf8, head, false, Place::BEGINNING, 1).0.is_empty() {
+        return Err(refused("", "invalid_header", format!("the first line, which names the columns, has at most {HEAD} bytes")));
+    }
     let header = header(head, delimiter)?;
     let columns = match &wanted.mapping {
         Some(mapping) => given(mapping, &header)?,
-        None => guessed(&header, definitions),
+        None => guessed(&header, definitions)?,
     }
     .checked(&header, wanted.mode == Mode::Update)?;
     let format = Format::Csv { delimiter, columns };
@@ -321,10 +336,15 @@ fn look_at(head: &[u8], letters: Letters, whole: bool, wanted: &Wanted, definiti
                 let detail = format!("this workspace accepts defined attributes only; define {key} with POST /v1/properties");
                 return Err(refused("mapping", "unknown_attribute", detail));
             }
-            None => common_type(sample.iter().filter_map(|(_, row)| match row {
-                Row::Cells(cells) => cells.get(*index).map(String::as_str),
-                _ => None,
-            })),
+            None => {
+                let cells = sample.iter().filter_map(|(_, row)| match row {
+                    Row::Cells(cells) => cells.get(*index).map(String::as_str),
+                    _ => None,
+                });
+                // What nobody has yet is defined by whoever has it first.
+                let Some(kind) = common_type(cells) else { continue };
+                kind
+            }
         };
         types.insert(key.clone(), kind);
     }
@@ -361,8 +381,9 @@ fn header(head: &[u8], delimiter: u8) -> ApiResult<Vec<String>> {
     if !read || record.iter().all(|name| name.trim().is_empty()) {
         return Err(refused("", "invalid_header", "the first line has to name the columns"));
     }
-    if record.len() > 1_000 {
-        return Err(refused("", "limit_exceeded", "a file has at most 1000 columns"));
+    // More than an export has of the most attributes and channels.
+    if record.len() > MAX_COLUMNS {
+        return Err(refused("", "limit_exceeded", format!("a file has at most {MAX_COLUMNS} columns")));
     }
     // A file without such a line: what is said of columns, here and in the job, would say it of people.
     let is_key = |cell: &str| {

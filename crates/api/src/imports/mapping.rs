@@ -257,27 +257,65 @@ const KNOWN: &[(&str, &str)] = &[
     ("categories", "labels"),
 ];
 
-/// Columns as their headers suggest. What nobody recognises is left out.
-pub fn guessed(header: &[String], definitions: &Definitions) -> Columns {
+/// One of our own names, however a person wrote it. E: it says that it is one, and there is no such.
+fn own(header: &str) -> Result<Option<Field>, ()> {
+    if let Some(field) = Field::parse(header) {
+        return Ok(Some(field));
+    }
+    let lower = header.to_lowercase();
+    let words: Vec<&str> =
+        lower.split(|c: char| c.is_whitespace() || matches!(c, '.' | '_' | ':' | '/')).filter(|word| !word.is_empty()).collect();
+    match words.as_slice() {
+        ["consents", ..] => {
+            let told = match &words[1..] {
+                [channel] | [channel, "status"] => Some((channel, Told::Status)),
+                [channel, "occurred", "at"] | [channel, "at" | "date" | "time"] => Some((channel, Told::OccurredAt)),
+                [channel, "source"] => Some((channel, Told::Source)),
+                _ => None,
+            };
+            let field = told.and_then(|(channel, told)| Some(Field::Consent(parse_channel(channel).ok()?, told)));
+            field.map(Some).ok_or(())
+        }
+        // A list of everything has no form that a cell could have.
+        ["consent", _, ..] | ["identities", _, ..] => Field::parse(&lower).map(Some).ok_or(()),
+        // Keys of attributes differ by their case.
+        ["attributes", ..] => Ok(header.get("attributes.".len()..).and_then(|key| Field::parse(&format!("attributes.{key}")))),
+        _ => Ok(Field::parse(&lower)),
+    }
+}
+
+/// Columns as their headers suggest. What nobody recognises is left out. E: 422: what can only be meant for us, and is not understood or
+/// told twice: a consent that got lost would be one.
+pub fn guessed(header: &[String], definitions: &Definitions) -> ApiResult<Columns> {
     let mut used: Vec<(usize, Field)> = Vec::new();
+    let mut issues = Issues::default();
     for (index, name) in header.iter().enumerate() {
         let trimmed = name.trim();
         let normal = normal(trimmed);
         // Our own names and the workspace's own attributes first.
-        let own = || Field::parse(trimmed).filter(|field| !matches!(field, Field::Attribute(key) if key.is_empty()));
+        let Ok(own) = own(trimmed) else {
+            let detail = format!("{trimmed} is no column of a person, {FIELDS}; name what it holds, or null, with `mapping`");
+            issues.push("mapping", "unknown_column", detail);
+            continue;
+        };
+        let own = own.filter(|field| !matches!(field, Field::Attribute(key) if key.is_empty()));
         let defined = || definitions.keys().find(|key| key.eq_ignore_ascii_case(trimmed)).map(|key| Field::Attribute(key.clone()));
         let known = || KNOWN.iter().find(|(header, _)| *header == normal).and_then(|(_, field)| Field::parse(field));
-        let Some(field) = own().or_else(defined).or_else(known) else { continue };
+        let Some(field) = own.or_else(defined).or_else(known) else { continue };
         let taken = single(&field) && used.iter().any(|(_, other)| *other == field);
         // A second e-mail or phone column is a further key; of anything else the first column counts.
         match field {
             Field::Email if taken => used.push((index, Field::Identities("email".to_owned()))),
             Field::Phone if taken => used.push((index, Field::Identities("phone".to_owned()))),
+            Field::Consent(..) if taken => {
+                issues.push("mapping", "invalid_value", format!("two columns hold {field}; say with `mapping` which one counts"));
+            }
             _ if taken => {}
             field => used.push((index, field)),
         }
     }
-    Columns { width: header.len(), used }
+    issues.into_result()?;
+    Ok(Columns { width: header.len(), used })
 }
 
 impl Columns {
@@ -293,13 +331,16 @@ impl Columns {
             let detail = format!("{field} says nothing without a column that is {}", Told::Status.column(channel));
             return Err(Problem::invalid(vec![Issue::new("mapping", "invalid_value", detail)]));
         }
+        let has_id = self.holds(&Field::Id);
         let used: Vec<_> = self.used.into_iter().filter(|(_, field)| with_id || *field != Field::Id).collect();
         if used.iter().any(|(_, field)| field.is_key()) {
             return Ok(Self { used, ..self });
         }
+        let by_id = if has_id { " A column `id` names people with `mode=update`." } else { "" };
         let detail = format!(
-            "no column is known to hold an identity; name one with `mapping`, such as {{\"{}\": \"email\"}}. The first line has to name the columns.",
-            header.first().map_or("E-mail", String::as_str)
+            "no column is known to hold an identity; name one with `mapping`, such as {{\"{}\": \"email\"}}. The first line has to name the \
+             columns.{by_id}",
+            header.iter().find(|name| name.trim() != "id").map_or("E-mail", String::as_str)
         );
         Err(Problem::invalid(vec![Issue::new("mapping", "identity_required", detail)]))
     }
@@ -324,13 +365,18 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
-    use super::{Columns, Field, given, guessed};
+    use super::{Field, given, guessed};
     use serde_json::json;
 
     fn told(header: &str) -> Vec<(String, String)> {
         let header: Vec<String> = header.split(',').map(str::to_owned).collect();
-        let Columns { used, .. } = guessed(&header, &Default::default());
-        used.into_iter().map(|(index, field)| (header[index].clone(), field.to_string())).collect()
+        let columns = guessed(&header, &Default::default());
+        columns
+            .map(|columns| columns.used)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(index, field)| (header[index].clone(), field.to_string()))
+            .collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -385,7 +431,7 @@ mod tests {
             ])
         );
         assert_eq!(
-            told("id,version,email,attributes.plan,consents.sms,consents.sms.occurred_at,consents.sms.source,consents.sms.when,created_at"),
+            told("id,version,email,attributes.plan,consents.sms,consents.sms.occurred_at,consents.sms.source,created_at"),
             pairs(&[
                 ("id", "id"),
                 ("email", "email"),
@@ -395,6 +441,34 @@ mod tests {
                 ("consents.sms.source", "consents.sms.source"),
             ])
         );
+    }
+
+    #[test]
+    fn a_consent_is_understood_or_asked_about() {
+        for (header, field) in [
+            ("Consents.Email", "consents.email"),
+            ("CONSENTS SMS", "consents.sms"),
+            ("consents_sms_status", "consents.sms"),
+            ("consents.sms.date", "consents.sms.occurred_at"),
+            ("Consents.SMS.Occurred At", "consents.sms.occurred_at"),
+            ("consents: email source", "consents.email.source"),
+        ] {
+            assert_eq!(told(&format!("email,{header}")), pairs(&[("email", "email"), (header, field)]));
+        }
+        for header in [
+            "consents.sms.when",
+            "consents",
+            "consents.e-mail",
+            "consent.email",
+            "Identities.",
+            "identities.e mail",
+            "Consents.Sms,consents.sms",
+        ] {
+            let columns = guessed(&format!("email,{header}").split(',').map(str::to_owned).collect::<Vec<_>>(), &Default::default());
+            let code = columns.err().and_then(|problem| problem.errors.first().map(|issue| issue.code));
+            assert!(code.is_some() || header == "Identities.", "{header}: {code:?}");
+        }
+        assert_eq!(told("email,Consent,Marketing consent"), pairs(&[("email", "email")]));
     }
 
     #[test]

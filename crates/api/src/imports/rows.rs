@@ -6,8 +6,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use encoding_rs::WINDOWS_1252;
 use people_domain::{
     Timestamp,
+    consent::Status,
     country::read_country,
-    directory::{Command, OnConflict},
+    directory::{Command, Draft, OnConflict},
     id::ProfileId,
     property::{PropertyType, Standard, kind_of},
 };
@@ -287,7 +288,16 @@ impl Reading {
             (Row::Object(value), _) => self.of_object(value)?,
             (Row::Cells(_), Format::Ndjson) => return Err(("wrong_type".to_owned(), "expected a JSON object".to_owned())),
         };
-        self.parse(id, fields).map_err(told)
+        // In a table there are columns, and no list of consents to count in.
+        let is_table = matches!(self.format, Format::Csv { .. });
+        let consents = fields["consents"].as_array().into_iter().flatten().filter(|_| is_table);
+        let columns: Vec<String> = consents.map(|consent| consent["channel"].as_str().unwrap_or_default().to_owned()).collect();
+        self.parse(id, fields).map_err(told).map_err(|(code, detail)| {
+            let named = |detail: String, (i, channel): (usize, &String)| {
+                detail.strip_prefix(&format!("consents.{i}.")).map(|rest| format!("consents.{channel}.{rest}")).unwrap_or(detail)
+            };
+            (code, columns.iter().enumerate().fold(detail, named))
+        })
     }
 
     fn parse(&self, id: Option<ProfileId>, fields: Value) -> ApiResult<Command> {
@@ -296,15 +306,17 @@ impl Reading {
         if !noticed.is_empty() {
             return Err(Problem::invalid(noticed));
         }
+        let consents = fields["consents"].as_array().into_iter().flatten();
+        let dated: Vec<bool> = consents.map(|consent| !consent["occurred_at"].is_null()).collect();
         Ok(match self.mode {
-            Mode::Create => Command::Create(typed::<CreateProfile>(fields)?.parse(country, self.now)?),
+            Mode::Create => Command::Create(apart(typed::<CreateProfile>(fields)?.parse(country, self.now)?, &dated)),
             Mode::Upsert => {
                 let (draft, on_conflict) = typed::<UpsertProfile>(fields)?.parse(country, self.now)?;
-                Command::Upsert(draft, on_conflict)
+                Command::Upsert(apart(draft, &dated), on_conflict)
             }
             Mode::Update => {
                 let (draft, on_conflict): (_, OnConflict) = typed::<UpsertProfile>(fields)?.parse(country, self.now)?;
-                Command::Amend { id, draft, on_conflict }
+                Command::Amend { id, draft: apart(draft, &dated), on_conflict }
             }
         })
     }
@@ -343,12 +355,32 @@ impl Reading {
                 }
                 Field::Labels => {
                     // Google Contacts marks its own groups with an asterisk.
-                    labels.extend(split(cell).into_iter().map(|label| Value::from(label.strip_prefix("* ").unwrap_or(&label))));
+                    let of_google = cell.starts_with("* ") || cell.contains(" ::: ");
+                    let bare = |label: String| match label.strip_prefix("* ") {
+                        Some(group) if of_google => group.to_owned(),
+                        _ => label,
+                    };
+                    labels.extend(split(cell).into_iter().map(bare).map(Value::from));
                 }
                 Field::Consent(channel, told) => {
+                    let refused = |code: &str, expected: &str| (code.to_owned(), format!("{field}: expected {expected}"));
                     let (member, text) = match told {
-                        Told::Status => ("status", cell.trim().to_ascii_lowercase()),
-                        Told::OccurredAt => ("occurred_at", cell.trim().to_owned()),
+                        Told::Status => {
+                            let status = status(cell);
+                            (
+                                "status",
+                                status
+                                    .ok_or_else(|| refused("not_an_option", "opted_in, opted_out, pending or unknown"))?
+                                    .as_str()
+                                    .to_owned(),
+                            )
+                        }
+                        // A day is its first instant.
+                        Told::OccurredAt => {
+                            let at = Timestamp::parse_loosely(cell);
+                            let expected = "a time such as 2026-01-31T08:00:00Z, or a day such as 2026-01-31";
+                            ("occurred_at", at.ok_or_else(|| refused("invalid_datetime", expected))?.to_string())
+                        }
                         Told::Source => ("source", cell.to_owned()),
                     };
                     consents.entry(channel.as_str()).or_default().insert(member.to_owned(), text.into());
@@ -434,6 +466,18 @@ impl Reading {
     }
 }
 
+/// A file is from some time ago: what it tells without a time stands apart.
+fn apart(mut draft: Draft, dated: &[bool]) -> Draft {
+    let mut dated = dated.iter();
+    let (decisions, undated) = std::mem::take(&mut draft.decisions).into_iter().partition(|_| dated.next().is_none_or(|dated| *dated));
+    Draft { decisions, undated, ..draft }
+}
+
+/// The status a cell tells, however a person writes it.
+fn status(cell: &str) -> Option<Status> {
+    Status::parse(&cell.trim().to_ascii_lowercase().replace([' ', '-'], "_"))
+}
+
 /// Members of an exported profile that only the server says.
 const READ_ONLY: &[&str] =
     &["version", "channels", "last_channel", "segments", "last_seen_at", "created_at", "updated_at", "merged_from", "duplicates"];
@@ -475,8 +519,8 @@ fn attribute(cell: &str, kind: Option<PropertyType>) -> Value {
     }
 }
 
-/// The type that the cells of a column have in common.
-pub fn common_type<'a>(cells: impl Iterator<Item = &'a str>) -> PropertyType {
+/// The type that the cells of a column have in common. `None`: they are blank.
+pub fn common_type<'a>(cells: impl Iterator<Item = &'a str>) -> Option<PropertyType> {
     let fits = |kind: PropertyType, cell: &str| match kind {
         PropertyType::Number => is_number(cell),
         PropertyType::Boolean => matches!(cell.to_ascii_lowercase().as_str(), "true" | "false"),
@@ -489,7 +533,7 @@ pub fn common_type<'a>(cells: impl Iterator<Item = &'a str>) -> PropertyType {
         any = true;
         possible.retain(|kind| fits(*kind, cell));
     }
-    possible.first().copied().filter(|_| any).unwrap_or(PropertyType::Text)
+    any.then(|| possible.first().copied().unwrap_or(PropertyType::Text))
 }
 
 /// Written as a number writes itself: `007`, `+1` and `1e5` are names of things.
@@ -597,9 +641,9 @@ mod tests {
             (vec!["2026-01-31"], PropertyType::Date),
             (vec!["2026-01-31T08:00:00Z"], PropertyType::Datetime),
             (vec!["2026-01-31", "soon"], PropertyType::Text),
-            (vec!["", " "], PropertyType::Text),
         ] {
-            assert_eq!(common_type(cells.iter().copied()), kind, "{cells:?}");
+            assert_eq!(common_type(cells.iter().copied()), Some(kind), "{cells:?}");
         }
+        assert_eq!(common_type(["", " "].into_iter()), None);
     }
 }

@@ -9,8 +9,8 @@ use super::rows::Letters;
 
 /// Bytes of a piece; the last one may be shorter.
 pub const PIECE: usize = 256 * 1024;
-/// Bytes from which the columns are told.
-pub const HEAD: usize = 64 * 1024;
+/// Bytes from which the columns are told: a thousand names of the longest kind, and rows besides.
+pub const HEAD: usize = 128 * 1024;
 
 /// Counts rows: what ends outside of quotes and is not empty.
 #[derive(Debug, Default)]

@@ -8,7 +8,8 @@ use std::{
 
 use people_domain::{
     Refusal, Timestamp,
-    directory::{Command, Outcome},
+    consent::Status,
+    directory::{Command, Draft, Outcome},
     id::RecordId,
     property::{Definition, Match, PropertyType},
 };
@@ -61,6 +62,9 @@ struct Checkpoint {
     steps: i64,
     created: i64,
     updated: i64,
+    /// Statuses of consent that did not come to be the person's.
+    #[serde(default)]
+    without_effect: i64,
 }
 
 /// Rows ready to be carried out.
@@ -68,6 +72,19 @@ struct Chunk {
     from: Place,
     to: Place,
     rows: Vec<(i64, Result<Command, Fault>)>,
+    /// What each of the commands tells of consents.
+    told: Vec<Vec<(String, Status)>>,
+}
+
+impl Chunk {
+    fn new(from: Place, to: Place, rows: Vec<(i64, Result<Command, Fault>)>) -> Self {
+        let of = |command: &Command| {
+            let decisions = command.draft().into_iter().flat_map(Draft::told);
+            decisions.map(|decision| (decision.channel.clone(), decision.status)).collect()
+        };
+        let told = rows.iter().filter_map(|(_, row)| row.as_ref().ok().map(of)).collect();
+        Self { from, to, rows, told }
+    }
 }
 
 /// Rows being read for the next step.
@@ -112,7 +129,7 @@ impl Import {
             if !parameters.dry_run {
                 define(store, &turn, &parameters.types).await?;
             }
-            Checkpoint { place: parameters.begin, steps: 0, created: 0, updated: 0 }
+            Checkpoint { place: parameters.begin, steps: 0, created: 0, updated: 0, without_effect: 0 }
         } else {
             read(&turn.checkpoint)?
         };
@@ -354,7 +371,7 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
             let (rows, to) =
                 records(&reading.format, reading.letters, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
             let rows: Vec<_> = rows.into_iter().map(|(line, row)| (line, reading.command(row))).collect();
-            (Chunk { from, to, rows }, taken)
+            (Chunk::new(from, to, rows), taken)
         })
         .await
         .map_err(|_| StoreError::Unreadable("a file"))?;
@@ -386,11 +403,11 @@ async fn passed_over(store: &Store, lease: Lease, parameters: &Parameters, from:
         }
         if let Some((line, to)) = end.look(rest) {
             let fault = ("row_too_long".to_owned(), format!("a row has at most {LONGEST} bytes; this one is passed over"));
-            return Ok(Chunk { from, to, rows: vec![(line, Err(fault))] });
+            return Ok(Chunk::new(from, to, vec![(line, Err(fault))]));
         }
         at += rest.len();
     }
-    Ok(Chunk { from, to: from, rows: Vec::new() })
+    Ok(Chunk::new(from, from, Vec::new()))
 }
 
 /// What an import has come to.
@@ -474,6 +491,11 @@ fn progress(before: Counted, chunk: &Chunk, done: bool, group: &Group) -> (Progr
     let Counted { processed, mut checkpoint, mut details } = before;
     let mut progress = Progress::default();
     let mut outcomes = group.outcomes.iter();
+    for (outcome, told) in group.outcomes.iter().zip(&chunk.told) {
+        let (Ok(Outcome::Created(profile)) | Ok(Outcome::Upserted { profile, .. })) = outcome else { continue };
+        let holds = |(channel, status): &&(String, Status)| profile.consents.iter().any(|c| c.channel == *channel && c.status == *status);
+        checkpoint.without_effect += i64::try_from(told.iter().filter(|told| !holds(told)).count()).unwrap_or(0);
+    }
     for (line, row) in &chunk.rows {
         progress.processed += 1;
         let fault = match row {
@@ -504,6 +526,7 @@ fn progress(before: Counted, chunk: &Chunk, done: bool, group: &Group) -> (Progr
     if let Some(members) = details.as_object_mut() {
         members.insert("created".to_owned(), checkpoint.created.into());
         members.insert("updated".to_owned(), checkpoint.updated.into());
+        members.insert("consents_without_effect".to_owned(), checkpoint.without_effect.into());
     }
     let processed = processed + progress.processed;
     progress.details = Some(details.clone());

@@ -318,7 +318,7 @@ fn draft(
     let attributes = common.attributes.value().unwrap_or_default();
     attribute_names(&attributes, &mut issues);
     issues.into_result()?;
-    Ok(Draft { primaries, identities, standard, attributes, labels, decisions })
+    Ok(Draft { primaries, identities, standard, attributes, labels, decisions, undated: Vec::new() })
 }
 
 impl CreateProfile {

@@ -43,6 +43,15 @@ pub struct Draft {
     pub attributes: Map<String, Value>,
     pub labels: Vec<String>,
     pub decisions: Vec<Decision>,
+    /// What a file tells of somebody's consents without saying since when: it gives way to an opt-out, which may well be newer.
+    pub undated: Vec<Decision>,
+}
+
+impl Draft {
+    /// Every decision that is told, with or without its time.
+    pub fn told(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter().chain(&self.undated)
+    }
 }
 
 /// A correction of one person.
@@ -169,6 +178,14 @@ pub struct Needs {
 }
 
 impl Command {
+    /// What it says about a person, where it says it all at once.
+    pub fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Create(draft) | Self::Upsert(draft, _) | Self::Amend { draft, .. } => Some(draft),
+            _ => None,
+        }
+    }
+
     /// Merges and their reversals are decided by themselves: what they do to rows is not mixed with what others do.
     pub fn is_alone(&self) -> bool {
         matches!(self, Self::Merge { .. } | Self::Revert { .. })
