@@ -159,7 +159,10 @@ impl ServeArgs {
             mistakes.push(format!("PEOPLE_LISTEN: expected an address and a port such as 127.0.0.1:8080, got {:?}", self.listen));
         }
         let origins = Origins::parse(&self.cors_origins).unwrap_or_else(|wrong| {
-            mistakes.push(format!("PEOPLE_CORS_ORIGINS: expected origins such as https://app.example, separated by commas, got {wrong:?}"));
+            mistakes.push(format!(
+                "PEOPLE_CORS_ORIGINS: expected origins such as https://app.example, separated by commas, each as browsers tell it (host in lower \
+                 case, the port where it is not the usual one, no slash at the end), got {wrong:?}"
+            ));
             Origins::default()
         });
         for (name, secret) in [("PEOPLE_BOOTSTRAP_KEY", &self.bootstrap_key), ("PEOPLE_SUPPRESSION_KEY", &self.suppression_key)] {

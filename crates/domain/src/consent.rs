@@ -129,7 +129,7 @@ pub fn record(consents: &mut Vec<Consent>, decision: &Decision) {
 mod tests {
     use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 
-    use super::{Consent, Decision, Status, apply};
+    use super::{Consent, Decision, Status, apply, counts_undated};
     use crate::Timestamp;
 
     fn decisions() -> impl Strategy<Value = Vec<Decision>> {
