@@ -112,6 +112,10 @@ async fn a_planner_is_told_of_what_came_before_autovacuum_comes(engine: Engine) 
         return;
     }
     let server = Server::new(engine).await;
+    // Once a minute it comes round by chance, and there would be nothing left to tell.
+    for table in ["profiles", "profile_identities", "profile_documents"] {
+        server.database.rows(&format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+    }
     let people: Vec<Value> = (0..900).map(|n| json!({"external_id": format!("p{n}"), "name": "Ada"})).collect();
     App::default_of(&server).people(&people).await;
     eventually("the tables that grew are analysed", async || {

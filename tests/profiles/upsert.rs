@@ -78,6 +78,14 @@ async fn labels_are_added_and_consents_recorded(app: &App) {
     // The older decision on e-mail came late: it is recorded, and the newer one holds.
     assert_eq!(statuses, [(&json!("email"), &json!("opted_in")), (&json!("sms"), &json!("opted_out"))]);
     assert_eq!(after["consents"][0]["opted_out_at"], "2020-01-01T00:00:00.000000Z");
+    // One that decides nothing is no change of the person, however often a sync sends it.
+    for _ in 0..3 {
+        let consents = json!([{"channel": "email", "status": "pending", "occurred_at": "2019-01-01T00:00:00Z", "source": "form"}]);
+        let again = app.post("/v1/profiles/upsert").json(json!({"external_id": "crm-17", "consents": consents})).await.ok();
+        same(&again, &after);
+    }
+    let entry = &app.history(id(&after)).await[0];
+    assert_eq!((&entry["action"], &entry["changes"]), (&json!("consent_recorded"), &json!([])));
 }
 
 async fn a_new_email_becomes_the_primary_and_the_old_one_stays(app: &App) {

@@ -575,10 +575,10 @@ impl Directory {
         let changes = history::diff(before.as_deref(), &profile);
         if let Some(before) = &before
             && changes.is_empty()
-            && decisions.is_empty()
             && before.identities == profile.identities
             && before.consents == profile.consents
         {
+            self.note_late(before, decisions, cause, ids);
             return Ok(Arc::clone(before));
         }
         self.vouched.note(profile.id, &changes, action, cause);
@@ -611,6 +611,25 @@ impl Directory {
             record_id: RecordId(ids.next(at)),
         });
         Ok(profile)
+    }
+
+    /// Decisions older than those that stand: the ledger and the history have them, the profile stays at its version.
+    fn note_late(&mut self, before: &Arc<Profile>, decisions: Vec<Decision>, cause: &Arc<Cause>, ids: &mut dyn IdSource) {
+        if decisions.is_empty() {
+            return;
+        }
+        let at = cause.at.max(before.updated_at);
+        Arc::make_mut(&mut self.effects).push(Effect {
+            profile_id: before.id,
+            before: Some(Arc::clone(before)),
+            after: Some(Arc::clone(before)),
+            action: Action::ConsentRecorded,
+            changes: Vec::new(),
+            decisions,
+            cause: Arc::clone(cause),
+            at,
+            record_id: RecordId(ids.next(at)),
+        });
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Action, Cause, Directory, Effect, Outcome};
+use super::{Action, Cause, Directory, Outcome};
 use crate::{
     Code, Refusal,
     consent::{self, Decision},
-    id::{IdSource, ProfileId, RecordId},
+    id::{IdSource, ProfileId},
     label,
     profile::Profile,
 };
@@ -137,22 +137,8 @@ impl Directory {
         }
         let mut profile = (*before).clone();
         consent::record(&mut profile.consents, decision);
-        if profile.consents == before.consents {
-            // An older decision that came late: the ledger and the history have it, the profile stays at its version.
-            let at = cause.at.max(before.updated_at);
-            Arc::make_mut(&mut self.effects).push(Effect {
-                profile_id: before.id,
-                before: Some(Arc::clone(&before)),
-                after: Some(Arc::clone(&before)),
-                action: Action::ConsentRecorded,
-                changes: Vec::new(),
-                decisions: vec![decision.clone()],
-                cause: Arc::clone(cause),
-                at,
-                record_id: RecordId(ids.next(at)),
-            });
-            return Ok(Outcome::Held(before));
-        }
-        self.save(Some(before), profile, Action::ConsentRecorded, Vec::new(), vec![decision.clone()], cause, ids).map(Outcome::Updated)
+        let after =
+            self.save(Some(Arc::clone(&before)), profile, Action::ConsentRecorded, Vec::new(), vec![decision.clone()], cause, ids)?;
+        Ok(if Arc::ptr_eq(&before, &after) { Outcome::Held(before) } else { Outcome::Updated(after) })
     }
 }
