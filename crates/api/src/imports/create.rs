@@ -158,8 +158,8 @@ fn media(request: &HttpRequest) -> ApiResult<(bool, Option<String>)> {
 /// statuses of the file that are not the person's afterwards.
 ///
 /// **Taking a table back.** Define the properties first where it goes to another workspace: a column's type is else told from its
-/// cells. Where it came from, `mode=update` finds people by their `id`, also by an address they have given up since. Rows about
-/// one person take effect in the order of the file. With
+/// cells. Where it came from, `mode=update` finds people by their `id`, also where an address in the table is theirs no more.
+/// Rows about one person take effect in the order of the file. With
 /// `dry_run=true` rows are judged and counted, and nothing changes: each against the directory as it is and a thousand rows or so
 /// around it, and against the keys of everybody whom earlier rows would create. What earlier rows would teach people who are there
 /// already, or the type that they would give an attribute, only the import itself knows.
@@ -381,7 +381,7 @@ fn header(head: &[u8], delimiter: u8) -> ApiResult<Vec<String>> {
     if !read || record.iter().all(|name| name.trim().is_empty()) {
         return Err(refused("", "invalid_header", "the first line has to name the columns"));
     }
-    // More than an export has of the most attributes and channels.
+    // As an export has them: the most attributes there can be, and a thousand channels.
     if record.len() > MAX_COLUMNS {
         return Err(refused("", "limit_exceeded", format!("a file has at most {MAX_COLUMNS} columns")));
     }
