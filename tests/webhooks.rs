@@ -477,7 +477,9 @@ async fn a_delivery_can_be_sent_again(app: &App) {
 }
 
 async fn a_ping_tells_how_it_went(app: &App) {
-    let receiver = Receiver::answering(|n, _| if n == 0 { Reply::Status(200) } else { Reply::Status(418) });
+    // The second answer is the last on its connection: what follows has to connect.
+    let last = || Reply::With(418, vec![("connection", "close".to_owned())]);
+    let receiver = Receiver::answering(move |n, _| if n == 0 { Reply::Status(200) } else { last() });
     let hook = hook(app, &receiver, json!({"enabled": false, "events": ["profile.erased"]})).await;
     let ping = app.post(&at(&hook, "/test")).await.ok();
     assert_eq!((&ping["event_type"], &ping["status"], &ping["sequence"]), (&json!("webhook.test"), &json!("delivered"), &Value::Null));

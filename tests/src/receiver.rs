@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -70,10 +70,11 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Listens until it is dropped.
+/// Listens until it is dropped: from then on, whoever connects is refused.
 pub struct Receiver {
     address: SocketAddr,
     inner: Arc<Inner>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Receiver {
@@ -112,7 +113,7 @@ impl Receiver {
             stopped: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&inner);
-        thread::spawn(move || {
+        let listening = thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if accepting.stopped.load(Ordering::SeqCst) {
                     return;
@@ -122,7 +123,7 @@ impl Receiver {
                 thread::spawn(move || serving.serve(stream, number));
             }
         });
-        Self { address, inner }
+        Self { address, inner, listening: Some(listening) }
     }
 
     pub fn port(&self) -> u16 {
@@ -162,8 +163,12 @@ impl Default for Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.inner.stopped.store(true, Ordering::SeqCst);
-        // Wakes who waits for a connection, and ends those that are open.
+        // Wakes who waits for a connection, and ends those that are open. The port is closed when that thread is gone;
+        // until then the system would go on taking connections for it.
         let _ = TcpStream::connect(self.address);
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
         for stream in lock(&self.inner.open).drain(..) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
