@@ -34,7 +34,8 @@ static RIGHT: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// Fails where a step of the plan knows nothing but the workspace.
 pub(crate) async fn watch(connection: &mut SqliteConnection, text: &str) -> Result<(), sqlx::Error> {
-    if !text.contains("jsonb_each(") || RIGHT.lock().unwrap_or_else(PoisonError::into_inner).contains(text) {
+    let has_rows = text.contains("jsonb_each(") || text.contains("FROM (VALUES (");
+    if !has_rows || RIGHT.lock().unwrap_or_else(PoisonError::into_inner).contains(text) {
         return Ok(());
     }
     let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"))).persistent(false).fetch_all(connection).await?;

@@ -4,7 +4,7 @@
 //! [`crate::filter_sql`]; values are bound and never become text. This file holds the only `AssertSqlSafe` but for
 //! `plans.rs`, which asks for the plan of a text that was made here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use people_domain::Timestamp;
 use sqlx::{
@@ -76,19 +76,21 @@ pub(crate) struct Sql {
     text: Cow<'static, str>,
     args: Vec<Arg>,
     rows: Option<Rows>,
+    /// Whether each of the rows is written by itself, whatever others there are.
+    each: bool,
     /// Whether it is to touch every one of the rows.
     whole: bool,
 }
 
 /// `SELECT …` with values to follow.
 pub(crate) fn sql(text: &'static str) -> Sql {
-    Sql { text: Cow::Borrowed(text), args: Vec::new(), rows: None, whole: false }
+    Sql { text: Cow::Borrowed(text), args: Vec::new(), rows: None, each: false, whole: false }
 }
 
 impl Sql {
     /// A text put together from static pieces, with the values its placeholders count.
     pub(crate) fn composed(text: String, args: Vec<Arg>) -> Self {
-        Self { text: Cow::Owned(text), args, rows: None, whole: false }
+        Self { text: Cow::Owned(text), args, rows: None, each: false, whole: false }
     }
 
     pub(crate) fn bind(mut self, value: impl Into<Arg>) -> Self {
@@ -100,6 +102,11 @@ impl Sql {
     pub(crate) fn rows(mut self, rows: Rows) -> Self {
         self.rows = Some(rows);
         self
+    }
+
+    /// The same, of a statement that writes each row by itself: many may then be written in several goes.
+    pub(crate) fn each(self, rows: Rows) -> Self {
+        Self { each: true, ..self.rows(rows) }
     }
 
     /// Raced where it leaves out one of the rows: somebody else was first.
@@ -144,22 +151,67 @@ impl Sql {
     }
 }
 
-/// A statement as an engine is given it.
+/// A statement as an engine is given it, with the values in the engine's own form.
 #[derive(Debug)]
 pub(crate) struct Spelt {
-    text: SqlStr,
-    args: Vec<Arg>,
+    /// Mostly one; of many rows that are written each by itself, one for every piece.
+    goes: Vec<(SqlStr, Bound)>,
     /// Rows it has to touch.
     least: u64,
 }
 
+#[derive(Debug)]
+enum Bound {
+    Sqlite(SqliteArguments),
+    Postgres(PgArguments),
+}
+
 impl Sql {
     /// Writes it down. For many rows that takes nearly as long as carrying it out, and needs no connection.
-    pub(crate) fn spell(self, engine: Engine) -> Spelt {
+    pub(crate) fn spell(mut self, engine: Engine) -> Result<Spelt, StoreError> {
         let rows = self.rows.as_ref().filter(|_| self.whole).map_or(0, Rows::len);
-        let (text, args) = self.render(engine);
-        Spelt { text, args, least: u64::try_from(rows).unwrap_or(u64::MAX) }
+        let least = u64::try_from(rows).unwrap_or(u64::MAX);
+        let mut goes = if engine == Engine::Sqlite { self.take_pieces()? } else { Vec::new() };
+        if goes.is_empty() || self.rows.as_ref().is_some_and(|rows| !rows.is_empty()) {
+            let (text, args) = self.render(engine);
+            let bound = match engine {
+                Engine::Sqlite => Bound::Sqlite(sqlite_args(args)?),
+                Engine::Postgres => Bound::Postgres(postgres_args(args)?),
+            };
+            goes.push((text, bound));
+        }
+        Ok(Spelt { goes, least })
     }
+
+    /// The first rows, where many are written each by itself.
+    fn take_pieces(&mut self) -> Result<Vec<(SqlStr, Bound)>, StoreError> {
+        let Some(rows) = self.rows.as_mut().filter(|_| self.each) else { return Ok(Vec::new()) };
+        let pieces = rows.take_pieces();
+        if pieces.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (source, many) = rows.render_piece();
+        // The driver counts values without a number from the first one on, so those that have one follow them.
+        let text = moved(&self.text, many).replace("{rows}", &source);
+        let text: Arc<str> = dialect::spell(&text, Engine::Sqlite).into();
+        let piece = |mut values: Vec<Arg>| {
+            values.extend(self.args.iter().cloned());
+            Ok((AssertSqlSafe(Arc::clone(&text)).into_sql_str(), Bound::Sqlite(sqlite_args(values)?)))
+        };
+        pieces.into_iter().map(piece).collect()
+    }
+}
+
+/// The text with every `$n` as `$(n + by)`.
+fn moved(text: &str, by: usize) -> String {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number = part[..digits].parse().map_or_else(|_| part[..digits].to_owned(), |n: usize| (n + by).to_string());
+        out.extend(["$", &number, &part[digits..]]);
+    }
+    out
 }
 
 /// A row both engines can give.
@@ -244,18 +296,22 @@ impl Tx {
 
     /// Rows changed.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<u64, StoreError> {
-        let spelt = sql.spell(self.engine());
+        let spelt = sql.spell(self.engine())?;
         self.run_spelt(spelt).await
     }
 
-    pub(crate) async fn run_spelt(&mut self, Spelt { text, args, least }: Spelt) -> Result<u64, StoreError> {
-        let touched = match self {
-            Self::Sqlite(tx) => {
-                watched!(tx, text);
-                sqlx::query_with(text, sqlite_args(args)?).execute(&mut **tx).await?.rows_affected()
-            }
-            Self::Postgres(tx) => sqlx::query_with(text, postgres_args(args)?).execute(&mut **tx).await?.rows_affected(),
-        };
+    pub(crate) async fn run_spelt(&mut self, Spelt { goes, least }: Spelt) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        for (text, bound) in goes {
+            touched += match (&mut *self, bound) {
+                (Self::Sqlite(tx), Bound::Sqlite(args)) => {
+                    watched!(tx, text);
+                    sqlx::query_with(text, args).execute(&mut **tx).await?.rows_affected()
+                }
+                (Self::Postgres(tx), Bound::Postgres(args)) => sqlx::query_with(text, args).execute(&mut **tx).await?.rows_affected(),
+                _ => return Err(StoreError::Unreadable("a statement of the other engine")),
+            };
+        }
         if touched < least { Err(StoreError::Raced) } else { Ok(touched) }
     }
 }

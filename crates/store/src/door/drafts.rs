@@ -233,7 +233,7 @@ fn profiles(workspace: WorkspaceId, people: Vec<Arc<Profile>>, writing: Writing,
         Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
         Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, created_at = EXCLUDED.created_at"), Vec::new()),
     };
-    Some(statement.bind(workspace).rows(rows))
+    Some(statement.bind(workspace).each(rows))
 }
 
 fn version(profile: &Profile) -> Cell {
@@ -328,7 +328,7 @@ fn identities(workspace: WorkspaceId, turned: &[Turned]) -> Option<Sql> {
         sql("INSERT {or_fail} INTO profile_identities (workspace_id, kind, value, profile_id, origin_profile_id, created_at)
              SELECT $1, r.kind, r.value, r.profile_id, r.profile_id, r.created_at FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
-        .rows(rows)
+        .each(rows)
         .whole(),
     )
 }
@@ -354,7 +354,7 @@ fn consents(workspace: WorkspaceId, turned: &[Turned], writing: Writing, concern
         Writing::New => sql(INSERT),
         _ => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
     };
-    Some(statement.bind(workspace).rows(rows))
+    Some(statement.bind(workspace).each(rows))
 }
 
 /// What these people decided about consents.
@@ -397,7 +397,7 @@ fn ledger(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effec
              SELECT $1, r.profile_id, r.id, r.channel, r.status, r.occurred_at, r.recorded_at, r.source, r.evidence, r.actor, r.request_id, r.profile_id
              FROM {rows} AS r")
         .bind(workspace)
-        .rows(ledger),
+        .each(ledger),
     )
 }
 
@@ -448,7 +448,7 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) 
         Writing::Known => Sql::composed(format!("{INSERT} {OR_UPDATE}"), Vec::new()),
         Writing::Any => Sql::composed(format!("{INSERT} {OR_UPDATE}, seen_day = EXCLUDED.seen_day"), Vec::new()),
     };
-    Ok(Some(statement.bind(workspace).rows(rows)))
+    Ok(Some(statement.bind(workspace).each(rows)))
 }
 
 fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effect]) -> Option<Sql> {
@@ -501,7 +501,7 @@ fn history(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effe
              SELECT $1, r.profile_id, r.id, r.at, r.action, r.source, r.actor, r.request_id, r.reason, r.version, r.fields, r.changes
              FROM {rows} AS r")
         .bind(workspace)
-        .rows(rows),
+        .each(rows),
     )
 }
 
@@ -557,6 +557,6 @@ fn changes(workspace: WorkspaceId, effects: &[Effect]) -> Option<Sql> {
              FROM {rows} AS r CROSS JOIN change_heads AS h WHERE h.workspace_id = $1")
         .bind(workspace)
         .bind(count)
-        .rows(rows),
+        .each(rows),
     )
 }

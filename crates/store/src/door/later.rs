@@ -21,7 +21,7 @@ pub(super) enum Later {
 impl Later {
     /// Begins to write a statement about so many people; `None`: there is nothing to do.
     pub(super) fn of(engine: Engine, people: usize, make: impl FnOnce() -> Result<Option<Sql>, StoreError> + Send + 'static) -> Self {
-        let spell = move || Ok(make()?.map(|sql| sql.spell(engine)));
+        let spell = move || make()?.map(|sql| sql.spell(engine)).transpose();
         if people < MANY { Self::Here(Box::new(spell())) } else { Self::Elsewhere(tokio::task::spawn_blocking(spell)) }
     }
 

@@ -251,7 +251,7 @@ async fn channels(tx: &mut Tx, workspace: WorkspaceId, spans: &BTreeMap<ProfileI
         sql("INSERT {or_fail} INTO profile_channels (workspace_id, profile_id, channel)
              SELECT $1, r.profile_id, r.channel FROM {rows} AS r WHERE true ON CONFLICT DO NOTHING")
         .bind(workspace)
-        .rows(rows),
+        .each(rows),
     )
     .await
     .map(|_| ())
@@ -303,10 +303,10 @@ async fn labels(
              SELECT $1, r.profile_id, r.label, CASE WHEN r.rule_id IS NULL THEN 'manual' ELSE 'rule' END, r.rule_id, r.actor, r.created_at
              FROM {rows} AS r WHERE true";
     if !new.is_empty() {
-        tx.run(sql(INSERT).bind(workspace).rows(new)).await?;
+        tx.run(sql(INSERT).bind(workspace).each(new)).await?;
     }
     if !added.is_empty() {
-        tx.run(Sql::composed(format!("{INSERT} ON CONFLICT DO NOTHING"), Vec::new()).bind(workspace).rows(added)).await?;
+        tx.run(Sql::composed(format!("{INSERT} ON CONFLICT DO NOTHING"), Vec::new()).bind(workspace).each(added)).await?;
     }
     claimed(tx, workspace, labelling).await
 }

@@ -246,7 +246,11 @@ fn events(
     // Most tell nothing of their sessions.
     let tell = occurrences.iter().any(|o| o.session.as_ref().is_some_and(|session| !session.properties.is_empty()));
     let mut rows = Rows::new(if tell { &COLUMNS } else { &COLUMNS[..16] });
-    for (occurrence, session) in occurrences.into_iter().zip(sessions) {
+    // In the order of the table: neighbours then come to the same pages, one after the other.
+    let mut arrived: Vec<Option<(Occurrence, Option<RecordId>)>> = occurrences.into_iter().zip(sessions).map(Some).collect();
+    let mut order: Vec<usize> = (0..arrived.len()).collect();
+    order.sort_by_key(|at| arrived[*at].as_ref().map(|(o, _)| (o.profile_id, o.event.occurred_at, o.id)));
+    for (occurrence, session) in order.into_iter().filter_map(|at| arrived[at].take()) {
         let refused = if occurrence.refused.is_empty() { None } else { serde_json::to_string(&occurrence.refused).ok() };
         let (source, message_id) = occurrence.message.map_or((String::new(), None), |message| (message.source, Some(message.id)));
         let told = occurrence.session.filter(|session| !session.properties.is_empty());
@@ -285,7 +289,7 @@ fn events(
                 r.received_at, r.refused, r.origin_profile_id, r.original_timestamp, r.sent_at, r.in_long_timeline, r.context{its}
          FROM {{rows}} AS r"
     );
-    Some(Sql::composed(text, vec![workspace.into()]).rows(rows))
+    Some(Sql::composed(text, vec![workspace.into()]).each(rows))
 }
 
 /// Has every event of these people, whose timelines are or become long, found by its type (`crate::by_type`). Of those whose
@@ -381,10 +385,10 @@ pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: 
              started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, event_count = EXCLUDED.event_count,
              properties = EXCLUDED.properties, told_at = EXCLUDED.told_at";
     if !moving.is_empty() {
-        tx.run(sql(INSERT).bind(workspace).rows(session_rows(moving))).await?;
+        tx.run(sql(INSERT).bind(workspace).each(session_rows(moving))).await?;
     }
     if !staying.is_empty() {
-        tx.run(Sql::composed(format!("{INSERT}{CHANGE}"), Vec::new()).bind(workspace).rows(session_rows(staying))).await?;
+        tx.run(Sql::composed(format!("{INSERT}{CHANGE}"), Vec::new()).bind(workspace).each(session_rows(staying))).await?;
     }
     Ok(())
 }
