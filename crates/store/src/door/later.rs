@@ -13,25 +13,36 @@ use crate::{
 /// Rows from which another thread is worth its start.
 const MANY: usize = 64;
 
-pub(super) enum Later {
-    Here(Box<Result<Option<Spelt>, StoreError>>),
-    Elsewhere(JoinHandle<Result<Option<Spelt>, StoreError>>),
+/// What is being made, mostly a statement; `None`: there is nothing to do.
+pub(super) enum Later<T = Option<Spelt>> {
+    Here(Box<Result<T, StoreError>>),
+    Elsewhere(JoinHandle<Result<T, StoreError>>),
+}
+
+impl<T: Send + 'static> Later<T> {
+    /// Begins to make what is about so many people.
+    pub(super) fn begin(people: usize, make: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Self {
+        if people < MANY { Self::Here(Box::new(make())) } else { Self::Elsewhere(tokio::task::spawn_blocking(make)) }
+    }
+
+    /// Waits for it.
+    pub(super) async fn made(self) -> Result<T, StoreError> {
+        match self {
+            Self::Here(made) => *made,
+            Self::Elsewhere(making) => making.await.map_err(|_| StoreError::Stopped)?,
+        }
+    }
 }
 
 impl Later {
-    /// Begins to write a statement about so many people; `None`: there is nothing to do.
+    /// Begins to write a statement about so many people.
     pub(super) fn of(engine: Engine, people: usize, make: impl FnOnce() -> Result<Option<Sql>, StoreError> + Send + 'static) -> Self {
-        let spell = move || make()?.map(|sql| sql.spell(engine)).transpose();
-        if people < MANY { Self::Here(Box::new(spell())) } else { Self::Elsewhere(tokio::task::spawn_blocking(spell)) }
+        Self::begin(people, move || make()?.map(|sql| sql.spell(engine)).transpose())
     }
 
     /// Carries it out, in its place.
     pub(super) async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        let spelt = match self {
-            Self::Here(spelt) => (*spelt)?,
-            Self::Elsewhere(writing) => writing.await.map_err(|_| StoreError::Stopped)??,
-        };
-        match spelt {
+        match self.made().await? {
             Some(spelt) => tx.run_spelt(spelt).await.map(|_| ()),
             None => Ok(()),
         }

@@ -183,7 +183,7 @@ pub(super) async fn save(
             timeline::arrange(tx, workspace, occurrences, moved, people, gap, now).await?
         }
     };
-    let mixed = arranged.write(tx, workspace).await?;
+    let mixed = arranged.write(tx).await?;
     merging::remember_sessions(tx, workspace, &mixed).await?;
     let receipts = erase(tx, workspace, &spans, &effects).await?;
     let all_live = spans.values().all(|span| span.after.is_some());

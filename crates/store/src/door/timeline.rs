@@ -21,7 +21,7 @@ use crate::{
     StoreError, Tx, by_type,
     ids::new_id,
     rows::{Kind, Rows, ids},
-    statement::{Sql, sql},
+    statement::{Spelt, Sql, sql},
     time::At,
 };
 
@@ -141,12 +141,13 @@ pub(super) async fn sessions_that_move(
 }
 
 /// Where events stand among the sessions, before they are written.
-pub(super) struct Arranged {
-    stood: HashMap<RecordId, Stretch>,
-    plan: session::Plan,
+pub(super) struct Arranged(Later<Written>);
+
+/// The statements of it, in their order: sessions, then their events.
+struct Written {
+    statements: Vec<Spelt>,
     /// Sessions that are brought together with what came from somebody else, as they were.
     mixed: Vec<Mixture>,
-    events: Later,
 }
 
 /// A session with what came from somebody else, as `session::mixed` tells it.
@@ -194,27 +195,34 @@ pub(super) async fn arrange(
         }));
     }
     let standing = near(tx, workspace, &visits, moved, seen, gap).await?;
-    let stood = stretches(&standing);
-    // Where everybody's sessions are their own, there is nothing to remember.
-    let is_own = |session: &Session| session.origin_profile_id == session.profile_id;
-    let all_own = standing.iter().all(is_own) && visits.iter().all(|visit| visit.origin_profile_id == visit.profile_id);
-    let before: Vec<Session> = if all_own { Vec::new() } else { standing.clone() };
-    // Named when they are made, also those of long ago: new ids then stand side by side in their index.
-    let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
-    let mixed = session::mixed(&before, &visits, &plan);
-    let mixed = mixed.into_iter().map(|mixed| Mixture { session: mixed.session.clone(), into: mixed.into, with: mixed.with }).collect();
-    let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
-    let (many, long) = (occurrences.len(), long.clone());
-    let events = Later::of(tx.engine(), many, move || Ok(events(workspace, occurrences, sessions, &long)));
-    Ok(Arranged { stood, plan, mixed, events })
+    let (many, long, engine) = (occurrences.len(), long.clone(), tx.engine());
+    Ok(Arranged(Later::begin(many, move || {
+        let stood = stretches(&standing);
+        // Where everybody's sessions are their own, there is nothing to remember.
+        let is_own = |session: &Session| session.origin_profile_id == session.profile_id;
+        let all_own = standing.iter().all(is_own) && visits.iter().all(|visit| visit.origin_profile_id == visit.profile_id);
+        let before: Vec<Session> = if all_own { Vec::new() } else { standing.clone() };
+        // Named when they are made, also those of long ago: new ids then stand side by side in their index.
+        let plan = session::arrange(standing, &visits, gap, |_| RecordId(new_id(now)));
+        let mixed = session::mixed(&before, &visits, &plan);
+        let mixed = mixed.into_iter().map(|mixed| Mixture { session: mixed.session.clone(), into: mixed.into, with: mixed.with });
+        let mixed = mixed.collect();
+        let sessions = places.into_iter().map(|place| place.map(|place| plan.placed[place])).collect();
+        let mut statements = take_over(workspace, &stood, &plan);
+        statements.extend(events(workspace, occurrences, sessions, &long));
+        let statements = statements.into_iter().map(|sql| sql.spell(engine)).collect::<Result<_, _>>()?;
+        Ok(Written { statements, mixed })
+    })))
 }
 
 impl Arranged {
     /// Writes the events and their sessions. Answers what merges are to remember.
-    pub(super) async fn write(self, tx: &mut Tx, workspace: WorkspaceId) -> Result<Vec<Mixture>, StoreError> {
-        take_over(tx, workspace, &self.stood, &self.plan).await?;
-        self.events.run(tx).await?;
-        Ok(self.mixed)
+    pub(super) async fn write(self, tx: &mut Tx) -> Result<Vec<Mixture>, StoreError> {
+        let Written { statements, mixed } = self.0.made().await?;
+        for statement in statements {
+            tx.run_spelt(statement).await?;
+        }
+        Ok(mixed)
     }
 }
 
@@ -315,13 +323,8 @@ pub(super) fn stretches(sessions: &[Session]) -> HashMap<RecordId, Stretch> {
     sessions.iter().map(|session| (session.id, (session.profile_id, session.started_at, session.ended_at))).collect()
 }
 
-/// Writes the sessions of a plan, made of those that stood: events of a joined one go over to the other.
-pub(super) async fn take_over(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    stood: &HashMap<RecordId, Stretch>,
-    plan: &session::Plan,
-) -> Result<(), StoreError> {
+/// What writes the sessions of a plan, made of those that stood: events of a joined one go over to the other.
+pub(super) fn take_over(workspace: WorkspaceId, stood: &HashMap<RecordId, Stretch>, plan: &session::Plan) -> Vec<Sql> {
     let mut joined =
         Rows::new(&[("from_id", Kind::Uuid), ("to_id", Kind::Uuid), ("profile_id", Kind::Uuid), ("low", Kind::Time), ("high", Kind::Time)]);
     for (gone, into) in &plan.joined {
@@ -329,20 +332,21 @@ pub(super) async fn take_over(
             joined.push([(*gone).into(), (*into).into(), (*profile).into(), (*low).into(), (*high).into()]);
         }
     }
+    let mut statements = Vec::new();
     if !joined.is_empty() {
         // The events of a session are a stretch of their person's timeline.
-        tx.run(
+        statements.push(
             sql("UPDATE events SET session_id = r.to_id FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
                  WHERE {aside}events.workspace_id = $1 AND events.workspace_id = r.workspace_id AND events.profile_id = r.profile_id
                    AND events.occurred_at >= r.low AND events.occurred_at <= r.high AND events.session_id = r.from_id")
             .bind(workspace)
             .rows(joined),
-        )
-        .await?;
+        );
     }
     let left: BTreeSet<RecordId> = plan.joined.iter().map(|(gone, _)| *gone).chain(plan.written.iter().map(|session| session.id)).collect();
     let left = left.into_iter().filter_map(|id| stood.get(&id).map(|(profile, _, ended)| (*profile, *ended, id)));
-    rewrite_sessions(tx, workspace, left.collect(), &plan.written).await
+    statements.extend(rewrite_sessions(workspace, left.collect(), &plan.written));
+    statements
 }
 
 /// Where a session stands in its table.
@@ -352,26 +356,26 @@ pub(super) fn place(session: &Session) -> Place {
     (session.profile_id, session.ended_at, session.id)
 }
 
-/// Writes sessions whole, in place of those that leave. A session stands on the day it ended: what goes on within it stays
+/// What writes sessions whole, in place of those that leave. A session stands on the day it ended: what goes on within it stays
 /// where it is. Named by their whole key: by their ids alone, SQLite looks for them among all sessions of the workspace.
-pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: Vec<Place>, written: &[Session]) -> Result<(), StoreError> {
+pub(super) fn rewrite_sessions(workspace: WorkspaceId, left: Vec<Place>, written: &[Session]) -> Vec<Sql> {
     let mut left: HashMap<(ProfileId, i64, RecordId), Timestamp> =
         left.into_iter().map(|(profile, ended, id)| ((profile, ended.day(), id), ended)).collect();
     let (staying, moving): (Vec<&Session>, Vec<&Session>) =
         written.iter().partition(|session| left.remove(&(session.profile_id, session.ended_at.day(), session.id)).is_some());
+    let mut statements = Vec::new();
     if !left.is_empty() {
         let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("ended_at", Kind::Time), ("id", Kind::Uuid)]);
         for ((profile, _, id), ended) in left {
             rows.push([profile.into(), ended.into(), id.into()]);
         }
-        tx.run(
+        statements.push(
             sql("DELETE FROM sessions WHERE workspace_id = $1 AND (profile_id, ended_day, id) IN (
                      SELECT profile_id, {day(}ended_at{)day}, id FROM {rows} AS r
                  )")
             .bind(workspace)
             .rows(rows),
-        )
-        .await?;
+        );
     }
     const INSERT: &str = "INSERT {or_fail} INTO sessions (
              workspace_id, id, profile_id, origin_profile_id, channel, sender_id, started_at, ended_at, event_count, properties, told_at{with_day}
@@ -385,12 +389,12 @@ pub(super) async fn rewrite_sessions(tx: &mut Tx, workspace: WorkspaceId, left: 
              started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at, event_count = EXCLUDED.event_count,
              properties = EXCLUDED.properties, told_at = EXCLUDED.told_at";
     if !moving.is_empty() {
-        tx.run(sql(INSERT).bind(workspace).each(session_rows(moving))).await?;
+        statements.push(sql(INSERT).bind(workspace).each(session_rows(moving)));
     }
     if !staying.is_empty() {
-        tx.run(Sql::composed(format!("{INSERT}{CHANGE}"), Vec::new()).bind(workspace).each(session_rows(staying))).await?;
+        statements.push(Sql::composed(format!("{INSERT}{CHANGE}"), Vec::new()).bind(workspace).each(session_rows(staying)));
     }
-    Ok(())
+    statements
 }
 
 /// Windows that touch become one.

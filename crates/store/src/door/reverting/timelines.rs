@@ -122,8 +122,10 @@ pub(super) async fn part(tx: &mut Tx, workspace: WorkspaceId, back: &Reverted, g
         members.entry(*session).or_default().push(event);
     }
     let names = name(&mut written, &members, &stood, &now, &restored);
-    timeline::take_over(tx, workspace, &stood, &session::Plan { joined, ..session::Plan::default() }).await?;
-    timeline::rewrite_sessions(tx, workspace, left, &written).await?;
+    let joined = timeline::take_over(workspace, &stood, &session::Plan { joined, ..session::Plan::default() });
+    for statement in joined.into_iter().chain(timeline::rewrite_sessions(workspace, left, &written)) {
+        tx.run(statement).await?;
+    }
     let mut rows = Rows::new(&[("profile_id", Kind::Uuid), ("occurred_at", Kind::Time), ("id", Kind::Uuid), ("session_id", Kind::Uuid)]);
     for (event, session) in events.iter().zip(&placed) {
         let session = names.get(session).unwrap_or(session);
