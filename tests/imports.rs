@@ -128,6 +128,11 @@ async fn a_row_longer_than_any_is_passed_over(app: &App) {
         assert_eq!((told.len(), &told[0]["line"], &told[0]["code"]), (1, &json!(line), &json!("row_too_long")), "{told:?}");
         by_email(app, &format!("1599.{first}@long.example")).await;
     }
+    // More blank rows than are held at once.
+    let (blank, after) = (",\n".repeat(1_400_000), "gap@example.com,Gap\n,\nnobody\n");
+    let done = imported(app, "", format!("email,name\n{blank}{after}")).await;
+    assert_eq!(counts(&done), json!([2, 1, 1, 1, 0]));
+    assert_eq!(errors(app, &done).await[0]["line"], 1_400_004);
 }
 
 async fn columns_of_other_programs_are_known(app: &App) {
@@ -186,7 +191,9 @@ async fn rows_that_cannot_be_taken_are_told_by_their_line(app: &App) {
                 taken@example.com,crm-2,,\n\
                 too,few\n\
                 ,,,en\n\
-                last@example.com,z,,\n";
+                ,,,\n\
+                last@example.com,z,,\n\
+                ,,, \n";
     let done = imported(app, "", file).await;
     assert_eq!(counts(&done), json!([7, 2, 5, 2, 0]));
     let told: Vec<Value> = errors(app, &done).await.iter().map(|e| json!([e["line"], e["code"]])).collect();

@@ -148,7 +148,7 @@ fn media(request: &HttpRequest) -> ApiResult<(bool, Option<String>)> {
 /// A file of CSV or of lines of JSON, up to 1 GiB, taken in by a job. The first line of CSV names the columns; headers such
 /// as those of Google Contacts, HubSpot, Mailchimp and Outlook are known, and so are those of an export from here, whose
 /// formula-guarding `'` is taken off again. Labels of a file are put on by hand, and stay when a rule does not hold any more. A line of JSON holds the fields of an upsert, or a whole profile as an export
-/// writes it. An empty cell says nothing; `null` in JSON clears. A row that cannot be taken holds up no other: the job counts
+/// writes it. An empty cell says nothing, a row of empty cells is no row; `null` in JSON clears. A row that cannot be taken holds up no other: the job counts
 /// it, and `/v1/jobs/{id}/errors` tells its line and why. The job's `details` count who was `created`, and who was found and
 /// `updated`, be it with what they had already.
 ///

@@ -354,9 +354,11 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         now,
     });
     let mut bytes: Vec<u8> = Vec::new();
-    let begins = from.offset / PIECE * PIECE;
+    // Where the first row is looked for.
+    let mut at = from;
+    let mut begins = at.offset / PIECE * PIECE;
     // A step may begin near the end of a piece; how far it goes is known once some rows were read.
-    let mut wanted = from.offset - begins + PIECE / 2;
+    let mut wanted = at.offset - begins + PIECE / 2;
     loop {
         while bytes.len() < wanted && begins + bytes.len() < parameters.length {
             let piece = (begins + bytes.len()) / PIECE;
@@ -368,8 +370,7 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         let whole = begins + bytes.len() >= parameters.length;
         let (reading, taken) = (Arc::clone(&reading), std::mem::take(&mut bytes));
         let parsed = tokio::task::spawn_blocking(move || {
-            let (rows, to) =
-                records(&reading.format, reading.letters, &taken[(from.offset - begins).min(taken.len())..], whole, from, STEP);
+            let (rows, to) = records(&reading.format, reading.letters, &taken[(at.offset - begins).min(taken.len())..], whole, at, STEP);
             let rows: Vec<_> = rows.into_iter().map(|(line, row)| (line, reading.command(row))).collect();
             (Chunk::new(from, to, rows), taken)
         })
@@ -379,13 +380,20 @@ async fn chunk(store: Store, lease: Lease, parameters: Arc<Parameters>, from: Pl
         let rows = chunk.rows.len();
         if rows == 0 && !whole && taken.len() > LONGEST {
             drop(taken);
-            return passed_over(&store, lease, &parameters, from).await;
+            if chunk.to.offset == at.offset {
+                return passed_over(&store, lease, &parameters, at).await.map(|chunk| Chunk { from, ..chunk });
+            }
+            // Nothing but blank rows so far: on from their end.
+            at = chunk.to;
+            begins = at.offset / PIECE * PIECE;
+            wanted = at.offset - begins + PIECE / 2;
+            continue;
         }
         if rows >= STEP || whole || taken.len() > LONGEST || (rows > 0 && taken.len() == LONGEST) {
             return Ok(chunk);
         }
-        let needed = ((chunk.to.offset - from.offset) * (STEP + 1)).checked_div(rows);
-        wanted = needed.map_or(taken.len() + PIECE, |needed| (from.offset - begins + needed).min(LONGEST).max(taken.len() + 1));
+        let needed = ((chunk.to.offset - at.offset) * (STEP + 1)).checked_div(rows);
+        wanted = needed.map_or(taken.len() + PIECE, |needed| (at.offset - begins + needed).min(LONGEST).max(taken.len() + 1));
         bytes = taken;
     }
 }
