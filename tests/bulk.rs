@@ -263,6 +263,15 @@ async fn a_selection_that_is_none_is_refused_at_its_place(app: &App) {
     let job = confirmed(app, json!({"ids": [uuid::Uuid::now_v7()]}), action).await.is(202);
     let done = finished(app, &job).await;
     assert_eq!((&done["status"], &done["total"]), (&"succeeded".into(), &0.into()));
+    // An id that was merged away means the survivor, once.
+    let (first, second) = (app.person(json!({"external_id": "first"})).await, app.person(json!({"external_id": "second"})).await);
+    crate::merges::merge(app, &first, &second).await;
+    for ids in [json!([second["id"]]), json!([second["id"], first["id"]])] {
+        let label = format!("l{}", ids.as_array().map_or(0, Vec::len));
+        let job = confirmed(app, json!({"ids": ids}), json!({"type": "add_labels", "labels": [label]})).await.is(202);
+        assert_eq!(finished(app, &job).await["succeeded"], 1);
+        assert!(list(&app.read(id(&first)).await, "labels").contains(&label.into()));
+    }
 }
 
 /// A job waits for its turn. Whoever became part of somebody else meanwhile is not what was confirmed, and neither is the

@@ -3,7 +3,7 @@
 use people_tests::{App, same, stories};
 use serde_json::{Value, json};
 
-use super::{agreed, all, field, literal, merge, merge_with, pair, preview, two_adas, whole};
+use super::{agreed, all, field, literal, merge, merge_with, pair, preview, send, two_adas, whole};
 use crate::cast::{changes, grace, id, identities, list, path, version};
 
 stories![
@@ -147,6 +147,12 @@ async fn a_preview_is_good_for_these_two_as_they_were(app: &App) {
         app.put(&path(person, &label)).await.ok();
         app.post("/v1/merges").json(agreed(&first, &second, json!({}), &told)).await.refused(409, "preview_stale");
     }
+    // A late event leaves the version, and would go along.
+    let told = preview(app, &first, &second, json!({})).await;
+    let was = version(&app.read(id(&second)).await);
+    send(app, json!([{"profile_id": id(&second), "type": "seen_long_ago", "occurred_at": "2001-01-01T00:00:00Z"}])).await;
+    assert_eq!(version(&app.read(id(&second)).await), was);
+    app.post("/v1/merges").json(agreed(&first, &second, json!({}), &told)).await.refused(409, "preview_stale");
     assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 3}), "nothing happened so far");
     merge(app, &first, &second).await;
 }

@@ -22,9 +22,12 @@ fn seal(workspace: WorkspaceId, payload: &[u8]) -> [u8; SEAL] {
     out
 }
 
-/// Short name of a question: two with the same name ask the same.
+/// Short name of a question: two with the same name ask the same. The members of an object have no order (RFC 8259 section 4), and
+/// many clients write them in another one each time.
 pub fn fingerprint(question: &impl Serialize) -> String {
-    let text = serde_json::to_vec(question).unwrap_or_default();
+    let mut question = serde_json::to_value(question).unwrap_or_default();
+    question.sort_all_objects();
+    let text = serde_json::to_vec(&question).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..9])
 }
 

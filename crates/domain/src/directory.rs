@@ -20,7 +20,7 @@ pub use living::{Lived, Touched};
 pub use suppression::Listing;
 pub use trust::Fields;
 
-pub use merging::{Expected, MergeStanding, Reverted};
+pub use merging::{Expected, MergeStanding, Reverted, Seen};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -13,7 +13,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{
     Issue, Timestamp,
-    text::{Unfit, clean},
+    text::{Unfit, clean, is_invisible},
 };
 
 /// Longest identity value, in bytes: both engines index it whole.
@@ -164,8 +164,10 @@ const JUNK: &[&str] = &[
 
 /// Whether a value identifies no one, in any case and under any quoting.
 pub fn is_junk(value: &str) -> bool {
+    // What nobody sees tells nobody apart.
+    let shown: String = value.chars().filter(|c| !is_invisible(*c)).collect();
     let bare =
-        value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '“' | '”' | '(' | ')' | '<' | '>' | '{' | '}'));
+        shown.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '“' | '”' | '(' | ')' | '<' | '>' | '{' | '}'));
     let lowered = bare.to_lowercase();
     bare.is_empty()
         || JUNK.contains(&lowered.as_str())
@@ -395,7 +397,22 @@ mod tests {
 
     #[test]
     fn placeholders_are_junk_in_any_case_and_quoting() {
-        for junk in ["null", "NULL", " undefined ", "\"guest\"", "[object Object]", "NaN", "0", "000", "''", "-", "Anonymous", "N/A"] {
+        for junk in [
+            "null",
+            "NULL",
+            " undefined ",
+            "\"guest\"",
+            "[object Object]",
+            "NaN",
+            "0",
+            "000",
+            "''",
+            "-",
+            "Anonymous",
+            "N/A",
+            "\u{200b}",
+            "nu\u{ad}ll\u{feff}",
+        ] {
             assert!(is_junk(junk), "{junk}");
         }
         for fine in ["ada", "1", "user-17", "nullable", "王"] {

@@ -28,9 +28,12 @@ pub fn fold(text: &str) -> String {
 }
 
 fn is_dropped(c: char) -> bool {
-    canonical_combining_class(c) != 0
-        // Invisible joiners and variation selectors: typed by nobody, pasted by everybody.
-        || matches!(c, '\u{34F}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{AD}')
+    canonical_combining_class(c) != 0 || is_invisible(c)
+}
+
+/// Invisible joiners and variation selectors: typed by nobody, pasted by everybody.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{34F}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{AD}')
 }
 
 fn spelled_in_ascii(c: char) -> Option<&'static str> {

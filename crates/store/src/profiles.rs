@@ -270,6 +270,17 @@ impl Store {
         Ok(found.map(|(id,)| ProfileId(id)))
     }
 
+    /// Who answers for those of these ids that were merged away.
+    pub async fn survivors(&self, workspace: WorkspaceId, ids: Vec<ProfileId>) -> Result<HashMap<ProfileId, ProfileId>, StoreError> {
+        self.read(move |tx| {
+            Box::pin(async move {
+                let found = redirects(tx, workspace, ids.iter().map(|id| id.0)).await?;
+                Ok(found.into_iter().map(|(from, to)| (ProfileId(from), ProfileId(to))).collect())
+            })
+        })
+        .await
+    }
+
     /// One person by one statement.
     pub async fn document(&self, workspace: WorkspaceId, id: ProfileId) -> Result<Option<Document>, StoreError> {
         self.pools

@@ -33,7 +33,7 @@ pub struct Selection {
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Value>,
     pub q: Option<String>,
-    /// 1 to 1,000 ids of profiles.
+    /// 1 to 1,000 ids of profiles. One that was merged away means the survivor.
     pub ids: Option<Vec<String>>,
     /// `true`: everyone. Cannot stand beside the others.
     pub all: Option<bool>,
@@ -73,7 +73,11 @@ impl Selection {
             return Err(refused("empty_selection", "this filter matches everyone; if that is meant, say {\"all\": true}"));
         }
         if let Some(ids) = &self.ids {
-            filter = Filter::All(vec![filter, one_of(ids)?]);
+            let ids = parsed(ids)?;
+            // An id that was merged away answers for the survivor, here as everywhere.
+            let survivors = store.survivors(workspace, ids.clone()).await?;
+            let lived = ids.iter().map(|id| survivors.get(id).unwrap_or(id));
+            filter = Filter::All(vec![filter, Filter::Is(Field::Id, Test::In(lived.map(|id| Scalar::Text(id.0.to_string())).collect()))]);
         }
         Ok(Question {
             workspace,
@@ -91,20 +95,20 @@ impl Selection {
     }
 }
 
-fn one_of(ids: &[String]) -> ApiResult<Filter> {
+fn parsed(ids: &[String]) -> ApiResult<Vec<ProfileId>> {
     if !(1..=MAX_VALUES).contains(&ids.len()) {
         let detail = format!("1 to {MAX_VALUES} ids; for more people use a filter");
         return Err(Problem::invalid(vec![Issue::new("/selection/ids", "limit_exceeded", detail)]));
     }
     let mut issues = Vec::new();
-    let mut values = Vec::new();
+    let mut found = Vec::new();
     for (i, text) in ids.iter().enumerate() {
         match uuid::Uuid::try_parse(text) {
-            Ok(id) => values.push(Scalar::Text(id.to_string())),
+            Ok(id) => found.push(ProfileId(id)),
             Err(_) => issues.push(Issue::new(format!("/selection/ids/{i}"), "invalid_value", "expected the id of a profile")),
         }
     }
-    if issues.is_empty() { Ok(Filter::Is(Field::Id, Test::In(values))) } else { Err(Problem::invalid(issues)) }
+    if issues.is_empty() { Ok(found) } else { Err(Problem::invalid(issues)) }
 }
 
 /// Walks a selection in constant memory. With a job, its people are kept as the job's inputs on the way.

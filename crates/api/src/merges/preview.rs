@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, post, web::Data};
-use people_domain::id::ProfileId;
+use people_domain::{directory::Expected, id::ProfileId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -64,8 +64,8 @@ pub async fn preview_merge(
     let PreviewMerge { primary_id, secondary_id, keep } = body.value;
     let keep = view::keep(keep);
     let told = app.store.preview_merge(caller.workspace(), ProfileId(primary_id), ProfileId(secondary_id), keep.clone()).await?;
-    let previewed =
-        Previewed { primary: (told.primary.id, told.primary.version), secondary: (told.secondary.id, told.secondary.version), keep };
+    let Expected { primary, secondary } = Expected::of(&told.primary, &told.secondary);
+    let previewed = Previewed { primary, secondary, keep };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(MergePreview {
         preview_token: cursor::sealed(caller.workspace(), &previewed),
         primary: told.primary,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use people_domain::{
-    id::ProfileId,
+    directory::Seen,
     merge::{
         Keep, Side,
         plan::FieldOutcome,
@@ -205,10 +205,10 @@ pub fn keep(sent: BTreeMap<String, SideBody>) -> Keep {
         .collect()
 }
 
-/// What a preview token says: these two, in these versions, with these choices.
+/// What a preview token says: these two, as they were, with these choices.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previewed {
-    pub primary: (ProfileId, u64),
-    pub secondary: (ProfileId, u64),
+    pub primary: Seen,
+    pub secondary: Seen,
     pub keep: Keep,
 }

@@ -176,7 +176,8 @@ fn target(item: &mut Map<String, Value>) -> ApiResult<(ProfileId, Option<Vec<u64
 
 /// Change many people at once
 ///
-/// Items are carried out in order, as if each came alone, and committed together; one that is refused spoils no other,
+/// Items are carried out in order, as if each came alone, and committed together (segments and label rules judge people as they are
+/// after the last of them); one that is refused spoils no other,
 /// and its error tells why. With an `Idempotency-Key` the whole batch can be sent again safely. `delete` needs the scope
 /// `profiles:delete` as well.
 #[utoipa::path(

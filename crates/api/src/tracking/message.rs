@@ -243,9 +243,16 @@ pub fn read(
             takes_part = false;
             "identify".to_owned()
         }
-        "track" => text(message.get("event"))
-            .filter(|name| name.len() <= MAX_TYPE_BYTES && name != "system" && !name.starts_with("system."))
-            .ok_or_else(|| Rejected::new("invalid_event", "A track message needs the name of its event."))?,
+        "track" => match text(message.get("event")) {
+            None => return Err(Rejected::new("invalid_event", "A track message needs the name of its event.")),
+            Some(name) if name.len() > MAX_TYPE_BYTES => {
+                return Err(Rejected::new("invalid_event", format!("The name of an event is at most {MAX_TYPE_BYTES} bytes.")));
+            }
+            Some(name) if name == "system" || name.starts_with("system.") => {
+                return Err(Rejected::new("invalid_event", "Names that begin with `system.` are of events that People itself tells of."));
+            }
+            Some(name) => name,
+        },
         "page" | "screen" => {
             for field in ["name", "category"] {
                 if let Some(value) = text(message.get(field)) {

@@ -14,11 +14,22 @@ use crate::{
     property::{self, Definition},
 };
 
+/// Who somebody was when they were looked at: in which version, and with how many events, since a late one is counted and leaves the
+/// version.
+pub type Seen = (ProfileId, u64, i64);
+
 /// The two people as they were previewed: a merge is carried out on these, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    pub primary: (ProfileId, u64),
-    pub secondary: (ProfileId, u64),
+    pub primary: Seen,
+    pub secondary: Seen,
+}
+
+impl Expected {
+    pub fn of(primary: &Profile, secondary: &Profile) -> Self {
+        let seen = |profile: &Profile| (profile.id, profile.version, profile.activity.count());
+        Self { primary: seen(primary), secondary: seen(secondary) }
+    }
 }
 
 /// What an id of a merge stands for.
@@ -71,7 +82,7 @@ impl Directory {
         ids: &mut dyn IdSource,
     ) -> Result<Outcome, Refusal> {
         let (first, second) = self.two(primary, secondary)?;
-        if ((first.id, first.version), (second.id, second.version)) != (expected.primary, expected.secondary) {
+        if Expected::of(&first, &second) != *expected {
             return Err(Refusal::new(Code::PreviewStale, "One of the two has changed since the preview; look at a new one."));
         }
         for (asked, found, side) in [(primary, first.id, Side::Primary), (secondary, second.id, Side::Secondary)] {
