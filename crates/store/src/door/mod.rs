@@ -3,7 +3,8 @@
 //! Handlers put [`Job`]s in a queue; a worker takes what is waiting for one workspace and carries it out as one group:
 //! load what all commands need, decide each in turn in `domain`, save set-based, commit once, answer all. On SQLite that
 //! is group commit; on PostgreSQL two workers run side by side and row locks keep them apart. A large group is decided while
-//! the one before it is saved (`line.rs`). The number of statements does not depend on how many commands a group holds.
+//! the one before it is saved (`line.rs`). The number of statements does not depend on how many commands a group holds; SQLite
+//! carries those that write many rows out once for each piece of 128 (`rows.rs`).
 
 mod answers;
 mod drafts;
