@@ -71,7 +71,7 @@ pub struct CreateEvent {
     kind: String,
     /// Where: `web`, `email`, `whatsapp`, ….
     channel: Option<String>,
-    /// When it happened; now by default. More than five minutes ahead is refused.
+    /// When it happened; now by default. Up to five minutes ahead it is placed at its receipt, beyond that refused.
     occurred_at: Option<String>,
     /// At most 32 KiB.
     #[schema(value_type = Option<Object>)]
