@@ -365,3 +365,14 @@ impl crate::engine::Pools {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::moved;
+
+    #[test]
+    fn numbers_of_values_are_moved_whole() {
+        assert_eq!(moved("a = $1 AND b = $12, {rows}$2", 256), "a = $257 AND b = $268, {rows}$258");
+        assert_eq!(moved("no value", 256), "no value");
+    }
+}

@@ -602,13 +602,13 @@ mod tests {
 
     #[test]
     fn pieces_of_any_size_give_the_same_records() {
-        for text in [
-            "a,b\n,\n\n\"x\",2\n , \nlast,1\n,\n",
-            "a,b\r\n\r\n\"x \"\"y\"\"\r\nz\",2\r\nlast,\"1\"\r\n",
-            "a,b\r\r\"x \"\"y\"\"\rz\",2\rlast,\"1\"\r",
+        for (text, line) in [
+            ("a,b\n,\n\n\"x\",2\n , \nlast,1\n,\n", 8),
+            ("a,b\r\n\r\n\"x \"\"y\"\"\r\nz\",2\r\nlast,\"1\"\r\n", 6),
+            ("a,b\r\r\"x \"\"y\"\"\rz\",2\rlast,\"1\"\r", 6),
         ] {
             let (whole, end) = records(&csv(2), Letters::Utf8, text.as_bytes(), true, Place::BEGINNING, 10);
-            assert_eq!(whole.len(), 3);
+            assert_eq!((whole.len(), end.line), (3, line));
             for size in 1..text.len() {
                 let (mut rows, mut at, mut to) = (Vec::new(), Place::BEGINNING, 0);
                 while at.offset < text.len() {
