@@ -19,6 +19,7 @@ use people_domain::{
     text::fold,
 };
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::{
     later::Later,
@@ -41,17 +42,32 @@ pub(super) struct Drafts {
     pub(super) consents: [Later; 2],
     pub(super) ledger: Later,
     pub(super) documents: [Later; 3],
+    /// The documents of all who were there before, where those are not among the former: it writes, and so locks, the rows that are
+    /// what the group was decided on, and is Raced where one is not.
+    pub(super) guarded: Option<Later>,
     pub(super) history: Later,
     pub(super) changes: Later,
 }
 
 impl Drafts {
-    /// Of a group in which nobody is merged, parted or erased.
-    pub(super) fn of(engine: Engine, workspace: WorkspaceId, effects: &Arc<Vec<Effect>>, definitions: Definitions) -> Self {
-        Self::about(engine, workspace, effects, definitions, &spans(effects), true)
+    /// Of a group that was decided before its turn on these rows, and in which nobody is merged, parted or erased.
+    pub(super) fn of(
+        engine: Engine,
+        workspace: WorkspaceId,
+        effects: &Arc<Vec<Effect>>,
+        definitions: Definitions,
+        rows: &BTreeMap<Uuid, (u64, String)>,
+    ) -> Self {
+        let spans = spans(effects);
+        // SQLite has no rows to lock. Where somebody was only looked at, or events are to be found by their type before the document
+        // says so, all rows are locked first, in the one order that everybody keeps to.
+        let long = || spans.values().filter_map(|span| span.after).any(|after| after.activity.is_long());
+        let are_written = rows.keys().all(|id| spans.contains_key(&ProfileId(*id)));
+        let guards = engine == Engine::Postgres && are_written && !long();
+        Self::about(engine, workspace, effects, definitions, &spans, true, guards.then_some(rows))
     }
 
-    /// `settled`: what stood before is what the rows say.
+    /// `settled`: what stood before is what the rows say. `guards`: rows to be written only as they were.
     pub(super) fn about(
         engine: Engine,
         workspace: WorkspaceId,
@@ -59,6 +75,7 @@ impl Drafts {
         definitions: Definitions,
         spans: &BTreeMap<ProfileId, Span<'_>>,
         settled: bool,
+        guards: Option<&BTreeMap<Uuid, (u64, String)>>,
     ) -> Self {
         let many = effects.len();
         let untouched = untouched(spans, effects, settled);
@@ -73,7 +90,12 @@ impl Drafts {
             let (people, definitions) = (people.iter().filter(|profile| concerned(profile)).cloned().collect(), Arc::clone(&definitions));
             Later::of(engine, many, move || Ok(profiles(workspace, people, writing, &definitions)))
         });
-        let (new, known) = people.iter().cloned().partition::<Vec<_>, _>(|profile| newcomers.contains(&profile.id));
+        let (new, mut known) = people.iter().cloned().partition::<Vec<_>, _>(|profile| newcomers.contains(&profile.id));
+        let guarded = guards.map(|rows| {
+            let with_row = |after: Arc<Profile>| rows.get(&after.id.0).cloned().map(|row| (after, row));
+            let known: Option<Vec<_>> = std::mem::take(&mut known).into_iter().map(with_row).collect();
+            Later::of(engine, many, move || guarded(workspace, known.ok_or(StoreError::Raced)?))
+        });
         let (same_day, others) = known.into_iter().partition::<Vec<_>, _>(|profile| {
             let before = spans.get(&profile.id).and_then(|span| span.before).filter(|_| settled);
             before.is_some_and(|before| seen_key(before).day() == seen_key(profile).day())
@@ -103,7 +125,7 @@ impl Drafts {
             let effects = Arc::clone(effects);
             Later::of(engine, many, move || Ok(changes(workspace, &effects)))
         };
-        Self { effects: Arc::clone(effects), profiles, identities, consents, ledger, documents, history, changes }
+        Self { effects: Arc::clone(effects), profiles, identities, consents, ledger, documents, guarded, history, changes }
     }
 
     /// Whether nothing was decided since.
@@ -401,6 +423,55 @@ fn ledger(workspace: WorkspaceId, people: &BTreeSet<ProfileId>, effects: &[Effec
     )
 }
 
+/// The last two are those of a row that is to be as it was.
+const DOCUMENT: &[(&str, Kind); 10] = &[
+    ("profile_id", Kind::Uuid),
+    ("version", Kind::Int),
+    ("last_seen_at", Kind::Time),
+    ("seen_day", Kind::Int),
+    ("last_channel", Kind::Text),
+    ("event_count", Kind::Int),
+    ("activity", Kind::Json),
+    ("document", Kind::Long),
+    ("was_version", Kind::Int),
+    ("was_stamp", Kind::Text),
+];
+
+fn document(after: &Profile) -> Result<[Cell; 8], StoreError> {
+    let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
+    let seen = seen_key(after);
+    Ok([
+        after.id.into(),
+        version(after),
+        seen.into(),
+        seen.day().into(),
+        after.last_channel.clone().into(),
+        after.activity.count().into(),
+        serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
+        serde_json::to_string(after).map_err(unwritable)?.into(),
+    ])
+}
+
+/// Of people whose rows still have these versions and stamps, all of them, in id order, on PostgreSQL: to lock a row before it is
+/// written, and to look for it again, takes half as long as writing it does.
+fn guarded(workspace: WorkspaceId, people: Vec<(Arc<Profile>, (u64, String))>) -> Result<Option<Sql>, StoreError> {
+    let mut rows = Rows::new(DOCUMENT);
+    for (after, (version, stamp)) in people {
+        rows.push_with(document(&after)?, [i64::try_from(version).ok().into(), stamp.into()]);
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let statement = sql("UPDATE profile_documents SET
+             version = r.version, last_seen_at = r.last_seen_at, seen_day = r.seen_day, last_channel = r.last_channel,
+             event_count = r.event_count, activity = r.activity, document = r.document
+         FROM (SELECT $1 AS workspace_id, s.* FROM {rows} AS s {fence}) AS r
+         WHERE profile_documents.workspace_id = $1 AND profile_documents.workspace_id = r.workspace_id
+           AND profile_documents.profile_id = r.profile_id AND profile_documents.version = r.was_version
+           AND profile_documents.xmin::text = r.was_stamp");
+    Ok(Some(statement.bind(workspace).rows(rows).whole()))
+}
+
 /// The document and what stands beside it. Of people who were last seen on the same day as before the day is not named:
 /// SQLite writes every index anew whose columns it is told of.
 fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) -> Result<Option<Sql>, StoreError> {
@@ -416,29 +487,9 @@ fn documents(workspace: WorkspaceId, people: &[Arc<Profile>], writing: Writing) 
                  event_count = EXCLUDED.event_count,
                  activity = EXCLUDED.activity,
                  document = EXCLUDED.document";
-    let mut rows = Rows::new(&[
-        ("profile_id", Kind::Uuid),
-        ("version", Kind::Int),
-        ("last_seen_at", Kind::Time),
-        ("seen_day", Kind::Int),
-        ("last_channel", Kind::Text),
-        ("event_count", Kind::Int),
-        ("activity", Kind::Json),
-        ("document", Kind::Long),
-    ]);
-    let unwritable = |_| StoreError::Unreadable("a profile that cannot be written");
+    let mut rows = Rows::new(&DOCUMENT[..8]);
     for after in people {
-        let seen = seen_key(after);
-        rows.push([
-            after.id.into(),
-            version(after),
-            seen.into(),
-            seen.day().into(),
-            after.last_channel.clone().into(),
-            after.activity.count().into(),
-            serde_json::to_string(&after.activity).map_err(unwritable)?.into(),
-            serde_json::to_string(&**after).map_err(unwritable)?.into(),
-        ]);
+        rows.push(document(after)?);
     }
     if rows.is_empty() {
         return Ok(None);

@@ -160,8 +160,8 @@ impl Decided {
 
     /// Whether what the group was decided on is still so, now that the group before it is committed or has nothing in common
     /// with it. What was asked of is locked. Keys and messages that were free have rows of their own, which cannot be there
-    /// twice.
-    pub(super) async fn stands(&self, tx: &mut Tx, workspace: WorkspaceId) -> Result<bool, StoreError> {
+    /// twice. Raced: it does not stand, and something of it has been written.
+    pub(super) async fn stands(&mut self, tx: &mut Tx, workspace: WorkspaceId) -> Result<bool, StoreError> {
         let Basis { workspace: then, barred, asked, rows, stamp, .. } = &self.basis;
         let Some(now) = workspaces::load(tx, workspace).await? else { return Ok(false) };
         if now != *then {
@@ -175,7 +175,10 @@ impl Decided {
         match tx.engine() {
             // Nobody else of this process writes people, and another process would have changed the file.
             Engine::Sqlite => Ok(own_stamp(tx).await? == *stamp),
-            Engine::Postgres => profiles::are_still(tx, workspace, rows).await,
+            Engine::Postgres => match self.decision.drafts.as_mut().and_then(|drafts| drafts.guarded.take()) {
+                Some(documents) => documents.run(tx).await.map(|()| true),
+                None => profiles::are_still(tx, workspace, rows).await,
+            },
         }
     }
 }

@@ -492,7 +492,7 @@ async fn prepare(tx: &mut Tx, jobs: &[Job], mut decided: Decided) -> Result<Deci
         }
         *lived = Some(living::settle(tx, workspace, directory, living, happened, latest(jobs), &mut SystemIds).await?);
     }
-    *drafts = Some(Drafts::of(tx.engine(), workspace, directory.effects(), directory.definitions.clone()));
+    *drafts = Some(Drafts::of(tx.engine(), workspace, directory.effects(), directory.definitions.clone(), &basis.rows));
     *leaving = Leaving::of(directory, happened);
     Ok(decided)
 }
@@ -521,9 +521,10 @@ async fn in_transaction(
     if !open.is_empty() {
         let Ready { decided, beside } = ready;
         let standing = match decided.take() {
-            Some(decided) => {
-                let stands = open.len() == jobs.len() && decided.stands(tx, workspace_id).await?;
-                meters.decided_ahead(stands);
+            Some(mut decided) => {
+                let stands = if open.len() == jobs.len() { decided.stands(tx, workspace_id).await } else { Ok(false) };
+                meters.decided_ahead(matches!(stands, Ok(true)));
+                let stands = stands?;
                 if !stands && beside.is_some() {
                     return Err(StoreError::Raced);
                 }

@@ -120,7 +120,7 @@ pub(super) async fn save(
     let settled = merges.is_empty() && reverted.is_empty();
     let newcomers = newcomers(&spans, settled);
     let drafts = drafts.filter(|drafts| settled && drafts.are_about(&effects));
-    let drafts = drafts.unwrap_or_else(|| Drafts::about(tx.engine(), workspace, &effects, definitions, &spans, settled));
+    let drafts = drafts.unwrap_or_else(|| Drafts::about(tx.engine(), workspace, &effects, definitions, &spans, settled, None));
     let primary_rows = if merges.is_empty() {
         HashMap::new()
     } else {
