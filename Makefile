@@ -20,7 +20,7 @@ run: ## build and serve on 127.0.0.1:8080 with an SQLite file in data/
 
 demo: ## load 1,000 real records into a server of its own, and look around in it
 	$(CARGO) build --quiet -p people-api -p people-bench
-	target/debug/people-bench demo
+	$${CARGO_TARGET_DIR:-target}/debug/people-bench demo
 
 test: ## everything that must hold, on both engines
 	$(BUILD_ALL)
@@ -46,7 +46,7 @@ openapi: ## regenerate openapi/openapi.json from the handlers
 
 bench: ## measure the server beside its limits; report/ gets a table, JSON and a chart
 	$(CARGO) build --release -p people-api -p people-bench
-	PEOPLE_PG_FSYNC=on tests/with-postgres target/release/people-bench run --profiles $(PROFILES) --database both --report report $(BENCH_FLAGS)
+	PEOPLE_PG_FSYNC=on tests/with-postgres $${CARGO_TARGET_DIR:-target}/release/people-bench run --profiles $(PROFILES) --database both --report report $(BENCH_FLAGS)
 
 clean: ## remove what was built
 	$(CARGO) clean
