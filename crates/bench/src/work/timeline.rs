@@ -113,18 +113,18 @@ pub async fn measure(stage: &Stage, events: u64) -> Result<Vec<Row>> {
     };
     let of_a_type = drive(target, read(), typed, any_success).await?;
 
-    let read_p99 = |work, outcome: &crate::client::Outcome| {
+    let p99 = |work, outcome: &crate::client::Outcome| {
         Row::new(site, work, "p99", Unit::Milliseconds, outcome.milliseconds(0.99))
+            .target(Target::AtMost(10.0))
             .note(format!("p50 {:.2} ms, {:.0} requests/s", outcome.milliseconds(0.5), outcome.per_second()))
             .trouble(outcome.complaint())
     };
-    let p99 = |work, outcome: &crate::client::Outcome| read_p99(work, outcome).target(Target::AtMost(10.0));
     let taken = requests * VISIT * VISITS;
     let mut rows = vec![
         Row::new(site, TAKING_IN, "events", Unit::PerSecond, taken as f64 / seconds)
             .note(format!("{taken} events in visits of {VISIT}, {} of one person; not one of the targets", taken / BUSY)),
         p99(PAGES, &anybody),
-        read_p99(AT_FIRST, &at_first),
+        p99(AT_FIRST, &at_first),
         p99(BUSIEST, &busy),
         p99(OF_A_TYPE, &of_a_type),
     ];
