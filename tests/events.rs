@@ -201,6 +201,11 @@ async fn the_senders_clock_is_corrected(app: &App) {
     let event = app.get(&format!("/v1/events/{}", id(&results["results"][0]))).await.ok();
     let time = |field: &str| people_domain::Timestamp::parse(event[field].as_str().expect("a time")).expect("a time").micros();
     assert_eq!(time("received_at") - time("occurred_at"), 60_000_000, "a minute before it was sent: {event}");
+    // A clock a little ahead, by which nothing else is known: placed at its receipt, and what it said is kept.
+    let said = people_domain::Timestamp::from_micros(time("received_at") + 200_000_000).expect("a time").to_string();
+    let ahead = taken(app, json!([{"identities": by("external_id", "u1"), "type": "page", "occurred_at": said}])).await;
+    let event = app.get(&format!("/v1/events/{}", id(&ahead[0]))).await.ok();
+    assert_eq!((&event["original_timestamp"], &event["occurred_at"]), (&json!(said), &event["received_at"]));
 }
 
 async fn an_anonymous_person_joins_the_identified_one(app: &App) {

@@ -79,6 +79,9 @@ async fn a_visitor_is_followed_from_the_first_page_to_the_purchase(app: &App) {
     assert_eq!(identities(&ada, "anonymous_id").len(), 2);
     assert_eq!(ada["channels"], json!(["app", "web"]));
     assert_eq!(app.post("/v1/profiles/count").json(json!({})).await.ok(), json!({"total": 1}));
+    let from = |channel: &str| json!({"type": "track", "userId": "43", "event": "e", "channel": channel});
+    page(app, "/v1/batch", json!({"batch": [from("SMS"), from("sources"), from("server"), from("no channel")]})).await;
+    assert_eq!(person(app, "external_id", "43").await["channels"], json!(["sms"]), "letters of either case; a server is no channel");
     let line = app.get(&format!("/v1/profiles/{}/timeline", id(&ada))).await.ok();
     let mut kinds: Vec<&str> =
         list(&line, "data").iter().filter_map(|e| e["type"].as_str()).filter(|t| !t.starts_with("system.")).collect();
@@ -161,6 +164,7 @@ async fn a_bad_message_spoils_no_other_and_alone_it_is_a_400(app: &App) {
         (json!({"type": "group", "userId": "u1"}), "no_group_id"),
         (json!({"type": "alias", "userId": "u1"}), "no_previous_id"),
         (json!({"type": "page", "userId": "null"}), "junk_identity"),
+        (json!({"type": "page", "userId": "x".repeat(600)}), "too_long"),
         (json!({"type": "track", "userId": "u1", "event": "e", "timestamp": "2999-01-01T00:00:00Z"}), "in_the_future"),
         (json!({"type": "track", "userId": "u1", "event": "e", "properties": {"long": "x".repeat(40_000)}}), "too_large"),
     ];
@@ -176,8 +180,7 @@ async fn a_bad_message_spoils_no_other_and_alone_it_is_a_400(app: &App) {
     assert_eq!(answer["accepted"], 1, "{answer}");
     let codes: Vec<&str> = list(&answer, "rejected").iter().filter_map(|r| r["code"].as_str()).collect();
     let mut wanted: Vec<&str> = bad.iter().map(|(_, code)| *code).collect();
-    wanted.extend(["invalid_type", "no_user_anon_id"]);
-    // The two last ones have no ids or no type: what is missed first is told.
+    wanted.extend(["invalid_type", "wrong_type"]);
     assert_eq!(codes, wanted);
 }
 
@@ -286,7 +289,7 @@ async fn a_merge_says_outright_that_two_ids_are_one_person(app: &App) {
         (json!({"mergeProperties": "u1"}), "invalid_merge"),
         (pair(("userId", "u1"), ("userId", "u1")), "junk_identity"),
         (pair(("userId", "null"), ("userId", "u1")), "junk_identity"),
-        (pair(("Not A Kind", "x"), ("userId", "u1")), "junk_identity"),
+        (pair(("Not A Kind", "x"), ("userId", "u1")), "invalid_kind"),
     ] {
         failed(&app.post("/v1/merge").json(wrong).await, 400, code);
     }

@@ -8,6 +8,8 @@ use crate::cast::{id, identities, list};
 
 stories![
     a_browsers_key_takes_nobody_over,
+    a_browsers_key_is_told_of_nobody,
+    what_a_browser_fills_leaves_room_for_servers,
     a_browser_reaches_nobody_by_their_address,
     a_browser_fills_what_is_empty_and_changes_only_browsers_words,
     what_one_message_attaches_vouches_for_nothing_in_the_next,
@@ -55,13 +57,58 @@ async fn a_browsers_key_takes_nobody_over(app: &App) {
     // Nobody is given a further id of their own, which a later sign-up might get.
     page(&browser, "/v1/a", json!({"userId": "u3", "previousId": "u1"})).await;
     assert_eq!(identities(&app.read(id(&ada)).await, "external_id"), ["u1"]);
-    // And whose an address is cannot be asked with it.
-    let keys = json!([{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": "ada@example.com"}]);
-    let event = |n: u32| json!({"events": [{"identities": keys, "type": "page", "message_id": format!("probe-{n}")}]});
-    let told = app.post("/v1/events").json(event(1)).await.ok();
+}
+
+/// Whoever reads the key in a page cannot ask with it who is a customer, whose an address is, or who had themselves erased.
+async fn a_browsers_key_is_told_of_nobody(app: &App) {
+    let browser = browser(app).await;
+    app.person(json!({"external_id": "u1", "email": "ada@example.com"})).await;
+    app.person(json!({"external_id": "u2"})).await;
+    let gone = app.person(json!({"email": "gone@example.com"})).await;
+    app.delete(&format!("/v1/profiles/{}?suppress=true", id(&gone))).await.ok();
+    let mail = |address: &str| json!([{"kind": "email", "value": address}]);
+    let both = json!([{"kind": "external_id", "value": "u2"}, {"kind": "email", "value": "ada@example.com"}]);
+    let probes = json!({"events": [
+        {"identities": both, "type": "probe", "message_id": "1"},
+        {"identities": mail("ada@example.com"), "type": "probe", "message_id": "2"},
+        {"identities": mail("nobody@example.com"), "type": "probe", "message_id": "3"},
+        {"identities": mail("gone@example.com"), "type": "probe", "message_id": "4"}
+    ]});
+    for _ in 0..2 {
+        let told = browser.post("/v1/events").json(probes.clone()).await.ok();
+        assert_eq!(told["results"], json!([{"status": 201}, {"status": 201}, {"status": 201}, {"status": 201}]));
+    }
+    for address in ["ada@example.com", "nobody@example.com", "gone@example.com"] {
+        let told = page(&browser, "/v1/i", json!({"anonymousId": "probe", "traits": {"email": address}})).await;
+        assert_eq!(told, json!({"success": true, "accepted": 1, "suppressed": 0, "rejected": []}), "{address}");
+    }
+    assert_eq!(timeline(app, &person_of(app, "u1").await, "probe").await.len(), 1);
+    app.get("/v1/profiles/lookup?email=gone@example.com").await.refused(404, "not_found");
+    // A server's key is told.
+    let told = app.post("/v1/events").json(probes).await.ok();
     assert_eq!(told["results"][0]["refused"][0]["code"], "identity_conflict");
-    let told = browser.post("/v1/events").json(event(2)).await.ok();
-    assert_eq!((&told["results"][0]["status"], &told["results"][0]["refused"]), (&json!(201), &Value::Null));
+    assert_eq!(told["results"][3], json!({"status": 200, "suppressed": true}));
+}
+
+async fn what_a_browser_fills_leaves_room_for_servers(app: &App) {
+    let browser = browser(app).await;
+    for n in 0..12 {
+        page(&browser, "/v1/i", json!({"userId": "u1", "traits": {"email": format!("junk{n}@evil.example")}})).await;
+    }
+    assert_eq!(identities(&person_of(app, "u1").await, "email").len(), 5);
+    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"email": "ada@example.com"}})).await;
+    let ada = person_of(app, "u1").await;
+    assert_eq!((&ada["email"], identities(&ada, "email").len()), (&json!("ada@example.com"), 6));
+    // Nor by kinds of its own.
+    for n in 0..40 {
+        let keys = (0..5).map(|i| json!({"kind": format!("kind{n}"), "value": i.to_string()}));
+        let keys: Vec<Value> = std::iter::once(json!({"kind": "external_id", "value": "u1"})).chain(keys).collect();
+        browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "page"}]})).await.ok();
+    }
+    let full = person_of(app, "u1").await;
+    assert_eq!(list(&full, "identities").len(), 80);
+    page(app, "/v1/identify", json!({"userId": "u1", "traits": {"phone": "+442079460000"}})).await;
+    assert_eq!(person_of(app, "u1").await["phone"], "+442079460000");
 }
 
 async fn a_browser_reaches_nobody_by_their_address(app: &App) {
@@ -86,13 +133,13 @@ async fn a_browser_reaches_nobody_by_their_address(app: &App) {
     assert!(list(&pairs, "data").iter().any(|pair| pair.to_string().contains(id(&subscriber))), "somebody may look into it: {pairs}");
     // Nor does an address bring another along.
     let keys = json!([{"kind": "email", "value": "ada@example.com"}, {"kind": "phone", "value": "+442079460000"}]);
-    let told = browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "page"}]})).await.ok();
-    assert_ne!(told["results"][0]["profile_id"], subscriber["id"]);
+    browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "page"}]})).await.ok();
+    assert_ne!(whose("phone", "%2B442079460000").await, subscriber["id"]);
     unchanged().await;
     // What names nobody else is theirs.
     let keys = json!([{"kind": "email", "value": "ada@example.com"}]);
-    let told = browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "mail_opened"}]})).await.ok();
-    assert_eq!(told["results"][0]["profile_id"], subscriber["id"]);
+    browser.post("/v1/events").json(json!({"events": [{"identities": keys, "type": "mail_opened"}]})).await.ok();
+    assert_eq!(timeline(app, &subscriber, "mail_opened").await.len(), 1);
     // Nor is what is said of them, not even where the device is somebody else's and nobody could be made of the message.
     for user in [json!("null"), json!(null)] {
         let mut message = json!({"anonymousId": "a1", "traits": {"email": "ada@example.com", "company": "Filled", "plan": "x"}});
@@ -102,9 +149,9 @@ async fn a_browser_reaches_nobody_by_their_address(app: &App) {
         let now = app.read(id(&subscriber)).await;
         assert_eq!((&now["company"], &now["attributes"]), (&Value::Null, &json!({})));
     }
-    let untrusted = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
+    let untrusted = json!({"kind": "trait", "value": "company", "code": "untrusted", "said": "Filled"});
     let told = timeline(app, &subscriber, "identify").await;
-    assert!(told.iter().all(|e| e["refused"].to_string().contains(&untrusted("company").to_string())), "{told:?}");
+    assert!(told.iter().all(|e| list(e, "refused").contains(&untrusted)), "{told:?}");
     unchanged().await;
     // Two visitors stay two; with who they are, they are one.
     page(&browser, "/v1/p", json!({"anonymousId": "v1"})).await;
@@ -131,8 +178,9 @@ async fn a_browser_fills_what_is_empty_and_changes_only_browsers_words(app: &App
         says(json!({"company": "Evil", "plan": "free", "city": "London", "theme": "dark", "since": "2026-01-01T00:00:00.000Z"})).await;
     assert_eq!((&person["company"], &person["city"]), (&json!("Engines"), &json!("London")));
     assert_eq!((&person["attributes"]["plan"], &person["attributes"]["theme"]), (&json!("pro"), &json!("dark")));
-    let told = |name: &str| json!({"kind": "trait", "value": name, "code": "untrusted"});
-    assert_eq!(timeline(app, &ada, "identify").await[0]["refused"], json!([told("company"), told("plan")]), "shown, and no change is none");
+    let told = |name: &str, said: &str| json!({"kind": "trait", "value": name, "code": "untrusted", "said": said});
+    let refused = json!([told("company", "Evil"), told("plan", "free")]);
+    assert_eq!(timeline(app, &ada, "identify").await[0]["refused"], refused, "shown, and no change is none");
     // The page says the same things every day, and other things of its own.
     let person = says(json!({"city": "Paris", "theme": "light"})).await;
     assert_eq!((&person["city"], &person["attributes"]["theme"]), (&json!("Paris"), &json!("light")));

@@ -139,7 +139,7 @@ pub struct Rejection {
     pub received_at: Timestamp,
 }
 
-/// A key of a message that was not taken over, and why.
+/// A key or a trait of a message that was not taken over, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedKey {
     pub kind: String,
@@ -151,6 +151,15 @@ pub struct RefusedKey {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_id: Option<ProfileId>,
+    /// Of a trait what was said: it stands nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Value>,
+}
+
+impl RefusedKey {
+    pub fn of_trait(name: &str, code: &str, said: Option<Value>) -> Self {
+        Self { kind: "trait".to_owned(), value: name.to_owned(), code: code.to_owned(), profile_id: None, said }
+    }
 }
 
 /// An event as it is kept.

@@ -43,8 +43,16 @@ fn cap(kind: &IdentityKind, outright: Option<Outright>, trust: Trust) -> usize {
         "external_id" if outright.is_some() && trust == Trust::Server => 10,
         "external_id" => 1,
         "anonymous_id" => 50,
+        "device" => 10,
+        // A page can be made to say anything: what it fills leaves room for what a server says.
+        _ if trust == Trust::Browser => 5,
         _ => 10,
     }
+}
+
+/// How many keys in all a person may have who learns another one.
+fn most(trust: Trust) -> usize {
+    if trust == Trust::Browser { MAX_PER_PROFILE - 20 } else { MAX_PER_PROFILE }
 }
 
 /// What is to be done with a message's keys.
@@ -130,6 +138,7 @@ pub fn resolve<'p>(
             value: key.key.value.clone(),
             code: code.to_owned(),
             profile_id,
+            said: None,
         };
         match profile {
             Some(profile) if Some(profile.id) == chosen || out.absorbed.contains(&profile.id) => {}
@@ -144,7 +153,7 @@ pub fn resolve<'p>(
             }
             None => {
                 let kind = &key.key.kind;
-                if number_of(&kinds, kind) >= cap(kind, outright, trust) || held >= MAX_PER_PROFILE {
+                if number_of(&kinds, kind) >= cap(kind, outright, trust) || held >= most(trust) {
                     out.refused.push(refuse("identity_cap", None));
                 } else {
                     add(&mut kinds, kind, 1);

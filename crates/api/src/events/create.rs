@@ -63,7 +63,7 @@ impl Shape for CreateEvents {
 pub struct CreateEvent {
     /// Whose event it is; or `identities`.
     profile_id: Option<String>,
-    /// Keys by which the person is found, or made; keys they lack are learnt.
+    /// At most 20 keys by which the person is found, or made; keys they lack are learnt.
     #[serde(default)]
     identities: Vec<IdentityBody>,
     /// What happened: `order_completed`. `system` is kept for what becomes of profiles.
@@ -104,7 +104,8 @@ pub struct EventResults {
     pub results: Vec<EventResult>,
 }
 
-/// What became of one event; the same when it is sent again under its `message_id`.
+/// What became of one event; the same when it is sent again under its `message_id`. Of an event that was taken or dropped, a key of
+/// the trust `browser` is told `status` 201 and nothing else.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventResult {
     /// 201; 200 when it was dropped because of a suppressed identity; or what was wrong: 400, 404, 410, 422.
@@ -180,7 +181,7 @@ fn parse(mut item: Value, sent_at: Option<Timestamp>, country: Option<&str>, tru
         message: message.map(|id| MessageKey { source: String::new(), id }),
         event: Event { kind, channel, occurred_at, properties },
         context: None,
-        times: SenderTimes { original_timestamp: said.filter(|_| sent_at.is_some()), sent_at },
+        times: SenderTimes { original_timestamp: said.filter(|said| sent_at.is_some() || *said != occurred_at), sent_at },
         received_at: now,
         session: Some(session),
         traits: None,
@@ -208,6 +209,7 @@ fn keys(bodies: &[IdentityBody], country: Option<&str>, refused: &mut Vec<Refuse
                     value,
                     code: issue.code.to_owned(),
                     profile_id: None,
+                    said: None,
                 });
                 wrong.push(issue);
             }
@@ -261,9 +263,10 @@ pub fn trust(key: &people_store::ApiKey) -> Trust {
 ///
 /// Each event goes to the person its identities name: nobody has them, and a person is made; one does, and learns the
 /// others; several do, and people known only by a device are merged into the identified one, while identified people are
-/// never merged: the strongest identity decides, and the rest is told under `refused` (a key of the trust `browser` is
-/// not told; the event shows it). Events are placed by
-/// `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
+/// never merged: the strongest identity decides, and the rest is told under `refused`. A key of the trust `browser` is told
+/// neither of whom the event is nor what was refused; the event shows it. From events a person gathers one `external_id`, 50
+/// `anonymous_id` and ten identities of any other kind, five where a browser adds them; more are refused (`identity_cap`). Events are
+/// placed by `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
 /// answered the same. One that is refused spoils no other. One that names an identity on the suppression list is dropped.
 #[utoipa::path(
     tag = "events",
@@ -313,6 +316,10 @@ pub async fn create_events(
     carry_out(&app, &caller, now, commands, idempotency, move |group| results(group, &places, trust)).await
 }
 
+fn arrived() -> EventResult {
+    EventResult { status: 201, id: None, profile_id: None, refused: None, suppressed: None, error: None }
+}
+
 fn refused(mut problem: Problem, item: usize) -> EventResult {
     for issue in &mut problem.errors {
         issue.pointer.insert_str(0, &format!("/events/{item}"));
@@ -327,7 +334,7 @@ fn refused(mut problem: Problem, item: usize) -> EventResult {
     }
 }
 
-/// Whoever reads a browser's key may not ask with it whose an address is: `refused` is told on the timeline only.
+/// Whoever reads a browser's key may not ask with it whose an address is, nor whether it is on the suppression list.
 fn results(group: &Group, places: &[Result<usize, Problem>], trust: Trust) -> ApiResult<Answer> {
     let results: Vec<EventResult> = places
         .iter()
@@ -335,11 +342,13 @@ fn results(group: &Group, places: &[Result<usize, Problem>], trust: Trust) -> Ap
         .map(|(i, place)| match place {
             Err(problem) => refused(problem.clone(), i),
             Ok(index) => match group.outcomes.get(*index) {
+                Some(Ok(Outcome::Tracked { .. })) if trust == Trust::Browser => arrived(),
+                Some(Err(refusal)) if trust == Trust::Browser && refusal.code == Code::IdentitySuppressed => arrived(),
                 Some(Ok(Outcome::Tracked { event_id, profile_id, refused })) => EventResult {
                     status: 201,
                     id: Some(event_id.to_string()),
                     profile_id: Some(profile_id.to_string()),
-                    refused: (trust == Trust::Server && !refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
+                    refused: (!refused.is_empty()).then(|| refused.iter().map(Into::into).collect()),
                     suppressed: None,
                     error: None,
                 },

@@ -27,6 +27,10 @@ pub struct RefusedView {
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile_id: Option<String>,
+    /// Of a trait what the message said, which is kept here alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    pub said: Option<Value>,
 }
 
 impl From<&RefusedKey> for RefusedView {
@@ -36,6 +40,7 @@ impl From<&RefusedKey> for RefusedView {
             value: key.value.clone(),
             code: key.code.clone(),
             profile_id: key.profile_id.map(|id| id.to_string()),
+            said: key.said.clone(),
         }
     }
 }

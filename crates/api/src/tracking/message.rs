@@ -206,12 +206,14 @@ pub fn read(
     let context = Context { own: object(message.remove("context")), common };
     let mut keys: Vec<NewIdentity> = Vec::new();
     let mut refused: Vec<RefusedKey> = Vec::new();
+    let mut unusable = None;
     let mut learn = |kind: &str, value: &str| match identity(kind, value, setting.country, "") {
         Ok(new) if keys.iter().any(|known| known.key == new.key) => {}
         Ok(new) => keys.push(new),
         Err(issue) => {
+            unusable = unusable.or(Some(issue.code));
             let value = value.chars().take(100).collect();
-            refused.push(RefusedKey { kind: kind.to_owned(), value, code: issue.code.to_owned(), profile_id: None });
+            refused.push(RefusedKey { kind: kind.to_owned(), value, code: issue.code.to_owned(), profile_id: None, said: None });
         }
     };
     if let Some(user) = &user {
@@ -292,14 +294,15 @@ pub fn read(
         _ => return Err(Rejected::new("invalid_type", "A type is identify, track, page, screen, group, alias or merge.")),
     };
     if keys.is_empty() || (kind == "merge" && keys.len() < 2) {
-        return Err(Rejected::new("junk_identity", "None of the message's ids names anybody; a merge needs two that do."));
+        let code = unusable.unwrap_or("junk_identity");
+        return Err(Rejected::new(code, "None of the message's ids names anybody; a merge needs two that do."));
     }
     let received_at = time(message.get("receivedAt")).filter(|at| setting.trust == Trust::Server && *at <= setting.received_at);
     let received_at = received_at.unwrap_or(setting.received_at);
     for field in ["timestamp", "originalTimestamp"] {
         if let Some(value) = message.get(field).filter(|value| !value.is_null() && time(Some(*value)).is_none()) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned).chars().take(100).collect();
-            refused.push(RefusedKey { kind: field.to_owned(), value, code: "invalid_timestamp".to_owned(), profile_id: None });
+            refused.push(RefusedKey { kind: field.to_owned(), value, code: "invalid_timestamp".to_owned(), profile_id: None, said: None });
         }
     }
     let (original, timestamp) = (time(message.get("originalTimestamp")), time(message.get("timestamp")));
@@ -328,18 +331,20 @@ pub fn read(
 
 /// Where the person was: a page is the web, a screen an app. A server's own call says nothing of it.
 fn channel(kind: &str, message: &Map<String, Value>, trust: Trust) -> Option<String> {
-    match (kind, message.get("channel").and_then(Value::as_str)) {
+    let said = message.get("channel").and_then(Value::as_str).map(|said| said.trim().to_ascii_lowercase());
+    match (kind, said.as_deref()) {
         ("screen", _) | (_, Some("mobile")) => Some("app".to_owned()),
         ("page", _) | (_, Some("web" | "browser")) => Some("web".to_owned()),
-        (_, Some("server")) => None,
+        // RudderStack's word for calls of servers, and for what its warehouses and clouds send.
+        (_, Some("server" | "sources")) => None,
         (_, Some(other)) => parse_channel(other).ok(),
         (_, None) => (trust == Trust::Browser).then(|| "web".to_owned()),
     }
 }
 
 /// What SDKs call fields of ours, beside our own names.
-const SPELLINGS: [(&str, &str); 4] =
-    [("firstName", "first_name"), ("lastName", "last_name"), ("title", "job_title"), ("avatar", "avatar_url")];
+const SPELLINGS: [(&str, &str); 5] =
+    [("firstName", "first_name"), ("lastName", "last_name"), ("title", "job_title"), ("avatar", "avatar_url"), ("createdAt", "created_at")];
 
 /// Traits under our names. Where one is there under both, ours is taken, unless it says nothing.
 fn spelt(mut traits: Map<String, Value>) -> Map<String, Value> {
@@ -384,17 +389,17 @@ fn draft(mut traits: Map<String, Value>, user: Option<&str>, refused: &mut Vec<R
     if traits.get("id").is_some_and(|id| text(Some(id)).as_deref() == user) {
         traits.shift_remove("id");
     }
-    let mut refuse = |value: &str, code: &str| {
-        let value = value.chars().take(100).collect();
-        refused.push(RefusedKey { kind: "trait".to_owned(), value, code: code.to_owned(), profile_id: None });
+    let mut refuse = |name: &str, code: &str, said: Value| {
+        let name: String = name.chars().take(100).collect();
+        refused.push(RefusedKey::of_trait(&name, code, Some(said)));
     };
     for field in Standard::ALL {
         let Some(said) = traits.shift_remove(field.as_str()).filter(|said| !said.is_null()) else { continue };
         match text(Some(&said)).map(|value| field.parse(&value)) {
             Some(Ok(value)) => draft.standard.push((*field, value)),
-            Some(Err(issue)) => refuse(field.as_str(), issue.code),
+            Some(Err(issue)) => refuse(field.as_str(), issue.code, said),
             None if said.as_str().is_some_and(|text| text.trim().is_empty()) => {}
-            None => refuse(field.as_str(), if said.is_string() { "too_long" } else { "wrong_type" }),
+            None => refuse(field.as_str(), if said.is_string() { "too_long" } else { "wrong_type" }, said),
         }
     }
     for (key, value) in traits {
@@ -403,11 +408,11 @@ fn draft(mut traits: Map<String, Value>, user: Option<&str>, refused: &mut Vec<R
             continue;
         }
         if is_address {
-            refuse(&key, "wrong_type");
+            refuse(&key, "wrong_type", value);
         } else if property::is_key(&key) {
             draft.attributes.insert(key, value);
         } else {
-            refuse(&key, "invalid_attribute_name");
+            refuse(&key, "invalid_attribute_name", value);
         }
     }
     draft

@@ -95,7 +95,8 @@ pub struct TrackingMessage {
 pub struct Tracked {
     pub success: bool,
     pub accepted: usize,
-    /// Messages that name an identity on the suppression list: dropped, and counted there.
+    /// Messages that name an identity on the suppression list: dropped, and counted there. A key of the trust `browser` is told of them
+    /// as accepted.
     pub suppressed: usize,
     /// Messages of a batch that were not taken.
     pub rejected: Vec<RejectedMessage>,
@@ -218,8 +219,12 @@ fn batch(body: &mut Map<String, Value>, mut unreadable: BTreeMap<usize, Rejected
     }
     let sent_at = body.get("sentAt");
     let messages = items.into_iter().enumerate().map(|(at, item)| {
-        let mut message = Message::new(None, if let Value::Object(item) = item { item } else { Map::new() });
-        if let Some(why) = unreadable.remove(&at) {
+        let (item, none) = match item {
+            Value::Object(item) => (item, None),
+            _ => (Map::new(), Some(Rejected::new("wrong_type", "A message is a JSON object."))),
+        };
+        let mut message = Message::new(None, item);
+        if let Some(why) = unreadable.remove(&at).or(none) {
             message.wrong = Some(why);
         }
         let item = &mut message.body;
@@ -269,10 +274,11 @@ async fn carry_out(
     let source = if setting.trust == Trust::Browser { BROWSER } else { "tracking" };
     let cause = Arc::new(Cause { source, ..(*caller.cause(now)).clone() });
     let ids = Arc::new(ids);
+    let trust = setting.trust;
     let idempotency = create::idempotency(idempotency, &caller.key).map(|key| {
         let ids = Arc::clone(&ids);
         let stored = move |group: &Group| {
-            let tracked = told(group, &ids);
+            let tracked = told(group, &ids, trust);
             // What was not taken changed nothing: sent again, it may be.
             let taken = tracked.accepted > 0 && (!alone || tracked.rejected.is_empty());
             let body = taken.then(|| serde_json::to_string(&tracked).ok());
@@ -282,7 +288,7 @@ async fn carry_out(
     });
     let job = Job { workspace: caller.workspace(), cause, commands, idempotency, step: None };
     match app.store.carry_out(job).await {
-        Ok(Reply::Done(group)) => Ok(Carried::Now(told(&group, &ids))),
+        Ok(Reply::Done(group)) => Ok(Carried::Now(told(&group, &ids, trust))),
         Ok(Reply::Replayed(answer)) => Ok(Carried::Before(answer)),
         Ok(Reply::Refused(refusal)) => Err(refusal.into()),
         // A 409 would be dropped by most SDKs; after a 503 they send the messages again.
@@ -293,12 +299,12 @@ async fn carry_out(
     }
 }
 
-/// What is answered. `ids`: of the messages, in order.
-fn told(group: &Group, ids: &[Option<String>]) -> Tracked {
+/// What is answered. `ids`: of the messages, in order. Whoever reads a browser's key may not ask with it who is on the suppression list.
+fn told(group: &Group, ids: &[Option<String>], trust: Trust) -> Tracked {
     let sent = group.outcomes.len();
     // Its sender can do nothing about it, and would send it again on any other answer.
     let dropped = |outcome: &Result<_, Refusal>| outcome.as_ref().is_err_and(|refusal| refusal.code == Code::IdentitySuppressed);
-    let suppressed = group.outcomes.iter().filter(|outcome| dropped(outcome)).count();
+    let suppressed = group.outcomes.iter().filter(|outcome| trust == Trust::Server && dropped(outcome)).count();
     let outcomes = group.outcomes.iter().zip(ids).enumerate();
     let rejected: Vec<RejectedMessage> = outcomes
         .filter(|(_, (outcome, _))| !dropped(outcome))

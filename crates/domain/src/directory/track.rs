@@ -143,6 +143,7 @@ impl Directory {
                     value: new.key.value.clone(),
                     code: "identity_cap".to_owned(),
                     profile_id: Some(other),
+                    said: None,
                 }));
             }
         }
@@ -241,7 +242,7 @@ impl Directory {
                         Some(former) => profile.attributes.insert(key.clone(), former),
                         None => profile.attributes.remove(&key),
                     };
-                    refused.push(RefusedKey { kind: "trait".to_owned(), value: key, code: code.to_owned(), profile_id: None });
+                    refused.push(RefusedKey::of_trait(&key, code, one.into_iter().next().map(|(_, said)| said)));
                 }
             }
         }
@@ -368,9 +369,7 @@ impl Directory {
 
 /// Everything a browser says of somebody whom it may not speak of.
 fn untrusted(traits: &Draft) -> impl Iterator<Item = RefusedKey> {
-    let names = traits.standard.iter().map(|(field, _)| field.as_str()).chain(traits.attributes.keys().map(String::as_str));
-    let refused: Vec<RefusedKey> = names
-        .map(|name| RefusedKey { kind: "trait".to_owned(), value: name.to_owned(), code: "untrusted".to_owned(), profile_id: None })
-        .collect();
-    refused.into_iter()
+    let standard = traits.standard.iter().map(|(field, said)| (field.as_str(), said.clone().map(Into::into)));
+    let attributes = traits.attributes.iter().map(|(key, said)| (key.as_str(), Some(said.clone())));
+    standard.chain(attributes).map(|(name, said)| RefusedKey::of_trait(name, "untrusted", said))
 }

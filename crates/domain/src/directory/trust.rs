@@ -206,14 +206,12 @@ impl Directory {
     /// Takes out of a browser's traits what it may not change, and reports it.
     pub(super) fn keep_vouched(&self, profile: &Profile, traits: &mut Draft, refused: &mut Vec<RefusedKey>) {
         let is_vouched = |field: &str| self.vouched.holds(profile.id, field);
-        let mut refuse = |value: &str| {
-            refused.push(RefusedKey { kind: "trait".to_owned(), value: value.to_owned(), code: "untrusted".to_owned(), profile_id: None });
-        };
+        let mut refuse = |name: &str, said: Option<Value>| refused.push(RefusedKey::of_trait(name, "untrusted", said));
         traits.standard.retain(|(field, value)| {
             let known = profile.standard(*field);
             let kept = known.is_some() && known != value.as_deref() && is_vouched(field.as_str());
             if kept {
-                refuse(field.as_str());
+                refuse(field.as_str(), value.clone().map(Value::from));
             }
             !kept
         });
@@ -226,8 +224,8 @@ impl Directory {
             .map(|(key, _)| key.clone())
             .collect();
         for key in changing {
-            refuse(&key);
-            traits.attributes.shift_remove(&key);
+            let said = traits.attributes.shift_remove(&key);
+            refuse(&key, said);
         }
     }
 
