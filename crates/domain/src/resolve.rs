@@ -393,6 +393,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_browsers_fill_leaves_room_for_servers() {
+        let filled = |kinds: usize, of_each: usize| {
+            let keys: Vec<(String, String)> =
+                (0..kinds).flat_map(|kind| (0..of_each).map(move |n| (format!("kind{kind}"), n.to_string()))).collect();
+            let own = [("external_id", "u1"), ("email", "1@a.example"), ("email", "2@a.example"), ("email", "3@a.example")];
+            let keys: Vec<(&str, &str)> = keys.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(own).collect();
+            [person(1, &keys)]
+        };
+        let new = [("external_id", "u1"), ("email", "4@a.example"), ("email", "5@a.example"), ("email", "6@a.example")];
+        let learnt = |people: &[Profile], trust| ask_outright(people, &new, None, trust).2.len();
+        assert_eq!((learnt(&filled(0, 0), Trust::Browser), learnt(&filled(0, 0), Trust::Server)), (2, 3), "five of a kind");
+        assert_eq!((learnt(&filled(15, 5), Trust::Browser), learnt(&filled(15, 5), Trust::Server)), (1, 3), "eighty in all");
+    }
+
     proptest! {
         #[test]
         fn the_order_of_keys_and_people_does_not_matter(
