@@ -265,8 +265,8 @@ pub fn trust(key: &people_store::ApiKey) -> Trust {
 /// others; several do, and people known only by a device are merged into the identified one, while identified people are
 /// never merged: the strongest identity decides, and the rest is told under `refused`. A key of the trust `browser` is told
 /// neither of whom the event is nor what was refused; the event shows it. From events a person gathers one `external_id`, 50
-/// `anonymous_id` and ten identities of any other kind, five where a browser adds them; more are refused (`identity_cap`). Events are
-/// placed by `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
+/// `anonymous_id`, ten `device` and ten identities of any other kind; a browser adds no more than five of such a kind, and none to a person
+/// who has 80 in all. More are refused (`identity_cap`). Events are placed by `occurred_at`, however late they come. An event with a `message_id` counts once: sent again, it changes nothing and is
 /// answered the same. One that is refused spoils no other. One that names an identity on the suppression list is dropped.
 #[utoipa::path(
     tag = "events",
